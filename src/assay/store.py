@@ -1,0 +1,239 @@
+"""What happened: the one reader and writer of run records. Everything else is derived from them.
+
+A store is a folder::
+
+    runs/<fingerprint>/spec.json                        the run's identity and how people call it
+                       status.json                      state, progress, speed, failure
+                       metrics.jsonl                    history, one record a logged step
+                       delivered.json                   what each source really gave
+                       checkpoints/step-<n>/            to resume from
+                       model/                           the final weights, a Hugging Face model
+                       evaluations/<fingerprint>/       scores.json and items.parquet
+    corpora/<identity>/   tokenizers/<identity>/        made once, shared by all runs
+    sweeps/<name>/        reports/   wandb/             submissions, and what is derived
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from assay.errors import AssayError
+from assay.files import exclusive, read_json, replacing, write_json
+from assay.recipe import RunSpec
+from assay.structure import from_mapping, to_mapping
+
+State = Literal["queued", "preparing", "training", "trained", "evaluating", "done", "failed", "diverged", "cancelled"]
+ACTIVE: frozenset[State] = frozenset({"preparing", "training", "evaluating"})
+ENDED: frozenset[State] = frozenset({"done", "failed", "diverged", "cancelled"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a run ended without a result."""
+
+    kind: str
+    """A short class to group by: `out of memory`, `diverged`, `killed`, an exception's name."""
+    message: str
+    log: str | None = None
+    """Path of the log that tells more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Where a run stands. Times are seconds since the epoch, speeds tokens a second."""
+
+    state: State
+    step: int = 0
+    steps: int = 0
+    tokens: int = 0
+    tokens_per_second: float | None = None
+    updated: float = 0.0
+    started: float | None = None
+    finished: float | None = None
+    train_seconds: float = 0.0
+    """Spent in training by all attempts, lost work included."""
+    evaluate_seconds: float = 0.0
+    attempt: int = 0
+    host: str | None = None
+    pid: int | None = None
+    job: str | None = None
+    weights: str | None = None
+    """SHA-256 of the final `model.safetensors`."""
+    failure: Failure | None = None
+
+
+class RunDirectory:
+    """One run's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def fingerprint(self) -> str:
+        """The run's identity, which is the folder's name."""
+        return self.path.name
+
+    @property
+    def metrics(self) -> Path:
+        """History by step, one JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where training resumes from."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The final weights, loadable by `transformers` and by lm-eval."""
+        return self.path / "model"
+
+    @property
+    def log(self) -> Path:
+        """What the run's process printed."""
+        return self.path / "run.log"
+
+    def create(self, spec: RunSpec, labels: Mapping[str, Any]) -> None:
+        """Write down what the run is, unless it is already there.
+
+        Args:
+            spec: the run's spec; its fingerprint has to be the folder's name.
+            labels: what people call it (mix, seed, proxy); bears no identity.
+        """
+        if spec.fingerprint != self.fingerprint:
+            raise AssayError(f"{self.path}: this folder is not the place of run {spec.short}.")
+        if not (self.path / "spec.json").exists():
+            write_json(self.path / "spec.json", {"spec": to_mapping(spec), "labels": dict(labels)})
+
+    def spec(self) -> RunSpec:
+        """The run's spec, checked against the folder's name."""
+        spec = from_mapping(RunSpec, read_json(self.path / "spec.json")["spec"], where=f"{self.path}/spec.json")
+        if spec.fingerprint != self.fingerprint:
+            raise AssayError(f"{self.path}/spec.json: its fingerprint is {spec.short}.", fix="Move the folder away.")
+        return spec
+
+    def labels(self) -> dict[str, Any]:
+        """What people call the run."""
+        labels: dict[str, Any] = read_json(self.path / "spec.json")["labels"]
+        return labels
+
+    def status(self) -> Status:
+        """Where the run stands; `queued` where nothing was written yet."""
+        try:
+            return from_mapping(Status, read_json(self.path / "status.json"), where=f"{self.path}/status.json")
+        except FileNotFoundError:
+            return Status(state="queued")
+
+    def update(self, **changes: Any) -> Status:
+        """Write changed fields of the status; `updated`, `host` and `pid` are filled in."""
+        now = {"updated": time.time(), "host": socket.gethostname(), "pid": os.getpid()}
+        status = replace(self.status(), **{**now, **changes})
+        write_json(self.path / "status.json", to_mapping(status))
+        return status
+
+    @contextlib.contextmanager
+    def claim(self) -> Iterator[bool]:
+        """Be the only one to work on this run; yields whether that is so."""
+        with exclusive(self.path / "lock", wait=False) as held:
+            yield held
+
+    @property
+    def claimed(self) -> bool:
+        """Whether somebody works on the run right now."""
+        if not (self.path / "lock").exists():
+            return False
+        with exclusive(self.path / "lock", wait=False) as held:
+            return not held
+
+    def history(self) -> list[dict[str, Any]]:
+        """The logged records; a last line that a kill cut off is left out."""
+        if not self.metrics.exists():
+            return []
+        records = []
+        for line in self.metrics.read_bytes().split(b"\n"):
+            with contextlib.suppress(json.JSONDecodeError, UnicodeDecodeError):
+                records.append(json.loads(line))
+        return records
+
+    def delivered(self) -> dict[str, Any] | None:
+        """What each source really gave, once the run is trained."""
+        with contextlib.suppress(FileNotFoundError):
+            delivered: dict[str, Any] = read_json(self.path / "delivered.json")
+            return delivered
+        return None
+
+    def evaluation(self, fingerprint: str) -> Path:
+        """The folder of one evaluation, whether it exists or not."""
+        return self.path / "evaluations" / fingerprint
+
+    def evaluated(self, fingerprint: str) -> bool:
+        """Whether this evaluation is there, whole."""
+        return (self.evaluation(fingerprint) / "scores.json").exists()
+
+    def scores(self, fingerprint: str) -> list[dict[str, Any]]:
+        """Its scores: records of task, metric, value, n, stderr, chance."""
+        records: list[dict[str, Any]] = read_json(self.evaluation(fingerprint) / "scores.json")["scores"]
+        return records
+
+    def writing_evaluation(self, fingerprint: str) -> contextlib.AbstractContextManager[Path]:
+        """A folder to fill with an evaluation, put in place when the block ends well."""
+        return replacing(self.evaluation(fingerprint))
+
+
+class Store:
+    """All that was made and measured, in one folder."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def run(self, fingerprint: str) -> RunDirectory:
+        """The folder of a run, whether it exists or not."""
+        return RunDirectory(self.root / "runs" / fingerprint)
+
+    def runs(self) -> list[RunDirectory]:
+        """Every run that has a spec, by fingerprint."""
+        return [RunDirectory(path.parent) for path in sorted((self.root / "runs").glob("*/spec.json"))]
+
+    def find(self, prefix: str) -> RunDirectory:
+        """The one run whose fingerprint begins so.
+
+        Raises:
+            AssayError: none does, or more than one.
+        """
+        found = [run for run in self.runs() if run.fingerprint.startswith(prefix)]
+        if len(found) != 1:
+            problem = "no run's fingerprint begins" if not found else f"{len(found)} runs' fingerprints begin"
+            raise AssayError(f"{problem} with {prefix!r} in {self.root}.", fix="`assay plan` prints fingerprints.")
+        return found[0]
+
+    @property
+    def corpora(self) -> Path:
+        """Tokenised sources, by identity."""
+        return self.root / "corpora"
+
+    @property
+    def tokenizers(self) -> Path:
+        """Tokenizers, by identity."""
+        return self.root / "tokenizers"
+
+    def sweep(self, name: str) -> Path:
+        """The folder of a sweep's submissions."""
+        return self.root / "sweeps" / name
+
+    @property
+    def reports(self) -> Path:
+        """Pages."""
+        return self.root / "reports"
+
+    @property
+    def wandb(self) -> Path:
+        """W&B's files."""
+        return self.root / "wandb"

@@ -1,0 +1,123 @@
+"""What is measured of a run, and what the gate asks of it: suites and policies as they are written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from assay.errors import AssayError
+from assay.fingerprint import fingerprint
+from assay.structure import to_mapping
+
+VALIDATION = "validation/"
+"""Tasks of this prefix are a source's held-out split: `validation/books`, measured in bits per byte."""
+
+Role = Literal["primary", "guardrail", "monitor"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """An lm-eval task (or group) by the name its users know."""
+
+    task: str
+    num_fewshot: int = 0
+    limit: int | None = None
+    """Questions of each (sub)task: a fixed, evenly spread sample; left out, all of them."""
+    chance: float | None = None
+    """Accuracy of guessing; left out, one over the number of choices of each question."""
+
+    def __post_init__(self) -> None:
+        if self.num_fewshot < 0 or (self.limit is not None and self.limit < 1):
+            raise AssayError(f"task {self.task!r}: num_fewshot is at least 0 and limit at least 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """The tasks that a run is scored on."""
+
+    name: str
+    tasks: tuple[Task, ...]
+    batch_size: int
+    """Part of the evaluation's identity: loglikelihoods differ in the last digits between batch sizes."""
+    validation_bytes: int
+    """Bytes of each source's validation split to measure bits per byte on; 0 leaves it out."""
+
+    def __post_init__(self) -> None:
+        names = [task.task for task in self.tasks]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise AssayError(f"suite {self.name!r} names {', '.join(twice)} twice.")
+        if self.batch_size < 1 or self.validation_bytes < 0:
+            raise AssayError(f"suite {self.name!r}: batch_size is at least 1 and validation_bytes at least 0.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSpec:
+    """Everything that decides the scores of given weights: an identity on top of the run's."""
+
+    tasks: tuple[Task, ...]
+    batch_size: int
+    validation_bytes: int
+    validation: dict[str, str]
+    """Identity of the corpus whose validation split is measured, by source. The same for every arm of a sweep."""
+    harness: str
+    """The harness and its version, which fixes the versions of its tasks: `lm_eval 0.4.13`."""
+    datasets: str
+    """Digest of the local mirror of the benchmarks, or `hub`."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the fields, 64 hexadecimal digits; `chance` decides no score and is left out."""
+        plain = to_mapping(self)
+        for task in plain["tasks"]:
+            del task["chance"]
+        return fingerprint("evaluation", plain)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Criterion:
+    """One metric that the gate reads."""
+
+    task: str
+    metric: str
+    better: Literal["higher", "lower"]
+    margin: float = 0.0
+    """In the metric's unit. Primary: an improvement has to be larger. Guardrail: a loss has to be smaller."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.margin < float("inf"):
+            raise AssayError(f"policy: the margin of {self.task} {self.metric} is {self.margin}; it is at least 0.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What the gate requires, fixed before the results are in."""
+
+    name: str
+    primary: tuple[Criterion, ...]
+    guardrails: tuple[Criterion, ...] = ()
+    alpha: float
+    """Family-wise error rate over everything that votes."""
+    min_seeds: int
+    require: Literal["any", "all"] = "any"
+    """Whether one primary metric has to improve (none may fall), or all of them."""
+
+    def __post_init__(self) -> None:
+        if not self.primary:
+            raise AssayError(f"policy {self.name!r} has no primary metric.", fix="Name at least one to improve.")
+        if not 0 < self.alpha < 0.5:
+            raise AssayError(f"policy {self.name!r}: alpha is {self.alpha}; it is above 0 and below 0.5.")
+        if self.min_seeds < 2:
+            raise AssayError(f"policy {self.name!r}: min_seeds is {self.min_seeds}; one seed shows no noise, ask for 2.")
+        pairs = [(c.task, c.metric) for c in (*self.primary, *self.guardrails)]
+        twice = sorted({f"{task} {metric}" for task, metric in pairs if pairs.count((task, metric)) > 1})
+        if twice:
+            raise AssayError(f"policy {self.name!r} names {', '.join(twice)} twice.")
+
+    def criterion(self, task: str, metric: str) -> tuple[Role, Criterion | None]:
+        """The role of a metric, and its criterion if it votes."""
+        for role, criteria in (("primary", self.primary), ("guardrail", self.guardrails)):
+            for criterion in criteria:
+                if (criterion.task, criterion.metric) == (task, metric):
+                    return role, criterion  # type: ignore[return-value]  # mypy widens the literal in the tuple
+        return "monitor", None
