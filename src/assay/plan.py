@@ -1,0 +1,229 @@
+"""What a sweep still needs: runs to do, runs to reuse, refusals, and the cost. Building a plan runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from assay.errors import AssayError, did_you_mean
+from assay.recipe import RunSpec
+from assay.sources import check_name
+
+PlanStatus = Literal["todo", "reuse", "running", "refused"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A study: one baseline, its candidates and the replicates."""
+
+    name: str
+    question: str = ""
+    """What the team wants to know, in a sentence; the page begins with it."""
+    baseline: str
+    candidates: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        check_name("sweep", self.name)
+        where = f"sweep {self.name!r}"
+        if not self.candidates or not self.seeds:
+            raise AssayError(f"{where}: give at least one candidate and one seed.")
+        if self.baseline in self.candidates:
+            raise AssayError(f"{where}: {self.baseline!r} is baseline and candidate.", fix="Leave it out of candidates.")
+        for kind, values in (("candidates", self.candidates), ("seeds", self.seeds)):
+            if len(set(values)) < len(values):
+                raise AssayError(f"{where}: {kind} {list(values)} name one twice.")
+        if min(self.seeds) < 0:
+            raise AssayError(f"{where}: seed {min(self.seeds)} is below 0.")
+
+    @property
+    def mixes(self) -> tuple[str, ...]:
+        """The baseline, then the candidates."""
+        return (self.baseline, *self.candidates)
+
+    def check_candidate(self, name: str) -> None:
+        """Refuse a name that is no candidate of this sweep."""
+        if name not in self.candidates:
+            raise AssayError(f"sweep {self.name!r} has no candidate {name!r}. {did_you_mean(name, self.candidates)}")
+
+
+class Known(NamedTuple):
+    """What the store says of a run.
+
+    Attributes:
+        state: the recorded state.
+        claimed: whether a worker holds it right now.
+        trained: whether its final weights are there.
+        evaluated: whether the sweep's evaluation is there too.
+        failure: why it ended without a result, if it did.
+    """
+
+    state: str
+    claimed: bool
+    trained: bool
+    evaluated: bool
+    failure: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """One run of a sweep, and what will happen to it."""
+
+    mix: str
+    seed: int
+    spec: RunSpec | None
+    """None where the refusal leaves nothing to identify."""
+    status: PlanStatus
+    reasons: tuple[str, ...] = ()
+    seconds: float | None = None
+    """Estimated worker time of what is left to do; ``None`` where no speed is known."""
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The run's identity."""
+        return self.spec.fingerprint if self.spec else None
+
+    @property
+    def label(self) -> str:
+        """What people call the run inside its sweep."""
+        return f"{self.mix} s{self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What the runs to do will take."""
+
+    runs: int
+    tokens: int
+    worker_seconds: float | None
+    """Summed over workers; ``None`` where no speed is known yet."""
+    wall_seconds: float | None
+    disk_bytes: int
+    basis: str
+    """Where the estimate of time comes from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All runs of a sweep with what will happen to each."""
+
+    sweep: Sweep
+    runs: tuple[PlannedRun, ...]
+    evaluation: str
+    """Identity of the evaluation that every run gets."""
+    cost: Cost
+    warnings: tuple[str, ...] = field(default=())
+
+    def of(self, status: PlanStatus) -> tuple[PlannedRun, ...]:
+        """The runs of one status."""
+        return tuple(run for run in self.runs if run.status == status)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run is there to be judged."""
+        return all(run.status == "reuse" for run in self.runs)
+
+
+class Speed(NamedTuple):
+    """What a run costs on this kind of machine.
+
+    Attributes:
+        tokens_per_second: of training, one worker.
+        evaluate_seconds: of the sweep's evaluation.
+        basis: where the figures come from.
+    """
+
+    tokens_per_second: float | None
+    evaluate_seconds: float | None
+    basis: str
+
+
+def make_plan(
+    sweep: Sweep,
+    *,
+    specs: Mapping[tuple[str, int], RunSpec],
+    refusals: Mapping[str, Sequence[str]],
+    known: Mapping[str, Known],
+    evaluation: str,
+    speed: Speed,
+    workers: int,
+    retry_failed: bool = False,
+    warnings: Sequence[str] = (),
+) -> Plan:
+    """Decide for each mix and seed of a sweep what is to be done.
+
+    Args:
+        sweep: the study.
+        specs: the resolved spec by mix and seed; a mix that cannot be resolved has none.
+        refusals: why a mix may not be trained, by mix.
+        known: what the store says, by fingerprint; runs it has never seen are left out.
+        evaluation: identity of the sweep's evaluation.
+        speed: measured costs, for the estimate.
+        workers: runs at the same time.
+        retry_failed: whether runs that diverged are tried again.
+        warnings: what people should know, though it stops nothing.
+    """
+    runs = []
+    for mix in sweep.mixes:
+        for seed in sweep.seeds:
+            spec = specs.get((mix, seed))
+            status, reasons = _decide(spec, refusals.get(mix, ()), known, retry_failed=retry_failed)
+            trained = spec is not None and spec.fingerprint in known and known[spec.fingerprint].trained
+            seconds = _seconds(spec, speed, trained=trained) if status == "todo" else None
+            runs.append(PlannedRun(mix=mix, seed=seed, spec=spec, status=status, reasons=reasons, seconds=seconds))
+    return Plan(
+        sweep=sweep,
+        runs=tuple(runs),
+        evaluation=evaluation,
+        cost=_cost(runs, known, speed, workers),
+        warnings=tuple(warnings),
+    )
+
+
+def _decide(
+    spec: RunSpec | None, refusals: Sequence[str], known: Mapping[str, Known], *, retry_failed: bool
+) -> tuple[PlanStatus, tuple[str, ...]]:
+    if refusals or spec is None:
+        return "refused", tuple(refusals)
+    record = known.get(spec.fingerprint)
+    if record is None:
+        return "todo", ("never run",)
+    if record.evaluated:
+        return "reuse", ("trained and evaluated",)
+    if record.claimed:
+        return "running", (record.state,)
+    if record.trained:
+        return "todo", ("trained; this evaluation is missing",)
+    if record.state == "diverged" and not retry_failed:
+        return "refused", (
+            f"{record.failure}; the same spec would diverge again: change the recipe, or add --retry-failed",
+        )
+    if record.failure:
+        return "todo", (f"ended before: {record.failure}",)
+    return "todo", ("begun; goes on from its last checkpoint",) if record.state != "queued" else ("queued",)
+
+
+def _seconds(spec: RunSpec | None, speed: Speed, *, trained: bool) -> float | None:
+    if spec is None or speed.tokens_per_second is None:
+        return None
+    return (0.0 if trained else spec.tokens / speed.tokens_per_second) + (speed.evaluate_seconds or 0.0)
+
+
+def _cost(runs: Sequence[PlannedRun], known: Mapping[str, Known], speed: Speed, workers: int) -> Cost:
+    todo = {run.spec.fingerprint: run for run in runs if run.status == "todo" and run.spec}
+    fresh = [run.spec for key, run in todo.items() if run.spec and not (key in known and known[key].trained)]
+    seconds = [run.seconds for run in todo.values() if run.seconds is not None]
+    total = sum(seconds) if len(seconds) == len(todo) else None
+    # Final weights, and two checkpoints of weights with both moments, four bytes a parameter each.
+    disk = sum(spec.model.parameters(spec.vocabulary) * 4 * (1 + 2 * 3) for spec in fresh)
+    rounds = -(-len(todo) // workers) if todo else 0
+    wall = None if total is None else max(total / workers, rounds * max(seconds, default=0.0))
+    return Cost(
+        runs=len(todo),
+        tokens=sum(spec.tokens for spec in fresh),
+        worker_seconds=total,
+        wall_seconds=wall,
+        disk_bytes=disk,
+        basis=speed.basis,
+    )
