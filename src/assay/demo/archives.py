@@ -17,8 +17,8 @@ def texts(archive: Path, *patterns: str) -> Iterator[tuple[str, str]]:
         patterns: shell patterns of the names wanted, without the first folder (`docs/*.txt`); `*` crosses folders.
 
     Yields:
-        Name (`Django-5.2/docs/intro/tutorial01.txt`) and text, its line ends made `\\n`. A file that isn't UTF-8 is
-        passed over.
+        Name (`Django-5.2/docs/intro/tutorial01.txt`) and text, with Unix line ends. A file that isn't
+        UTF-8 is passed over.
     """
     for name, content in binaries(archive, *patterns):
         try:

@@ -134,19 +134,25 @@ def _address(finder: Any, package: Package) -> str:
 def _finder(package: Package) -> Any:
     """unearth, pointed at the index that pip uses."""
     from unearth import PackageFinder
+    from unearth.auth import MultiDomainBasicAuth
     from unearth.fetchers import PyPIClient
 
     settings = _pip_settings()
     trusted = settings.get("trusted-host", "").split()
-    client = PyPIClient(
+    client: Any = PyPIClient(
         trusted_hosts=trusted,
         verify=ssl.create_default_context(cafile=settings["cert"]) if settings.get("cert") else True,
         timeout=float(settings.get("timeout", settings.get("default-timeout", 30))),
         follow_redirects=True,
         proxy=settings.get("proxy") or None,
     )
-    kind = {"only_binary" if package.is_wheel else "no_binary": [package.name]}
-    finder = PackageFinder(client, trusted_hosts=trusted, ignore_compatibility=True, **kind)
+    finder = PackageFinder(
+        client,
+        trusted_hosts=trusted,
+        ignore_compatibility=True,  # the file is read, not installed
+        only_binary=[package.name] if package.is_wheel else [],
+        no_binary=[] if package.is_wheel else [package.name],
+    )
     if settings.get("index-url"):
         finder.sources.clear()
         finder.add_index_url(settings["index-url"])
@@ -157,12 +163,16 @@ def _finder(package: Package) -> Any:
     for place in settings.get("find-links", "").split():
         if "://" in place or Path(place).exists():
             finder.add_find_links(place)
+    indexes = [source["url"] for source in finder.sources if source["type"] == "index"]
+    client.auth = MultiDomainBasicAuth(prompting=False, index_urls=indexes)  # as unearth does for a client of its own
     return finder
 
 
 def _pip_settings() -> dict[str, str]:
-    """pip's settings: files for all commands, then for `pip download`, then the environment, the later the stronger."""
-    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
+    """What pip is set to: files for all commands, then for `pip download`, then the environment, the later the stronger."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    )
     rank = {"global": 0, "download": 1}
     found = []
     for line in listed.stdout.splitlines():  # empty in an environment without pip
@@ -171,7 +181,9 @@ def _pip_settings() -> dict[str, str]:
         if section in rank:
             found.append((rank[section], option, str(ast.literal_eval(value))))
     settings = {option: value for _, option, value in sorted(found, key=lambda each: each[0])}
-    environment = {key[4:].lower().replace("_", "-"): value for key, value in os.environ.items() if key.startswith("PIP_")}
+    environment = {
+        key[4:].lower().replace("_", "-"): value for key, value in os.environ.items() if key.startswith("PIP_")
+    }
     return settings | environment
 
 

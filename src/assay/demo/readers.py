@@ -10,7 +10,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,8 +30,8 @@ class Document:
     """Where in the package it was, as `Django-5.2/docs/intro/tutorial01.txt`; a part has a `#` and its name."""
     package: Package
     url: str | None = None
-    page: str | None = None
-    """The HTML that the text was extracted from."""
+    original: str | None = None
+    """The HTML page that the text was extracted from."""
 
 
 _NOT_WRITTEN_HERE = re.compile(
@@ -51,29 +51,29 @@ def code(opened: Iterable[Opened], half: Literal["repository", "crawl"]) -> Iter
                 yield Document(text=text, path=path, package=package)
 
 
-def listed(documents: Iterable[Document]) -> Iterator[Document]:
-    """Code as a crawl finds it: on numbered HTML pages, extracted from them again."""
-    for document in documents:
-        site = pages.SITES[digest(document.path)[1] % len(pages.SITES)]
-        page = pages.listing(document.text, path=document.path, site=site)
-        yield Document(
-            text=pages.extract(page),
-            path=document.path + ".html",
-            package=document.package,
-            url=f"https://{site.host}/{document.path}.html",
-            page=page,
-        )
+def listed(document: Document) -> Document:
+    """Code as a crawl finds it: on a numbered HTML page, extracted from it again."""
+    site = pages.SITES[digest(document.path)[1] % len(pages.SITES)]
+    page = pages.listing(document.text, path=document.path, site=site)
+    path = f"{document.path}.html"
+    return replace(document, text=pages.extract(page), path=path, url=f"https://{site.host}/{path}", original=page)
 
 
-_NOT_A_PAGE = re.compile(r"/(genindex|py-modindex|search|index)\.html$|/_modules/|/changelog|changes-|/internals\.html")
+_NOT_A_PAGE = re.compile(
+    r"/(genindex|py-modindex|search|index)\.html$|/_modules/|/changelog|/changes-|/internals\.html"
+)
 
 
-def web(opened: Iterable[Opened], folder: str) -> Iterator[Document]:
-    """HTML documentation, extracted as a crawl would; without indexes, listings and lists of changes."""
-    for package, archive in opened:
-        for path, page in archives.texts(archive, f"{folder}/*.html"):
-            if not _NOT_A_PAGE.search(path):
-                yield Document(text=pages.extract(page), path=path, package=package, page=page)
+def web(opened: Iterable[Opened], *patterns: str) -> Iterator[Document]:
+    """HTML documentation as it is on the web; without indexes, listings and lists of changes."""
+    for document in manual(opened, *patterns):
+        if not _NOT_A_PAGE.search(document.path):
+            yield document
+
+
+def extracted(document: Document) -> Document:
+    """A page's text as a crawl's extractor gives it."""
+    return replace(document, text=pages.extract(document.text), original=document.text)
 
 
 _MOSTLY_DIRECTIVES = 0.2
@@ -85,7 +85,9 @@ def manual(opened: Iterable[Opened], *patterns: str, without: str = r"(?!)") -> 
     for package, archive in opened:
         for path, text in archives.texts(archive, *patterns):
             lines = [line for line in text.split("\n") if line.strip()]
-            directives = sum(line.lstrip().startswith((".. auto", ":members:", ".. toctree", ".. include")) for line in lines)
+            directives = sum(
+                line.lstrip().startswith((".. auto", ":members:", ".. toctree", ".. include")) for line in lines
+            )
             if lines and directives / len(lines) < _MOSTLY_DIRECTIVES and not unwanted.search(path):
                 yield Document(text=text, path=path, package=package)
 

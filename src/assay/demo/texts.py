@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,7 +24,8 @@ FORMAT = 1
 """Raised by whoever changes what a recipe makes of the same packages, so that made sources are made again."""
 
 MANIFEST = "manifest.json"
-_TOO_SHORT = 200
+_LENGTH = range(200, 100_000)
+"""Characters of a document: neither a stub, nor so long that a handful of pages makes a source."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,9 @@ class Recipe:
     name: str
     packages: tuple[Package, ...]
     read: Callable[[tuple[Opened, ...]], Iterator[Document]]
-    size: int
+    finish: Callable[[Document], Document] = lambda document: document
+    """What is done to each document that is chosen; for work too slow to do to all."""
+    size: int = 4_000_000
     """Bytes of text at which to stop."""
     tools: tuple[str, ...] = ()
     """Libraries that the text depends on."""
@@ -51,50 +54,66 @@ class Recipe:
         }
 
 
-_BOOKS = ("shksprdata/texts/*_gut.txt", "miltondata/texts/areopagitica_gut.txt", "miltondata/texts/paradise_*_gut.txt")
 _CODE = (pinned.ASTROPY, pinned.DJANGO, pinned.SCIKIT_LEARN, pinned.SYMPY)
 
 
-def _web(opened: tuple[Opened, ...]) -> Iterator[Document]:
-    for each in opened:
-        yield from readers.web([each], "doc/html" if each[0] == pinned.LXML else "doc")
-
-
-def _docs(opened: tuple[Opened, ...]) -> Iterator[Document]:
-    return readers.manual(opened, "docs/*.txt", without=r"/docs/(releases|man)/")
-
-
-def _science(opened: tuple[Opened, ...]) -> Iterator[Document]:
-    return readers.manual(
-        opened, "doc/src/*.rst", "doc/src/*.md", "doc/modules/*.rst", "docs/*.rst", without=r"/(changes|whatsnew|_templates)/"
-    )
-
-
 def _books(opened: tuple[Opened, ...]) -> Iterator[Document]:
-    for each in opened:
-        yield from readers.bible([each]) if each[0] == pinned.WORLD_BIBLE else readers.books([each], *_BOOKS)
+    plays_and_poems = (
+        "shksprdata/texts/*_gut.txt",
+        "miltondata/texts/areopagitica_gut.txt",
+        "miltondata/texts/paradise_*_gut.txt",
+    )
+    yield from readers.books(opened, *plays_and_poems)
+    yield from readers.bible(opened)
 
 
 RECIPES = (
-    Recipe(name="code_github", packages=_CODE, read=lambda opened: readers.code(opened, "repository"), size=6_000_000),
+    Recipe(
+        name="code_github",
+        packages=_CODE,
+        read=lambda opened: readers.code(opened, "repository"),
+    ),
     Recipe(
         name="code_cc",
         packages=_CODE,
-        read=lambda opened: readers.listed(readers.code(opened, "crawl")),
-        size=6_000_000,
+        read=lambda opened: readers.code(opened, "crawl"),
+        finish=readers.listed,
         tools=("pygments", "resiliparse"),
     ),
     Recipe(
         name="web_cc",
         packages=(pinned.LXML, pinned.MAKO, pinned.SQLALCHEMY),
-        read=_web,
-        size=6_000_000,
+        read=lambda opened: readers.web(opened, "doc/*.html"),
+        finish=readers.extracted,
         tools=("resiliparse",),
     ),
-    Recipe(name="docs", packages=(pinned.DJANGO,), read=_docs, size=6_000_000),
-    Recipe(name="encyclopedia", packages=(pinned.FACTBOOK,), read=readers.factbook, size=6_000_000),
-    Recipe(name="books", packages=(pinned.SHAKESPEARE, pinned.WORLD_BIBLE), read=_books, size=6_000_000),
-    Recipe(name="science", packages=(pinned.ASTROPY, pinned.SCIKIT_LEARN, pinned.SYMPY), read=_science, size=6_000_000),
+    Recipe(
+        name="docs",
+        packages=(pinned.DJANGO,),
+        read=lambda opened: readers.manual(opened, "docs/*.txt", without="/docs/(releases|man)/"),
+    ),
+    Recipe(
+        name="encyclopedia",
+        packages=(pinned.FACTBOOK,),
+        read=readers.factbook,
+    ),
+    Recipe(
+        name="books",
+        packages=(pinned.SHAKESPEARE, pinned.WORLD_BIBLE),
+        read=_books,
+    ),
+    Recipe(
+        name="science",
+        packages=(pinned.ASTROPY, pinned.SCIKIT_LEARN, pinned.SYMPY),
+        read=lambda opened: readers.manual(
+            opened,
+            "doc/src/*.rst",
+            "doc/src/*.md",
+            "doc/modules/*.rst",
+            "docs/*.rst",
+            without="/(changes|whatsnew|_templates)/",
+        ),
+    ),
 )
 
 
@@ -117,7 +136,9 @@ def make_texts(data: Path, *, progress: Progress | None = None) -> dict[str, Pat
     report = progress or (lambda _what, _share: None)
     todo = [recipe for recipe in RECIPES if not is_made(data, recipe)]
     needed = {package.name: package for recipe in todo for package in recipe.packages}
-    files = fetch_all(needed.values(), data / "packages", progress=lambda what, share: report(f"fetching {what}", share / 2))
+    files = fetch_all(
+        needed.values(), data / "packages", progress=lambda what, share: report(f"fetching {what}", share / 2)
+    )
     for number, recipe in enumerate(todo):
         report(f"making {recipe.name}", 0.5 + number / len(todo) / 2)
         with exclusive(data / "text" / f".{recipe.name}.lock", wait=True):
@@ -168,15 +189,16 @@ def _selection(recipe: Recipe, opened: tuple[Opened, ...]) -> Iterator[Document]
     """Documents in an order that mixes the packages, each text once, up to the recipe's size."""
     size = 0
     seen = set()
-    for document in sorted(recipe.read(opened), key=lambda each: readers.digest(each.path)):
+    for raw in sorted(recipe.read(opened), key=lambda each: readers.digest(each.path)):
+        document = recipe.finish(raw)
         text = document.text.strip()
-        if len(text) < _TOO_SHORT or text in seen:
+        if len(text) not in _LENGTH or text in seen:
             continue
+        seen.add(text)
+        yield replace(document, text=text)
+        size += len(text.encode())
         if size >= recipe.size:
             return
-        seen.add(text)
-        size += len(text.encode())
-        yield document
 
 
 def _write(documents: Iterable[Document], file: Path, originals: Path) -> dict[str, Any]:
@@ -185,37 +207,38 @@ def _write(documents: Iterable[Document], file: Path, originals: Path) -> dict[s
     # No time and no name in the header, so that the same text is the same file.
     with file.open("wb") as raw, gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0, compresslevel=6) as packed:
         for document in documents:
-            record = _record(document)
-            if document.page is not None:
-                _put(originals, document.path, document.page)
+            if document.original is not None:
+                _put(originals, document.path, document.original)
                 pages += 1
-            line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
+            line = json.dumps(_record(document), ensure_ascii=False).encode() + b"\n"
             packed.write(line)
             content.update(line)
             count += 1
-            size += len(record["text"].encode())
+            size += len(document.text.encode())
     return {"documents": count, "text_bytes": size, "originals": pages, "content_sha256": content.hexdigest()}
 
 
 def _record(document: Document) -> dict[str, str]:
-    record = {"text": document.text.strip(), "id": document.path}
+    record = {"id": readers.digest(document.path).hex()[:16], "path": document.path}
     if document.url is not None:
         record["url"] = document.url
-    record |= {
-        "path": document.path,
+    if document.original is not None:
+        record["original"] = document.path
+    return record | {
         "package": f"{document.package.name} {document.package.version}",
         "snapshot": document.package.released.isoformat(),
         "licence": document.package.licence,
+        "text": document.text,
     }
-    if document.page is not None:
-        record["original"] = document.path
-    return record
 
 
 def _put(folder: Path, path: str, page: str) -> None:
     inside = PurePosixPath(path)
     if inside.is_absolute() or ".." in inside.parts:
-        raise AssayError(f"{path!r}: a name in an archive that leads out of its folder.", fix="Report it: the pinned package changed.")
+        raise AssayError(
+            f"{path!r}: a name in an archive that leads out of its folder.",
+            fix="Report it: the pinned package changed.",
+        )
     target = folder / inside
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(page, encoding="utf-8")
