@@ -1,0 +1,155 @@
+"""What every command shares: its arguments, its console, its progress bars, its JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from assay.workspace import Workspace
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+def complete_override(incomplete: str) -> list[str]:
+    """Shell completion of Hydra overrides: groups' names, then the names in a group."""
+    from assay.cli.compose import CATALOGUES, GROUPS, config_roots, names, project_root
+
+    groups = ("sweep", *GROUPS)
+    key, equals, value = incomplete.partition("=")
+    if not equals:
+        keys = [*(f"{group}=" for group in groups), "budget.tokens=", "paths.store=", "tracking.mode="]
+        keys += [f"{catalogue}." for catalogue in CATALOGUES]
+        return [name for name in keys if name.startswith(key)]
+    if key in groups:
+        return [f"{key}={name}" for name in names(key, config_roots(project_root())) if name.startswith(value)]
+    return []
+
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Hydra overrides: sweep=NAME, proxy=NAME, budget.tokens=1e9, ...",
+        autocompletion=complete_override,
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines, and nothing else, to standard output.")]
+
+
+def workspace(overrides: Sequence[str] | None) -> Workspace:
+    """The study that the overrides ask for, on this machine."""
+    from assay.cli.compose import compose
+    from assay.workspace import Workspace
+
+    return Workspace(compose(list(overrides or ())))
+
+
+def print_json(value: Any) -> None:
+    """Plain values as JSON on standard output; not-a-number becomes null."""
+    sys.stdout.write(json.dumps(_finite(value), indent=1, ensure_ascii=False, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not plain")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):  # noqa: PLR0124  # NaN is the one number unequal to itself
+        return None
+    return value
+
+
+@contextlib.contextmanager
+def progress_bars(*, quiet: bool = False) -> Iterator[Callable[[str, float], None]]:
+    """A bar for each thing that is being made; told its name and the share that is done.
+
+    Where standard error is not a terminal, a line is printed at the start and the end of each.
+    """
+    if quiet:
+        yield lambda _name, _share: None
+        return
+    if not errors.is_terminal:
+        with _lines() as tell:
+            yield tell
+        return
+    with _bar_columns() as progress:
+        tasks: dict[str, Any] = {}
+
+        def tell(name: str, share: float) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=1.0)
+            progress.update(tasks[name], completed=share)
+
+        yield tell
+
+
+def _bar_columns() -> Progress:
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=errors,
+        expand=False,
+    )
+
+
+@contextlib.contextmanager
+def _lines() -> Iterator[Callable[[str, float], None]]:
+    seen: dict[str, float] = {}
+
+    def tell(name: str, share: float) -> None:
+        last = seen.get(name, -1.0)
+        if last < 0 or (share >= 1 > last):
+            errors.print(f"{name}: {'done' if share >= 1 else 'begun'}", markup=False)
+        seen[name] = share
+
+    yield tell
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them: `45 s`, `12 min`, `3.5 h`."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def amount(number: float | None) -> str:
+    """A count in three digits: `950`, `12.3k`, `1.5B`."""
+    if number is None:
+        return "?"
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.3g}"
+
+
+def size(count: float) -> str:
+    """Bytes as people say them, in powers of 1000."""
+    return "0 B" if not count else f"{amount(count)}B".replace("BB", "GB")

@@ -1,0 +1,148 @@
+"""From conf/, sweeps/ and overrides to a `Study`. Hydra's objects stop here.
+
+A team's own `conf/` and `sweeps/` are found before the packaged ones. Sources and mixes are catalogues: every file
+of `conf/source/` and `conf/mix/` is there under its name, and any field can be overridden like any other
+(`source.books.clearance.state=blocked`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assay.errors import AssayError, did_you_mean
+from assay.study import Study
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+CATALOGUES = ("source", "mix")
+GROUPS = ("proxy", "optim", "tokenizer", "suite", "policy", "cluster")
+SWEEPS = "sweeps"
+
+
+def packaged() -> Path:
+    """The folder that holds the packaged `conf/` and `sweeps/`: inside a wheel, or the repository's own."""
+    inside = Path(str(files("assay"))) / "packaged"
+    return inside if inside.is_dir() else Path(__file__).parents[3]
+
+
+def project_root(start: Path | None = None) -> Path:
+    """The nearest folder upwards that has `conf/` or `sweeps/`; else where we are."""
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "conf").is_dir() or (folder / SWEEPS).is_dir():
+            return folder
+    return here
+
+
+def config_roots(root: Path) -> list[Path]:
+    """Where `conf/` and `sweeps/` are looked for, the team's own first."""
+    return list(dict.fromkeys([root, packaged()]))
+
+
+def names(group: str, roots: Iterable[Path]) -> list[str]:
+    """The names of a group's files, whichever folder they are in."""
+    folder = SWEEPS if group == "sweep" else f"conf/{group}"
+    found = {path.stem for root in roots for path in (root / folder).glob("*.yaml")}
+    return sorted(found)
+
+
+def compose(overrides: Sequence[str], *, root: Path | None = None) -> Study:
+    """The study that the overrides ask for.
+
+    Args:
+        overrides: Hydra overrides, `sweep=NAME` among them.
+        root: the project's folder; found from the working directory if left out.
+
+    Raises:
+        AssayError: a name or key is unknown (with the nearest valid one), a value has the wrong type, a file is
+            not YAML.
+    """
+    root = (root or project_root()).resolve()
+    roots = config_roots(root)
+    choices = _check_choices(overrides, roots)
+    sweep = [f"+{SWEEPS}={choices['sweep']}"] if "sweep" in choices else []
+    rest = [override for override in overrides if not override.startswith("sweep=")]
+    config = _compose([*_catalogues(roots), *sweep, f"paths.root='{_quoted(root)}'", *rest], roots)
+    return Study.parse(_plain(config))
+
+
+def _check_choices(overrides: Sequence[str], roots: Sequence[Path]) -> dict[str, str]:
+    choices = {}
+    for override in overrides:
+        if override.startswith("-") or "=" not in override.lstrip("~+"):
+            if override.startswith("~"):
+                continue
+            raise AssayError(f"{override!r} is not an override.", fix="Write it as `key=value`, such as `sweep=NAME`.")
+        key, value = override.split("=", 1)
+        if key in ("sweep", *GROUPS):
+            known = names(key, roots)
+            if value not in known:
+                raise AssayError(f"no {key} is called {value!r}. {did_you_mean(value, known)}")
+            if key in choices:
+                raise AssayError(f"{key} is given twice: {choices[key]} and {value}.")
+            choices[key] = value
+    return choices
+
+
+def _catalogues(roots: Sequence[Path]) -> list[str]:
+    return [f"+{group}@{group}.{name}={name}" for group in CATALOGUES for name in names(group, roots)]
+
+
+def _compose(overrides: list[str], roots: Sequence[Path]) -> DictConfig:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    # Two entries for each root: its conf/ holds the groups, and the root itself holds sweeps/, a group of its own.
+    path = [f"file://{folder}" for root in roots for folder in (root / "conf", root) if folder.is_dir()]
+    first = packaged() / "conf" if not (roots[0] / "conf").is_dir() else roots[0] / "conf"
+    search = "hydra.searchpath=[" + ",".join(f"'{_quoted(entry)}'" for entry in path) + "]"
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(first), version_base="1.3"):
+            return hydra_compose("config", overrides=[search, *overrides])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise AssayError(_explain(error)) from None
+    except Exception as error:
+        # PyYAML's errors come through as they are; they name file, line and column.
+        import yaml
+
+        if isinstance(error, yaml.YAMLError):
+            raise AssayError(f"a configuration file is not YAML: {error}") from None
+        raise
+
+
+def _quoted(path: Path | str) -> str:
+    return str(path).replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise AssayError(_explain(error)) from None
+    return {str(key): value for key, value in plain.items()}  # type: ignore[union-attr]  # a DictConfig gives a dict
+
+
+def _explain(error: Exception) -> str:
+    """Hydra's message in one screen, with the nearest valid name where a key is unknown."""
+    lines = [str(part).strip() for part in (error, error.__cause__) if part is not None]
+    text = "\n".join(dict.fromkeys(lines))
+    unknown = re.search(r"Key '([^']+)' is not in struct", text)
+    place = re.search(r"full_key: (\S+)", text)
+    if unknown:
+        node = getattr(error.__cause__ or error, "parent_node", None)
+        known = [str(key) for key in node] if node is not None else []
+        where = place[1] if place else unknown[1]
+        return f"configuration: no key is called {where!r}. {did_you_mean(unknown[1], known)}"
+    return f"configuration: {text}"

@@ -1,0 +1,93 @@
+"""Everything that one command was told: sources, mixes, recipe, suite, policy, and the sweep, typed and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from assay.corpus.tokenizer import TokenizerSpec
+from assay.errors import AssayError, did_you_mean
+from assay.mixes import MixDeclaration
+from assay.plan import Sweep
+from assay.recipe import Batch, Budget, Optimiser, ProxyModel, Stage
+from assay.settings import Cluster, Paths, Tracking
+from assay.sources import Source
+from assay.structure import from_mapping
+from assay.suite import Policy, Suite
+from assay.train.settings import TrainSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A composed configuration."""
+
+    sources: dict[str, Source]
+    mixes: dict[str, MixDeclaration]
+    proxy: ProxyModel
+    optim: Optimiser
+    budget: Budget
+    batch: Batch
+    stages: tuple[Stage, ...]
+    tokenizer: TokenizerSpec
+    suite: Suite
+    policy: Policy
+    cluster: Cluster
+    training: TrainSettings
+    tracking: Tracking
+    paths: Paths
+    sweep: Sweep | None
+    raw: dict[str, Any]
+    """The plain values that all of it was read from; jobs read it again from there."""
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any]) -> Study:
+        """Read a composed configuration.
+
+        Raises:
+            AssayError: a key is unknown or missing, or a value is refused; the place is named.
+        """
+        known = {"source", "mix", "stages", "sweep", *_SECTIONS}
+        for key in raw:
+            if key not in known:
+                raise AssayError(f"configuration: no section is called {key!r}. {did_you_mean(str(key), known)}")
+        sections = {key: from_mapping(kind, _section(raw, key), where=key) for key, kind in _SECTIONS.items()}
+        return cls(
+            sources={
+                name: from_mapping(Source, {"name": name, **body}, where=f"source {name!r}")
+                for name, body in (raw.get("source") or {}).items()
+            },
+            mixes={name: MixDeclaration.parse(name, body) for name, body in (raw.get("mix") or {}).items()},
+            stages=tuple(from_mapping(Stage, body, where="stages") for body in raw.get("stages") or ()),
+            sweep=from_mapping(Sweep, raw["sweep"], where="sweep") if raw.get("sweep") else None,
+            raw=dict(raw),
+            **sections,
+        )
+
+    def require_sweep(self) -> Sweep:
+        """The sweep, for commands that need one."""
+        if self.sweep is None:
+            raise AssayError("no sweep was named.", fix="Add `sweep=NAME`; NAME.yaml is a file in sweeps/.")
+        return self.sweep
+
+
+_SECTIONS: dict[str, type[Any]] = {
+    "proxy": ProxyModel,
+    "optim": Optimiser,
+    "budget": Budget,
+    "batch": Batch,
+    "tokenizer": TokenizerSpec,
+    "suite": Suite,
+    "policy": Policy,
+    "cluster": Cluster,
+    "training": TrainSettings,
+    "tracking": Tracking,
+    "paths": Paths,
+}
+
+
+def _section(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    body = raw.get(key)
+    if not isinstance(body, Mapping):
+        raise AssayError(f"configuration: the section {key!r} is missing.", fix=f"Choose one with `{key}=NAME`.")
+    return body

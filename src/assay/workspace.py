@@ -1,0 +1,389 @@
+"""A study on this machine: its sources' digests, corpora and run specs, and what its store already has."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assay.corpus.build import prepare
+from assay.corpus.read import source_digest
+from assay.corpus.shards import Corpus, corpus_identity
+from assay.corpus.tokenizer import make_tokenizer, tokenizer_identity
+from assay.errors import AssayError, did_you_mean
+from assay.evaluate.harness import check_tasks, harness_version
+from assay.evaluate.mirror import mirror_digest
+from assay.mixes import Mix, cap_epochs, epochs, resolve
+from assay.plan import Known, Plan, Speed, make_plan
+from assay.recipe import RunSpec, StageSpec, split_steps
+from assay.store import ACTIVE, ENDED, RunDirectory, Store
+from assay.suite import EvaluationSpec
+
+if TYPE_CHECKING:
+    from assay.corpus.loader import SequenceReader
+    from assay.sources import Source
+    from assay.study import Study
+
+Progress = Callable[[str, float], None]
+"""Told what is being made and which share of it is done."""
+
+WEIGHT_DIGITS = 12
+"""Weights are identity to this many digits, so that the order of additions in an edit makes no new run."""
+
+
+class Workspace:
+    """Where a study's names become identities, and identities become files."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.store = Store(study.paths.resolve(study.paths.store))
+        self._digests: dict[str, str] = {}
+
+    # --- sources and corpora
+
+    def source(self, name: str) -> Source:
+        """A declared source, its relative files taken from the project's root."""
+        if name not in self.study.sources:
+            raise AssayError(f"no source is called {name!r}. {did_you_mean(name, self.study.sources)}")
+        source = self.study.sources[name]
+        files = tuple(file if "://" in file else str(self.study.paths.resolve(file)) for file in source.files)
+        return replace(source, files=files)
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of a source's files."""
+        if name not in self._digests:
+            self._digests[name] = source_digest(self.source(name), cache=self.store.root)
+        return self._digests[name]
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """Every source that the sweep needs: of its arms, of their stages, and of its tokenizer."""
+        used = {name for mix in self._mixes_used for name in self.mix(mix).weights}
+        return tuple(sorted(used | set(self.tokenizer.sources)))
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The tokenizer's declaration; one that names no sources is trained on the baseline's."""
+        spec = self.study.tokenizer
+        if spec.file is not None:
+            return replace(spec, file=str(self.study.paths.resolve(spec.file)))
+        if spec.sources:
+            return spec
+        return replace(spec, sources=tuple(self.mix(self.study.require_sweep().baseline).weights))
+
+    @cached_property
+    def tokenizer_id(self) -> str:
+        """Identity of the tokenizer."""
+        return tokenizer_identity(self.tokenizer, {name: self.digest(name) for name in self.tokenizer.sources})
+
+    def tokenizer_folder(self) -> Path:
+        """Where the tokenizer is, or will be."""
+        return self.store.tokenizers / self.tokenizer_id
+
+    def corpus_id(self, name: str) -> str:
+        """Identity of a source's corpus; known before the corpus is made."""
+        return corpus_identity(self.digest(name), self.tokenizer_id)
+
+    def corpus(self, name: str) -> Corpus | None:
+        """A source's corpus, if it was made."""
+        path = self.store.corpora / self.corpus_id(name)
+        return Corpus.open(path) if path.exists() else None
+
+    @cached_property
+    def tokens(self) -> dict[str, int]:
+        """Training tokens of every source whose corpus was made."""
+        found = {}
+        for name in self.sources_declared:
+            try:
+                corpus = self.corpus(name)
+            except AssayError:
+                continue  # its files are missing or broken; who needs the source is told so by `plan`
+            if corpus is not None:
+                found[name] = corpus.tokens
+        return found
+
+    @cached_property
+    def sources_declared(self) -> tuple[str, ...]:
+        """Sources whose tokens may matter: those of the study's mixes."""
+        names = set()
+        for declaration in self.study.mixes.values():
+            names |= set(declaration.weights or {})
+            if declaration.natural is not None:
+                chosen = declaration.natural.selection
+                names |= {name for name, source in self.study.sources.items() if chosen.matches(source)}
+            names |= {edit.by for edit in declaration.edits if hasattr(edit, "by")}
+            for edit in declaration.edits:
+                names |= set(getattr(edit, "weights", {}))
+        return tuple(sorted(names & set(self.study.sources)))
+
+    def prepare(self, sources: Iterable[str] | None = None, *, progress: Progress | None = None) -> dict[str, Path]:
+        """Make the tokenizer and the corpora that are missing.
+
+        Returns:
+            The folder of each corpus, by source.
+        """
+
+        def tell(what: str) -> Callable[[float], None] | None:
+            return None if progress is None else lambda share: progress(what, share)
+
+        spec, names = self.tokenizer, tuple(self.sources if sources is None else sources)
+        make_tokenizer(
+            spec,
+            {name: self.source(name) for name in spec.sources},
+            self.tokenizer_id,
+            self.store.tokenizers,
+            progress=tell("tokenizer"),
+        )
+        for name in names:
+            prepare(
+                self.source(name),
+                digest=self.digest(name),
+                tokenizer=self.tokenizer_folder(),
+                identity=self.corpus_id(name),
+                folder=self.store.corpora,
+                progress=tell(name),
+            )
+        self.__dict__.pop("tokens", None)
+        return {name: self.store.corpora / self.corpus_id(name) for name in names}
+
+    # --- mixes and runs
+
+    def mix(self, name: str) -> Mix:
+        """A declared mix, resolved."""
+        needs_tokens = any(declaration.natural for declaration in self.study.mixes.values())
+        tokens = self._tokens_for_natural() if needs_tokens else None
+        return resolve(name, self.study.mixes, self.study.sources, tokens=tokens)
+
+    def _tokens_for_natural(self) -> Mapping[str, int]:
+        # The tokenizer may itself be trained on the baseline's sources; where it is, and the baseline is a
+        # natural mix, the sources have to be named in the tokenizer's own configuration.
+        if not self.study.tokenizer.sources and self.study.tokenizer.file is None:
+            sweep = self.study.sweep
+            if sweep is None or self._is_natural(sweep.baseline):
+                return {}
+        return self.tokens
+
+    def _is_natural(self, name: str) -> bool:
+        seen: set[str] = set()
+        while name in self.study.mixes and name not in seen:
+            seen.add(name)
+            declaration = self.study.mixes[name]
+            if declaration.natural is not None:
+                return True
+            name = declaration.base or ""
+        return False
+
+    @cached_property
+    def _mixes_used(self) -> tuple[str, ...]:
+        sweep = self.study.require_sweep()
+        return tuple(dict.fromkeys([*sweep.mixes, *(s.mix for s in self.study.stages if s.mix is not None)]))
+
+    @cached_property
+    def vocabulary(self) -> int:
+        """Size of the tokenizer's vocabulary, which is known once it is made, or was declared."""
+        if self.tokenizer.vocabulary is not None:
+            return int(self.tokenizer.vocabulary)
+        from tokenizers import Tokenizer
+
+        return int(Tokenizer.from_file(self.tokenizer.file).get_vocab_size())
+
+    @property
+    def parameters(self) -> int:
+        """Trainable parameters of the proxy."""
+        return self.study.proxy.parameters(self.vocabulary)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of a run: the budget in whole steps."""
+        step = self.study.batch.sequences * self.study.proxy.sequence_length
+        budget = self.study.budget.resolve(self.parameters)
+        if budget < step:
+            raise AssayError(
+                f"budget: {budget:,} tokens are less than one step of {step:,}.", fix="Raise budget.tokens."
+            )
+        return budget // step
+
+    @property
+    def budget(self) -> int:
+        """Tokens of a run, in whole steps."""
+        return self.steps * self.study.batch.sequences * self.study.proxy.sequence_length
+
+    def weights(self, name: str, tokens: int) -> dict[str, float]:
+        """A mix's weights under its cap on epochs, for so many tokens."""
+        mix = self.mix(name)
+        if mix.max_epochs is None:
+            return mix.weights
+        unknown = [source for source in mix.weights if source not in self.tokens]
+        if unknown:
+            raise AssayError(
+                f"mix {name!r}: max_epochs needs the tokens of {', '.join(unknown)}, which are not tokenised yet.",
+                fix="Run `assay prepare` with the same arguments first; `assay submit` does it by itself.",
+            )
+        return cap_epochs(mix, tokens, self.tokens)
+
+    def spec(self, mix: str, seed: int) -> RunSpec:
+        """The spec of one run: everything that decides its weights."""
+        study = self.study
+        counts = split_steps(study.stages, self.steps)
+        per_step = study.batch.sequences * study.proxy.sequence_length
+        stages = []
+        for stage, steps in zip(study.stages, counts, strict=True):
+            weights = self.weights(stage.mix or mix, steps * per_step)
+            rounded = {name: round(weight, WEIGHT_DIGITS) for name, weight in weights.items()}
+            stages.append(StageSpec(name=stage.name, weights=rounded, steps=steps, anneal=stage.anneal))
+        used = sorted({name for stage in stages for name in stage.weights})
+        return RunSpec(
+            model=study.proxy,
+            vocabulary=self.vocabulary,
+            tokenizer=self.tokenizer_id,
+            corpora={name: self.corpus_id(name) for name in used},
+            stages=tuple(stages),
+            optimiser=study.optim,
+            batch_sequences=study.batch.sequences,
+            seed=seed,
+        )
+
+    def labels(self, mix: str, seed: int) -> dict[str, Any]:
+        """What people call a run."""
+        sweep = self.study.require_sweep()
+        return {
+            "sweep": sweep.name,
+            "mix": mix,
+            "seed": seed,
+            "role": "baseline" if mix == sweep.baseline else "candidate",
+            "proxy": self.study.proxy.name,
+            "parameters": self.parameters,
+        }
+
+    def reader(self, spec: RunSpec) -> SequenceReader:
+        """The data of a run, from corpora that were made."""
+        from assay.corpus.loader import SequenceReader
+
+        return SequenceReader(
+            {name: Corpus.open(self.store.corpora / identity) for name, identity in spec.corpora.items()},
+            [(stage.weights, stage.steps * spec.batch_sequences) for stage in spec.stages],
+            seed=spec.seed,
+            sequence_length=spec.model.sequence_length,
+        )
+
+    # --- evaluation
+
+    @property
+    def mirror(self) -> Path | None:
+        """The local mirror of the benchmarks, where one is configured."""
+        benchmarks = self.study.paths.benchmarks
+        return None if benchmarks is None else self.study.paths.resolve(benchmarks)
+
+    @cached_property
+    def evaluation(self) -> EvaluationSpec:
+        """The evaluation that every run of the sweep gets: the same for every arm."""
+        suite = self.study.suite
+        validation = {name: self.corpus_id(name) for name in self.sources} if suite.validation_bytes else {}
+        return EvaluationSpec(
+            tasks=suite.tasks,
+            batch_size=suite.batch_size,
+            validation_bytes=suite.validation_bytes,
+            validation=validation,
+            harness=harness_version(),
+            datasets="hub" if self.mirror is None or not suite.tasks else mirror_digest(self.mirror),
+        )
+
+    # --- the plan
+
+    def plan(self, *, retry_failed: bool = False) -> Plan:
+        """What the sweep still needs; nothing is started."""
+        sweep = self.study.require_sweep()
+        check_tasks([task.task for task in self.study.suite.tasks])
+        refusals = {mix: self.refusals(mix) for mix in sweep.mixes}
+        specs = {
+            (mix, seed): self.spec(mix, seed) for mix in sweep.mixes if not refusals[mix] for seed in sweep.seeds
+        }
+        evaluation = self.evaluation.fingerprint if specs else ""
+        runs = {spec.fingerprint: self.store.run(spec.fingerprint) for spec in specs.values()}
+        known = {key: _known(run, evaluation) for key, run in runs.items() if run.path.exists()}
+        return make_plan(
+            sweep,
+            specs=specs,
+            refusals=refusals,
+            known=known,
+            evaluation=evaluation,
+            speed=self.speed(),
+            workers=self.study.cluster.width,
+            retry_failed=retry_failed,
+            warnings=self._warnings([mix for mix in sweep.mixes if not refusals[mix]]),
+        )
+
+    def refusals(self, mix: str) -> list[str]:
+        """Why a mix may not be trained: sources that are not cleared or not there, weights that cannot be met."""
+        found = []
+        stages = [stage.mix or mix for stage in self.study.stages]
+        for source in sorted({name for stage in stages for name in self.mix(stage).weights}):
+            refusal = self.study.sources[source].refusal
+            if refusal:
+                found.append(refusal)
+                continue
+            try:
+                self.digest(source)
+            except AssayError as error:
+                found.append(str(error).replace("\n", " "))
+        if not found:
+            try:
+                self.spec(mix, 0)
+            except AssayError as error:
+                found.append(str(error).replace("\n", " "))
+        return found
+
+    def _warnings(self, mixes: Iterable[str]) -> list[str]:
+        found = []
+        for mix in mixes:
+            for source, count in epochs(self.weights(mix, self.budget), self.budget, self.tokens).items():
+                if count > 4:  # up to about 4 epochs repeated text is nearly as good as fresh (arXiv 2305.16264)
+                    found.append(f"{mix}: {source} is gone through {count:.1f} times; beyond 4 it teaches less.")
+        return found
+
+    def speed(self) -> Speed:
+        """What a run of this proxy costs here, from runs in the store; by operations where only others ran."""
+        mine = self.study.proxy.flops_per_token(self.vocabulary)
+        same, other, evaluations = [], [], []
+        for run in self.store.runs():
+            status = run.status()
+            if not status.tokens or not status.train_seconds:
+                continue
+            spec = run.spec()
+            rate = status.tokens / status.train_seconds
+            flops = spec.model.flops_per_token(spec.vocabulary)
+            if (spec.model, spec.vocabulary, spec.batch_sequences) == (
+                self.study.proxy,
+                self.vocabulary,
+                self.study.batch.sequences,
+            ):
+                same.append(rate)
+                if status.evaluate_seconds:
+                    evaluations.append(status.evaluate_seconds)
+            else:
+                other.append(rate * flops / mine)
+        evaluate = statistics.median(evaluations) if evaluations else None
+        if same:
+            return Speed(statistics.median(same), evaluate, f"measured on {len(same)} runs of this proxy")
+        if other:
+            return Speed(statistics.median(other), evaluate, f"scaled by operations from {len(other)} runs of other proxies")
+        return Speed(None, None, "no run has been measured in this store yet")
+
+
+def _known(run: RunDirectory, evaluation: str) -> Known:
+    status = run.status()
+    failure = f"{status.failure.kind}: {status.failure.message}" if status.failure else None
+    claimed = run.claimed
+    state = status.state
+    if state in ACTIVE and not claimed:
+        state = "queued"  # whoever worked on it is gone; it goes on from its last checkpoint
+    return Known(
+        state=state,
+        claimed=claimed,
+        trained=(run.model / "model.safetensors").exists(),
+        evaluated=run.evaluated(evaluation),
+        failure=failure if status.state in ENDED else None,
+    )
