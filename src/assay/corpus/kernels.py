@@ -1,0 +1,167 @@
+"""The loops that run once a position, a document or a piece of text; numba compiles them once and keeps the result.
+
+All integers are 64 bits wide. Every caller keeps the values in the ranges that the docstrings give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+F = TypeVar("F", bound=Callable[..., Any])
+Integers = NDArray[np.int64]
+Words = NDArray[np.uint64]
+
+ROUNDS = 6
+"""Rounds of the Feistel network; each takes one 64-bit word of the key."""
+
+
+def compiled(function: F) -> F:
+    """Compile a function on its first call, and keep the machine code on disk where there is a place for it."""
+    try:
+        return cast("F", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    except RuntimeError:  # a read-only installation and no home: compile in every process, about a second each
+        return cast("F", numba.njit(nogil=True, error_model="numpy")(function))
+
+
+@compiled
+def assign(quotas: Integers, quantum: int, lead: Integers, sources: NDArray[np.uint16], draws: Integers) -> None:
+    """Tijdeman's chairman assignment for the next ``len(sources)`` positions.
+
+    Job k of source i, its k-th draw, may not come before its share has reached k + 1/M, and not after its share has
+    passed k + 1 - 1/M, where M = 2 S - 2. Tijdeman proved that all jobs can keep to that; with whole release times
+    and deadlines, taking the released job with the earliest deadline does (R. Tijdeman, "The chairman assignment
+    problem", Discrete Mathematics 32, 1980).
+
+    Args:
+        quotas: draws of each source in every `quantum` positions, all above 0, summing to it; shape (S,).
+        quantum: at most 2**48, and `quantum` * (2 S - 2) below 2**60.
+        lead: quota x position - quantum x draws of each source before the first position; within +-quantum.
+        sources: filled with the index of each position's source; at most 2**14 positions.
+        draws: filled with how many of the positions here come before and have the same source; shape of `sources`.
+    """
+    count = len(quotas)
+    parts = max(2, 2 * count - 2)
+    release = np.empty(count, np.int64)
+    deadline = np.empty(count, np.int64)
+    drawn = np.zeros(count, np.int64)
+    for i in range(count):
+        release[i] = -((parts * lead[i] - quantum) // (parts * quotas[i]))
+        deadline[i] = (quantum * (parts - 1) - parts * lead[i]) // (parts * quotas[i])
+    for index in range(len(sources)):
+        now = index + 1
+        best = -1
+        earliest = np.iinfo(np.int64).max
+        for i in range(count):
+            if release[i] <= now and deadline[i] < earliest:
+                best = i
+                earliest = deadline[i]
+        sources[index] = best
+        draws[index] = drawn[best]
+        drawn[best] += 1
+        ahead = lead[best] + quotas[best] * now - quantum * drawn[best]
+        release[best] = now - (parts * ahead - quantum) // (parts * quotas[best])
+        deadline[best] = now + (quantum * (parts - 1) - parts * ahead) // (parts * quotas[best])
+
+
+@compiled
+def permuted(index: int, count: int, key: Words) -> np.int64:
+    """Where one of `count` items goes in the order that `key` gives: a Feistel network that walks until inside.
+
+    Half as many bits go left as right; items that land outside [0, count) are sent through again, which keeps the
+    whole one-to-one (J. Black and P. Rogaway, "Ciphers with arbitrary finite domains", 2002).
+    """
+    half = np.uint64(1)
+    while (np.uint64(1) << (half + half)) < np.uint64(count):
+        half += np.uint64(1)
+    mask = (np.uint64(1) << half) - np.uint64(1)
+    value = np.uint64(index)
+    while True:
+        left, right = value >> half, value & mask
+        for word in key:
+            mixed = (right ^ word) * np.uint64(0x9E3779B97F4A7C15)
+            mixed ^= mixed >> np.uint64(32)
+            mixed *= np.uint64(0xD6E8FEB86659FD93)
+            mixed ^= mixed >> np.uint64(29)
+            left, right = right, left ^ (mixed & mask)
+        value = (left << half) | right
+        if value < np.uint64(count):
+            return np.int64(value)
+
+
+@compiled
+def permute_all(indices: Integers, count: int, key: Words) -> Integers:
+    """`permuted` for each of many indices."""
+    places = np.empty(len(indices), np.int64)
+    for i in range(len(indices)):
+        places[i] = permuted(indices[i], count, key)
+    return places
+
+
+@compiled
+def epoch_table(offsets: Integers, key: Words) -> Integers:
+    """Tokens before each document of an epoch, in the epoch's order; shape (documents + 1,)."""
+    count = len(offsets) - 1
+    before = np.empty(count + 1, np.int64)
+    before[0] = 0
+    for place in range(count):
+        document = permuted(place, count, key)
+        before[place + 1] = before[place] + offsets[document + 1] - offsets[document]
+    return before
+
+
+@compiled
+def locate(starts: Integers, length: int, first: int, before: Integers, offsets: Integers, key: Words) -> Integers:
+    """The pieces of documents that sequences take from one epoch.
+
+    Args:
+        starts: first stream token of each sequence; shape (n,).
+        length: tokens of a sequence.
+        first: stream token at which the epoch begins.
+        before: the epoch's table.
+        offsets: first token of each document in the corpus, and the end; shape (documents + 1,).
+        key: the epoch's key.
+
+    Returns:
+        One row a piece: sequence, column in it, first token in the corpus, tokens; shape (pieces, 4).
+    """
+    count = len(offsets) - 1
+    pieces = np.empty((4 * len(starts) + 16, 4), np.int64)
+    used = 0
+    for sequence in range(len(starts)):
+        at = max(starts[sequence], first) - first
+        stop = min(starts[sequence] + length - first, before[-1])
+        if at >= stop:
+            continue
+        place = np.searchsorted(before, at, side="right") - 1
+        while at < stop:
+            document = permuted(place, count, key)
+            take = min(stop, before[place + 1]) - at
+            if used == len(pieces):
+                grown = np.empty((2 * used, 4), np.int64)
+                grown[:used] = pieces
+                pieces = grown
+            pieces[used, 0] = sequence
+            pieces[used, 1] = at + first - starts[sequence]
+            pieces[used, 2] = offsets[document] + at - before[place]
+            pieces[used, 3] = take
+            used += 1
+            at += take
+            place += 1
+    return pieces[:used]
+
+
+@compiled
+def copy(tokens: NDArray[Any], first: int, pieces: Integers, rows: Integers, out: Integers) -> None:
+    """Copy the pieces that lie in one shard, whose first token is `first`, into the rows of `out`."""
+    for piece in range(len(pieces)):
+        start = pieces[piece, 2] - first
+        if start < 0 or start >= len(tokens):
+            continue
+        row, column = rows[pieces[piece, 0]], pieces[piece, 1]
+        for i in range(pieces[piece, 3]):
+            out[row, column + i] = tokens[start + i]
