@@ -35,7 +35,9 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         if error.errno is not None and os.strerror(error.errno) == "No space left on device":
-            raise AssayError(f"{path}: the disk is full.", fix="Free some space and run the same command again.") from error
+            raise AssayError(
+                f"{path}: the disk is full.", fix="Free some space and run the same command again."
+            ) from error
         raise
     finally:
         if temporary.is_dir():
@@ -66,7 +68,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise AssayError(
-            f"{path}: not whole JSON ({error}).", fix="Something other than assay wrote or cut it; move it away and run again."
+            f"{path}: not whole JSON ({error}).",
+            fix="Something other than assay wrote or cut it; move it away and run again.",
         ) from error
 
 

@@ -30,7 +30,9 @@ class Sweep:
         if not self.candidates or not self.seeds:
             raise AssayError(f"{where}: give at least one candidate and one seed.")
         if self.baseline in self.candidates:
-            raise AssayError(f"{where}: {self.baseline!r} is baseline and candidate.", fix="Leave it out of candidates.")
+            raise AssayError(
+                f"{where}: {self.baseline!r} is baseline and candidate.", fix="Leave it out of candidates."
+            )
         for kind, values in (("candidates", self.candidates), ("seeds", self.seeds)):
             if len(set(values)) < len(values):
                 raise AssayError(f"{where}: {kind} {list(values)} name one twice.")

@@ -256,7 +256,9 @@ def split_steps(stages: tuple[Stage, ...], steps: int) -> tuple[int, ...]:
         AssayError: the shares do not sum to 1, or a stage would get no step.
     """
     if abs(math.fsum(stage.share for stage in stages) - 1) > 1e-6:
-        raise AssayError(f"stages: the shares sum to {math.fsum(s.share for s in stages):g}.", fix="Make them sum to 1.")
+        raise AssayError(
+            f"stages: the shares sum to {math.fsum(s.share for s in stages):g}.", fix="Make them sum to 1."
+        )
     ends, total = [], 0.0
     for stage in stages:
         total += stage.share

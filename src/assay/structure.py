@@ -97,7 +97,8 @@ _converter = _make_converter()
 def _first_problem(error: BaseException, kind: Any, path: str = "") -> str:
     """The first thing that is wrong inside cattrs' tree of errors, in one line with its place."""
     if isinstance(error, (ClassValidationError, IterableValidationError)):
-        inner = error.exceptions[0]
+        # A misspelt key also leaves the right one missing: the misspelling is what to tell.
+        inner = next((e for e in error.exceptions if isinstance(e, ForbiddenExtraKeysError)), error.exceptions[0])
         kind = getattr(error, "cl", kind)
         notes = [note for note in getattr(inner, "__notes__", ()) if hasattr(note, "name") or hasattr(note, "index")]
         if notes:
@@ -109,7 +110,7 @@ def _first_problem(error: BaseException, kind: Any, path: str = "") -> str:
     place = f"{path}: " if path else ""
     if isinstance(error, ForbiddenExtraKeysError):
         names = [f.name for f in dataclasses.fields(error.cl)] if dataclasses.is_dataclass(error.cl) else []
-        key = sorted(error.extra_fields)[0]
+        key = min(error.extra_fields)
         return f"{place}no field is called {key!r}. {did_you_mean(str(key), names)}"
     if isinstance(error, KeyError):
         return f"{path or str(error.args[0])!r} is missing"

@@ -108,7 +108,9 @@ class Policy:
         if not 0 < self.alpha < 0.5:
             raise AssayError(f"policy {self.name!r}: alpha is {self.alpha}; it is above 0 and below 0.5.")
         if self.min_seeds < 2:
-            raise AssayError(f"policy {self.name!r}: min_seeds is {self.min_seeds}; one seed shows no noise, ask for 2.")
+            raise AssayError(
+                f"policy {self.name!r}: min_seeds is {self.min_seeds}; one seed shows no noise, ask for 2."
+            )
         pairs = [(c.task, c.metric) for c in (*self.primary, *self.guardrails)]
         twice = sorted({f"{task} {metric}" for task, metric in pairs if pairs.count((task, metric)) > 1})
         if twice:

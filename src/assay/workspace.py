@@ -298,9 +298,7 @@ class Workspace:
         sweep = self.study.require_sweep()
         check_tasks([task.task for task in self.study.suite.tasks])
         refusals = {mix: self.refusals(mix) for mix in sweep.mixes}
-        specs = {
-            (mix, seed): self.spec(mix, seed) for mix in sweep.mixes if not refusals[mix] for seed in sweep.seeds
-        }
+        specs = {(mix, seed): self.spec(mix, seed) for mix in sweep.mixes if not refusals[mix] for seed in sweep.seeds}
         evaluation = self.evaluation.fingerprint if specs else ""
         runs = {spec.fingerprint: self.store.run(spec.fingerprint) for spec in specs.values()}
         known = {key: _known(run, evaluation) for key, run in runs.items() if run.path.exists()}
@@ -369,7 +367,9 @@ class Workspace:
         if same:
             return Speed(statistics.median(same), evaluate, f"measured on {len(same)} runs of this proxy")
         if other:
-            return Speed(statistics.median(other), evaluate, f"scaled by operations from {len(other)} runs of other proxies")
+            return Speed(
+                statistics.median(other), evaluate, f"scaled by operations from {len(other)} runs of other proxies"
+            )
         return Speed(None, None, "no run has been measured in this store yet")
 
 

@@ -39,6 +39,7 @@ def _show_version(value: bool) -> None:  # noqa: FBT001  # typer's callback form
 
 @app.callback()
 def _root(
+    *,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,

@@ -64,7 +64,9 @@ def prepare(overrides: Overrides = None, *, as_json: AsJson = False) -> None:
     console.print(table)
 
 
-def show(name: Annotated[str, typer.Argument(help="The mix.")], overrides: Overrides = None, *, as_json: AsJson = False) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="The mix.")], overrides: Overrides = None, *, as_json: AsJson = False
+) -> None:
     """Show what a mix's declaration and every edit make of each weight, in tokens and epochs."""
     space = workspace(overrides)
     mix = space.mix(name)
@@ -122,7 +124,11 @@ def describe(space: Workspace, mix: Mix) -> list[dict[str, Any]]:
     from assay.mixes import epochs
 
     known = space.tokens if space.study.sweep or space.study.tokenizer.sources else {}
-    weights = space.weights(mix.name, space.budget) if mix.max_epochs is None or set(mix.weights) <= set(known) else mix.weights
+    weights = (
+        space.weights(mix.name, space.budget)
+        if mix.max_epochs is None or set(mix.weights) <= set(known)
+        else mix.weights
+    )
     often = epochs(weights, space.budget, known)
     return [
         {
@@ -150,7 +156,9 @@ def _print_rows(rows: Sequence[dict[str, Any]], budget: int) -> None:
         capped = "" if abs(row["weight"] - row["declared"]) < 1e-9 else " *"
         weight = f"{row['weight']:.4f}{capped}"
         clearance = row["clearance"] if row["clearance"] == "cleared" else f"[red]{row['clearance']}[/]"
-        table.add_row(row["source"], weight, amount(row["tokens"]), _epochs(row), row["domain"], row["licence"] or "-", clearance)
+        table.add_row(
+            row["source"], weight, amount(row["tokens"]), _epochs(row), row["domain"], row["licence"] or "-", clearance
+        )
     table.add_section()
     table.add_row("sum", f"{sum(row['weight'] for row in rows):.4f}", amount(budget), "", "", "", "")
     console.print(table)

@@ -1,0 +1,37 @@
+# make demo: a first sweep on real text, from nothing to a verdict.    make test: install what tests need, run them all.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test lint lock install install-dev benchmarks clean
+
+demo: install
+	$(BIN)/assay demo
+
+test: install-dev
+	$(BIN)/python -m pytest
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: $(VENV)/.assay
+install-dev: $(VENV)/.assay-dev
+
+$(VENV)/.assay: requirements.lock pyproject.toml scripts/install.py
+	$(PYTHON) scripts/install.py $(VENV)
+	@touch $@
+
+$(VENV)/.assay-dev: requirements-dev.lock pyproject.toml scripts/install.py
+	$(PYTHON) scripts/install.py $(VENV) --dev
+	@touch $@ $(VENV)/.assay
+
+lock:
+	scripts/lock.sh
+
+benchmarks: install-dev
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache dist build

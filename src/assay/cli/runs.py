@@ -1,0 +1,227 @@
+"""`assay plan`, `submit`, `status`, `logs`, `cancel`, `why`: what runs, where it stands, and why it is another run."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from assay.cli.common import (
+    AsJson,
+    Overrides,
+    amount,
+    console,
+    duration,
+    errors,
+    print_json,
+    progress_bars,
+    size,
+    workspace,
+)
+
+if TYPE_CHECKING:
+    from assay.plan import Plan
+    from assay.workspace import Workspace
+
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Also try again the runs that diverged.")]
+MixOption = Annotated[str | None, typer.Option("--mix", help="Only the runs of this mix.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (plan, submit, status, logs, cancel, why):
+        app.command()(command)
+
+
+def plan(overrides: Overrides = None, *, retry_failed: RetryFailed = False, as_json: AsJson = False) -> None:
+    """Print what a sweep would run, reuse and refuse, and what it will cost. Nothing is started."""
+    space = workspace(overrides)
+    made = space.plan(retry_failed=retry_failed)
+    if as_json:
+        print_json(plan_mapping(made))
+    else:
+        print_plan(made)
+
+
+def plan_mapping(made: Plan) -> dict[str, Any]:
+    """A plan as JSON."""
+    return {
+        "sweep": made.sweep.name,
+        "evaluation": made.evaluation,
+        "runs": [
+            {
+                "fingerprint": run.fingerprint,
+                "mix": run.mix,
+                "seed": run.seed,
+                "status": run.status,
+                "reasons": list(run.reasons),
+                "tokens": run.spec.tokens if run.spec else None,
+                "seconds": run.seconds,
+            }
+            for run in made.runs
+        ],
+        "cost": vars(made.cost),
+        "warnings": list(made.warnings),
+    }
+
+
+def print_plan(made: Plan) -> None:
+    """A plan for people."""
+    table = Table("run", "fingerprint", "status", "why", box=None, pad_edge=False)
+    colours = {"todo": "yellow", "reuse": "green", "running": "cyan", "refused": "red"}
+    from rich.text import Text
+
+    for run in made.runs:
+        short = (run.fingerprint or "-")[:12]
+        why = Text("; ".join(run.reasons))
+        table.add_row(run.label, short, Text(run.status, style=colours[run.status]), why)
+    console.print(table)
+    counts = {status: len(made.of(status)) for status in colours}  # type: ignore[arg-type]  # its keys are the statuses
+    console.print("\n" + ", ".join(f"{count} {status}" for status, count in counts.items() if count))
+    cost = made.cost
+    if cost.runs:
+        time_left = (
+            f"{duration(cost.wall_seconds)} ({duration(cost.worker_seconds)} of workers; {cost.basis})"
+            if cost.wall_seconds is not None
+            else f"unknown time: {cost.basis}; `assay doctor` measures this machine"
+        )
+        console.print(f"cost: {amount(cost.tokens)} tokens, {time_left}, {size(cost.disk_bytes)} of disk")
+    for warning in made.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False)
+
+
+def submit(overrides: Overrides = None, *, retry_failed: RetryFailed = False, as_json: AsJson = False) -> None:
+    """Start what a sweep still needs, and return. Submitting again sends only what is missing."""
+    from assay.launch.submission import submit as send
+
+    space = workspace(overrides)
+    prepare_where_needed(space, quiet=as_json)
+    made = space.plan(retry_failed=retry_failed)
+    sent = send(space, made) if made.of("todo") else None
+    if as_json:
+        print_json({**plan_mapping(made), "submission": sent.id if sent else None, "sent": len(made.of("todo"))})
+    else:
+        print_plan(made)
+        if sent is None:
+            console.print("nothing to send" + ("" if made.complete else ": see the reasons above"))
+        else:
+            console.print(f"sent {len(made.of('todo'))} runs to {space.study.cluster.width} workers.")
+            console.print(f"see them with: assay status sweep={made.sweep.name} --watch", markup=False)
+    if made.of("refused") and not made.of("todo") and not made.of("running"):
+        raise typer.Exit(4)
+
+
+def prepare_where_needed(space: Workspace, *, quiet: bool) -> None:
+    """Tokenise first where weights depend on how many tokens a source has; the jobs do it otherwise."""
+    sweep = space.study.require_sweep()
+    declared = [space.study.mixes[name] for name in space.study.mixes]
+    if not any(mix.max_epochs is not None or mix.natural is not None for mix in declared):
+        return
+    usable = [mix for mix in sweep.mixes if not _refused_sources(space, mix)]
+    names = sorted({name for mix in usable for name in space.mix(mix).weights})
+    if any(name not in space.tokens for name in names):
+        with progress_bars(quiet=quiet) as tell:
+            space.prepare(names, progress=tell)
+
+
+def _refused_sources(space: Workspace, mix: str) -> list[str]:
+    return [name for name in space.mix(mix).weights if space.study.sources[name].refusal]
+
+
+def status(
+    overrides: Overrides = None,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds until nothing runs.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show where each run of a sweep stands: progress, speed, time left, failures by cause."""
+    from assay.launch.status import overview, render
+
+    space = workspace(overrides)
+    now = overview(space.store, space.plan(), now=time.time())
+    if as_json:
+        print_json(now.to_mapping())
+        return
+    if not watch:
+        console.print(render(now))
+        return
+    follow(space)
+
+
+def follow(space: Workspace) -> None:
+    """Show a sweep's progress until nothing runs."""
+    from rich.live import Live
+
+    from assay.launch.status import overview, render
+
+    seen = overview(space.store, space.plan(), now=time.time())
+    with Live(render(seen), console=console, auto_refresh=False) as live:
+        while seen.active:
+            time.sleep(2)
+            seen = overview(space.store, space.plan(), now=time.time())
+            live.update(render(seen), refresh=True)
+
+
+def logs(
+    run: Annotated[str, typer.Argument(help="The first digits of a run's fingerprint.")],
+    overrides: Overrides = None,
+    *,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="How many lines, from the end.")] = 60,
+) -> None:
+    """Print the end of what a run's process printed."""
+    from assay.launch.logs import log_tail
+
+    space = workspace(overrides)
+    found = space.store.find(run)
+    errors.print(f"{found.log}", markup=False, style="dim", soft_wrap=True)
+    console.print(log_tail(found, lines), markup=False, soft_wrap=True)
+
+
+def cancel(overrides: Overrides = None, *, mix: MixOption = None, as_json: AsJson = False) -> None:
+    """Stop a sweep's workers. What is finished is kept; submitting again goes on from the last checkpoints."""
+    from assay.launch.cancel import cancel as stop
+
+    space = workspace(overrides)
+    stopped = stop(space, mix=mix)
+    if as_json:
+        print_json({"stopped": stopped})
+        return
+    console.print(f"stopped {len(stopped)} runs" + (": " + ", ".join(stopped) if stopped else ""), markup=False)
+
+
+def why(
+    left: Annotated[str, typer.Argument(help="The first digits of a fingerprint.")],
+    right: Annotated[str, typer.Argument(help="Those of another.")],
+    overrides: Overrides = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Explain which inputs make two runs differ."""
+    from assay.fingerprint import differences
+
+    space = workspace(overrides)
+    specs = [_spec_of(space, prefix) for prefix in (left, right)]
+    found = differences(specs[0].identity, specs[1].identity)
+    if as_json:
+        print_json([d._asdict() for d in found])
+        return
+    if not found:
+        console.print("the same run")
+        return
+    from rich.text import Text
+
+    table = Table("input", specs[0].short, specs[1].short, box=None, pad_edge=False)
+    for difference in found:
+        table.add_row(Text(difference.path), Text(str(difference.left)), Text(str(difference.right)))
+    console.print(table)
+
+
+def _spec_of(space: Workspace, prefix: str) -> Any:
+    """The spec of a run in the store, or of one that the sweep plans."""
+    if space.study.sweep is not None:
+        for run in space.plan().runs:
+            if run.spec is not None and run.spec.fingerprint.startswith(prefix):
+                return run.spec
+    return space.store.find(prefix).spec()
