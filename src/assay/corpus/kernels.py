@@ -19,6 +19,9 @@ Words = NDArray[np.uint64]
 ROUNDS = 6
 """Rounds of the Feistel network; each takes one 64-bit word of the key."""
 
+NEVER = np.int64(1 << 46)
+WAITING = np.int64((1 << 63) - 1)
+
 
 def compiled(function: F) -> F:
     """Compile a function on its first call, and keep the machine code on disk where there is a place for it."""
@@ -47,25 +50,26 @@ def assign(quotas: Integers, quantum: int, lead: Integers, sources: NDArray[np.u
     count = len(quotas)
     parts = max(2, 2 * count - 2)
     release = np.empty(count, np.int64)
-    deadline = np.empty(count, np.int64)
+    # The deadline above, the source's index in the lowest 16 bits: the smallest of them is found without a branch.
+    urgency = np.empty(count, np.int64)
     drawn = np.zeros(count, np.int64)
     for i in range(count):
         release[i] = -((parts * lead[i] - quantum) // (parts * quotas[i]))
-        deadline[i] = (quantum * (parts - 1) - parts * lead[i]) // (parts * quotas[i])
+        deadline = (quantum * (parts - 1) - parts * lead[i]) // (parts * quotas[i])
+        urgency[i] = (min(deadline, NEVER) << 16) | i
     for index in range(len(sources)):
         now = index + 1
-        best = -1
-        earliest = np.iinfo(np.int64).max
+        most_urgent = WAITING
         for i in range(count):
-            if release[i] <= now and deadline[i] < earliest:
-                best = i
-                earliest = deadline[i]
+            most_urgent = min(most_urgent, urgency[i] if release[i] <= now else WAITING)
+        best = most_urgent & 0xFFFF
         sources[index] = best
         draws[index] = drawn[best]
         drawn[best] += 1
         ahead = lead[best] + quotas[best] * now - quantum * drawn[best]
         release[best] = now - (parts * ahead - quantum) // (parts * quotas[best])
-        deadline[best] = now + (quantum * (parts - 1) - parts * ahead) // (parts * quotas[best])
+        deadline = now + (quantum * (parts - 1) - parts * ahead) // (parts * quotas[best])
+        urgency[best] = (min(deadline, NEVER) << 16) | best
 
 
 @compiled

@@ -137,16 +137,20 @@ class MixSchedule:
     def _start(self, number: int) -> Integers:
         """Draws of each source before a block of the first period."""
         while len(self._starts) <= number:
-            sources, _ = self._assign(len(self._starts) - 1)
-            self._starts.append(self._starts[-1] + np.bincount(sources, minlength=len(self.names)))
+            self._end(len(self._starts) - 1, self._assign(len(self._starts) - 1)[0])
         return self._starts[number]
+
+    def _end(self, number: int, sources: Integers) -> None:
+        if len(self._starts) == number + 1:
+            self._starts.append(self._starts[number] + np.bincount(sources, minlength=len(self.names)))
 
     def _block(self, number: int) -> tuple[Integers, Integers]:
         """Sources and draws of a block of the first period."""
         if number not in self._blocks:
-            self._start(number)
+            start = self._start(number)
             sources, draws = self._assign(number)
-            self._blocks[number] = (sources, draws + self._starts[number][sources])
+            self._end(number, sources)
+            self._blocks[number] = (sources, draws + start[sources])
             if len(self._blocks) > KEPT_BLOCKS:
                 self._blocks.popitem(last=False)
         self._blocks.move_to_end(number)
