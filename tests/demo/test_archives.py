@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tiny_packages import archive
-
 from assay.demo import archives
+from tests.demo.tiny_packages import archive
 
 
 def test_names_that_lead_out_of_the_archive_write_nothing(tmp_path: Path) -> None:

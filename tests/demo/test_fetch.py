@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from tiny_packages import package
 
 from assay.demo import fetch as module
 from assay.demo.fetch import fetch
 from assay.errors import AssayError
+from tests.demo.tiny_packages import package
 
 CONTENT = bytes(range(256)) * 4096
 PINNED = package(CONTENT)

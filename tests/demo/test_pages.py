@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.demo import pages
+from tests.demo.gutters import gutter
 
 CODE = inspect.getsource(json.decoder)
-
-
-def gutter(text: str) -> int:
-    """The longest run of numbers that count up, in a row or at the beginnings of lines."""
-    longest = 0
-    for numbers in (re.findall(r"\S+", text), [line.lstrip() for line in text.split("\n")]):
-        run, last = 0, None
-        for token in numbers:
-            found = re.match(r"\d{1,6}", token)
-            number = int(found[0]) if found else None
-            run = 0 if number is None else run + 1 if last is not None and number == last + 1 else 1
-            longest, last = max(longest, run), number
-    return longest
 
 
 @pytest.mark.parametrize("site", pages.SITES, ids=lambda site: site.host)

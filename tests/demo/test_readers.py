@@ -6,10 +6,9 @@ import gzip
 import json
 from pathlib import Path
 
-from tiny_packages import archive, package
-
 from assay.demo import readers
 from assay.demo.readers import Opened
+from tests.demo.tiny_packages import archive, package
 
 
 def opened(folder: Path, members: dict[str, bytes]) -> list[Opened]:

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 import yaml
-from test_pages import gutter
-from tiny_packages import archive, package
 
 from assay.demo import pages, readers, texts
 from assay.demo.texts import MANIFEST, RECIPES, Recipe, is_made, make_texts
 from assay.errors import AssayError
+from tests.demo.gutters import gutter
+from tests.demo.tiny_packages import archive, package
 
 CONTENTS = {
     "code_github": "0f1580031297",

