@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tarfile
-import zipfile
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -39,11 +38,3 @@ def binaries(archive: Path, *patterns: str) -> Iterator[tuple[str, bytes]]:
                 assert opened is not None
                 wanted[member.name] = opened.read()
     yield from sorted(wanted.items())
-
-
-def in_wheel(wheel: Path, *patterns: str) -> Iterator[tuple[str, bytes]]:
-    """Files of a wheel, in order of their names; as [`texts`][assay.demo.archives.texts], with whole names."""
-    with zipfile.ZipFile(wheel) as archive:
-        for name in sorted(archive.namelist()):
-            if any(fnmatchcase(name, pattern) for pattern in patterns):
-                yield name, archive.read(name)
