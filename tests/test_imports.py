@@ -15,10 +15,10 @@ SOURCE = Path(assay.__file__).parent
 
 # From what depends on nothing to the door. A part imports parts before it, never one after it.
 ORDER = [
-    "errors", "structure", "fingerprint", "files",
+    "errors", "structure", "fingerprint", "files", "demo",
     "sources", "mixes", "recipe", "suite", "plan", "store",
-    "corpus", "train", "evaluate", "settings", "study", "workspace", "launch",
-    "stats", "compare", "gate", "results", "publish", "demo", "cli",
+    "corpus", "train", "evaluate", "settings", "study", "workspace",
+    "stats", "compare", "gate", "results", "publish", "launch", "cli",
 ]  # fmt: skip
 HEAVY = [
     "torch",

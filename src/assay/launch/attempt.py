@@ -1,0 +1,307 @@
+"""One attempt at one run, from its spec to its scores, in the process that belongs to it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import faulthandler
+import io
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assay.errors import AssayError
+from assay.launch.records import SubmissionDirectory, claiming, trained
+from assay.store import ACTIVE, Failure
+from assay.study import Study
+
+if TYPE_CHECKING:
+    from assay.launch.records import Submission
+    from assay.recipe import RunSpec
+    from assay.store import RunDirectory, Status
+    from assay.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+FAILED, BUSY, STOPPED = 1, 75, 76
+"""Exit codes: the run's status tells why; another process has the run; it was asked to stop and gave the run back."""
+
+LONGEST_MESSAGE = 600
+
+
+class StopAsked(BaseException):
+    """Raised where the process was asked to stop and is in a stretch that is simply done again.
+
+    No `Exception`: nothing but the process itself is meant to catch it.
+    """
+
+
+class Stop:
+    """Whether this process was asked to stop. Training is asked after each step; everything else ends at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._at_once = True
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self.asked
+
+    def listen(self) -> None:
+        """Take SIGTERM, and what submitit sends shortly before the time is up, as asking to stop."""
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: Any) -> None:
+        del number, frame
+        self.asked = True
+        if self._at_once:
+            raise StopAsked
+
+    @contextlib.contextmanager
+    def after_a_step(self) -> Iterator[None]:
+        """A stretch that asks by itself."""
+        self._at_once = False
+        try:
+            yield
+        finally:
+            self._at_once = True
+        if self.asked:
+            raise StopAsked
+
+
+def attempt_in_child(folder: str, fingerprint: str) -> None:
+    """Do a run in this process, which was made for it, and exit.
+
+    Args:
+        folder: the submission's folder.
+        fingerprint: which run.
+    """
+    stop = Stop()
+    try:
+        stop.listen()
+        end_with_parent()
+        directory = SubmissionDirectory(Path(folder))
+        run = directory.store.run(fingerprint)
+        # The lock is this process's, not the worker's: it is held exactly as long as something writes here.
+        with claiming(run) as held:
+            if not held:
+                sys.exit(BUSY)
+            called_off = directory.cancellation
+            if called_off is not None and called_off.covers(fingerprint):
+                sys.exit(STOPPED)
+            _print_to(run.log)
+            try:
+                _perform(directory.read(), run, stop)
+            except StopAsked:
+                _give_back(run)
+                raise
+            except Exception as error:  # noqa: BLE001  # the run's door: whatever it was, it is recorded
+                record_failure(run, error)
+                sys.exit(FAILED)
+    except StopAsked:
+        log.info("asked to stop")
+        sys.exit(STOPPED)
+
+
+def attempt_here(directory: SubmissionDirectory, fingerprint: str) -> None:
+    """Do a run in the caller's process, for debugging; exceptions are recorded and go through."""
+    run = directory.store.run(fingerprint)
+    with claiming(run) as held:
+        if not held:
+            return
+        try:
+            _perform(directory.read(), run, Stop())
+        except KeyboardInterrupt:
+            _give_back(run)
+            raise
+        except Exception as error:
+            record_failure(run, error)
+            raise
+
+
+def _perform(submission: Submission, run: RunDirectory, stop: Stop) -> None:
+    from assay.workspace import Workspace
+
+    evaluation = submission.evaluation
+    if run.evaluated(evaluation.fingerprint):
+        return
+    workspace, spec, before = Workspace(Study.parse(submission.study)), run.spec(), run.status()
+    run.update(
+        state="preparing",
+        steps=spec.steps,
+        attempt=before.attempt + 1,
+        started=before.started or time.time(),
+        finished=None,
+        failure=None,
+        job=submission.id,
+    )
+    corpora = {**spec.corpora, **evaluation.validation}
+    folders = workspace.prepare(sorted(corpora), progress=_tell)
+    for name, identity in corpora.items():
+        if folders[name].name != identity:
+            raise AssayError(
+                f"source {name!r}: its files or its tokenizer are not those of when this was submitted.",
+                fix="Submit again: what changed makes other runs.",
+            )
+    if not trained(run):
+        with stop.after_a_step():
+            status = _train(workspace, spec, run, stop)
+        if status.state in {"diverged", "failed"}:
+            _name_log(run, status)
+            return
+    _evaluate(workspace, submission, run, folders)
+    _publish(workspace, submission, run)
+
+
+def _train(workspace: Workspace, spec: RunSpec, run: RunDirectory, stop: Stop) -> Status:
+    from assay.corpus.shards import Corpus
+    from assay.train.loop import train
+
+    study = workspace.study
+    manifests = {name: Corpus.open(workspace.store.corpora / key).manifest for name, key in spec.corpora.items()}
+    return train(
+        spec,
+        run,
+        workspace.reader(spec),
+        tokenizer=workspace.tokenizer_folder(),
+        settings=replace(
+            study.training,
+            device=study.cluster.device,
+            threads=study.cluster.cpus_per_worker,
+            micro_batch=study.batch.micro,
+        ),
+        should_stop=stop,
+        bytes_per_token={name: manifest.bytes / manifest.tokens for name, manifest in manifests.items()},
+    )
+
+
+def _evaluate(workspace: Workspace, submission: Submission, run: RunDirectory, folders: dict[str, Path]) -> None:
+    from assay.evaluate.offline import use_mirror
+    from assay.evaluate.run import evaluate
+
+    if workspace.mirror is not None and submission.evaluation.tasks:
+        use_mirror(workspace.mirror)
+    spent, began = run.status().evaluate_seconds, time.monotonic()
+    run.update(state="evaluating")
+    try:
+        evaluate(
+            run,
+            submission.evaluation,
+            {name: folders[name] for name in submission.evaluation.validation},
+            mirror=workspace.mirror,
+            device=workspace.study.cluster.device,
+            progress=_tell,
+        )
+    finally:
+        spent += time.monotonic() - began
+        run.update(evaluate_seconds=spent)
+    run.update(state="done", finished=time.time())
+
+
+def _publish(workspace: Workspace, submission: Submission, run: RunDirectory) -> None:
+    """Make the run's W&B run. It is derived from the record, so that a failure is told in the log and costs nothing."""
+    settings = workspace.study.tracking
+    if settings.mode == "disabled":
+        return
+    from assay.publish.tracking import publish_run
+
+    try:
+        publish_run(
+            run,
+            sweep=submission.sweep,
+            evaluation=submission.evaluation.fingerprint,
+            settings=settings,
+            folder=workspace.store.wandb,
+        )
+    except Exception:
+        log.exception("W&B did not get this run; `assay sync` tries again.")
+
+
+def record_failure(run: RunDirectory, error: Exception) -> None:
+    """Put an exception's trace into the log, and its class and last line into the run's status."""
+    traceback.print_exception(error)
+    sys.stderr.flush()
+    text = " ".join(str(error).split()) or type(error).__name__
+    if len(text) > LONGEST_MESSAGE:
+        text = text[: LONGEST_MESSAGE - 3] + "..."
+    printed = str(run.log) if run.log.exists() else None
+    run.update(state="failed", finished=time.time(), failure=Failure(kind=_kind(error), message=text, log=printed))
+
+
+def _kind(error: Exception) -> str:
+    """A short class to group failures by; torch says in words that there was no memory."""
+    name, text = type(error).__name__, str(error)
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text:
+        return "out of memory"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "disk full"
+    return "error" if isinstance(error, AssayError) else name
+
+
+def _name_log(run: RunDirectory, status: Status) -> None:
+    """Say in a failure that training has recorded where its log is."""
+    if status.failure is not None and status.failure.log is None and run.log.exists():
+        run.update(failure=replace(status.failure, log=str(run.log)))
+
+
+def _give_back(run: RunDirectory) -> None:
+    """Leave a run for whoever goes on with it; what it has come to by itself stands."""
+    if run.status().state in ACTIVE:
+        run.update(state="trained" if trained(run) else "queued")
+
+
+def _tell(what: str, share: float) -> None:
+    """Progress in the log: the beginning and the end of each thing."""
+    if share <= 0 or share >= 1:
+        log.info("%s: %.0f%%", what, 100 * share)
+
+
+def end_with_parent() -> None:
+    """Be killed when the worker is gone, however it went, so that no copy writes on behind a second one's back.
+
+    The kernel tells when the server that forked this process ends; the worker's end shows as the end of its pipe.
+    """
+    # prctl(2): PR_SET_PDEATHSIG is 1.
+    if ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "made by multiprocessing"
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="end with parent", daemon=True).start()
+
+
+def _print_to(path: Path) -> None:
+    """Send everything this process prints to a file, C libraries' words and a crash's trace included."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for number in (1, 2):
+        os.dup2(handle, number)
+    os.close(handle)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    faulthandler.enable(file=2)
+    log_to_stderr()
+    log.info("--- attempt on %s, process %d", socket.gethostname(), os.getpid())
+
+
+def log_to_stderr() -> None:
+    """Have log records printed: assay's own, and the warnings of others."""
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.WARNING, force=True)
+    logging.getLogger("assay").setLevel(logging.INFO)

@@ -1,0 +1,116 @@
+"""Calling off a sweep's runs: workers are told by a file, and by a signal where they are on this machine."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from assay.files import exclusive
+from assay.launch.children import GRACE_SECONDS
+from assay.launch.records import SubmissionDirectory, SubmittedRun, Worker, claiming, submissions
+from assay.store import ENDED
+
+if TYPE_CHECKING:
+    from assay.store import Store
+
+WAIT_SECONDS = GRACE_SECONDS + 30
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cancelled:
+    """What came of calling off."""
+
+    submissions: tuple[str, ...]
+    """Those that were still at work, or had runs left."""
+    stopped: tuple[str, ...]
+    """Labels of the runs that are now cancelled; submitting again goes on from their last checkpoints."""
+    kept: tuple[str, ...]
+    """Labels of runs that had ended before."""
+    still_running: tuple[str, ...]
+    """Labels of runs that somebody still holds: they take longer to stop, or another sweep wants them too."""
+    elsewhere: tuple[str, ...]
+    """Machines whose workers cannot be seen from here; they stop when they next look."""
+
+
+def cancel(
+    store: Store,
+    sweep: str,
+    *,
+    mix: str | None = None,
+    runs: Collection[str] | None = None,
+    wait_seconds: float = WAIT_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
+) -> Cancelled:
+    """Stop a sweep's workers, or some of its runs; what is finished is kept.
+
+    Args:
+        store: where the sweep is.
+        sweep: its name.
+        mix: only the runs of this mix.
+        runs: only these, by fingerprint.
+        wait_seconds: how long to wait until they have stopped. They write a checkpoint first, and are killed if that
+            takes them too long.
+        clock: seconds, for the wait.
+    """
+    some = mix is not None or runs is not None
+    chosen: dict[str, SubmittedRun] = {}
+    told: list[SubmissionDirectory] = []
+    with exclusive(store.sweep(sweep) / "lock", wait=True):  # a submission that is being started is called off whole
+        for directory in submissions(store, sweep):
+            mine = [
+                run
+                for run in directory.wanted()
+                if (mix is None or run.mix == mix) and (runs is None or run.fingerprint in runs)
+            ]
+            left = [run for run in mine if store.run(run.fingerprint).status().state not in ENDED]
+            if mine and (left or directory.live):
+                directory.cancel([run.fingerprint for run in mine] if some else None)
+                told.append(directory)
+            chosen |= {run.fingerprint: run for run in mine}
+    workers = [worker for directory in told for worker in directory.workers() if worker.ended is None]
+    if not some:
+        for worker in workers:
+            worker.process.send(signal.SIGTERM)
+    until = clock() + wait_seconds
+    while _at_work(store, workers, chosen, whole=not some) and clock() < until:
+        time.sleep(POLL_SECONDS)
+    return _settle(store, told, workers, list(chosen.values()))
+
+
+def _at_work(store: Store, workers: Sequence[Worker], chosen: Collection[str], *, whole: bool) -> bool:
+    """Whether a worker of ours still runs, or holds one of the runs."""
+    alive = [worker for worker in workers if worker.process.alive]
+    return bool(alive) if whole else any(worker.run in chosen for worker in alive) and _held(store, chosen)
+
+
+def _held(store: Store, fingerprints: Collection[str]) -> bool:
+    return any(store.run(fingerprint).claimed for fingerprint in fingerprints)
+
+
+def _settle(
+    store: Store, told: Sequence[SubmissionDirectory], workers: Sequence[Worker], runs: Sequence[SubmittedRun]
+) -> Cancelled:
+    """Mark what nobody works on as cancelled, and report."""
+    stopped: list[str] = []
+    kept: list[str] = []
+    running: list[str] = []
+    for run in runs:
+        folder = store.run(run.fingerprint)
+        if folder.status().state in ENDED:
+            kept.append(run.label)
+            continue
+        with claiming(folder) as held:
+            if held:
+                folder.update(state="cancelled", finished=time.time())
+        (stopped if held else running).append(run.label)
+    return Cancelled(
+        submissions=tuple(directory.path.name for directory in told),
+        stopped=tuple(stopped),
+        kept=tuple(kept),
+        still_running=tuple(running),
+        elsewhere=tuple(sorted({worker.process.host for worker in workers if not worker.process.here})),
+    )

@@ -1,0 +1,142 @@
+"""The processes that do runs: one each, forked from a server that has imported the heavy libraries once.
+
+A run's process can be killed, run out of memory or raise; the worker and its other runs go on.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING, NamedTuple
+
+from assay.launch.attempt import BUSY, FAILED, STOPPED, attempt_in_child
+from assay.launch.logs import last_lines
+from assay.launch.processes import out_of_memory_kills
+from assay.launch.records import SubmissionDirectory, SubmittedRun, claiming, trained
+from assay.store import ACTIVE, Failure
+
+if TYPE_CHECKING:
+    from assay.store import RunDirectory
+
+POLL_SECONDS = 0.5
+GRACE_SECONDS = 60.0
+"""What a run has to write a checkpoint in, once it was asked to stop; then it is killed, and its last checkpoint counts."""
+
+TRAINING = ("assay.launch.preload", "submitit.core.submission")
+"""submitit's module is the worker's main one, which each of its processes imports again."""
+HARNESS = ("assay.launch.preload_harness",)
+
+
+class Ended(NamedTuple):
+    """How a run's process ended.
+
+    Attributes:
+        code: its exit code; minus the signal's number where a signal ended it, ``None`` where it never began.
+        asked: whether the worker had asked it to stop.
+        starved: whether the kernel killed something for want of memory meanwhile.
+    """
+
+    code: int | None
+    asked: bool = False
+    starved: bool = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether another process had the run."""
+        return self.code == BUSY
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it gave the run back, to be gone on with."""
+        return self.code == STOPPED or (self.asked and self.code != 0)
+
+    def __str__(self) -> str:
+        if self.busy:
+            return "is another worker's"
+        if self.stopped:
+            return "was stopped"
+        if self.code is None:
+            return "could not be started"
+        if self.code < 0:
+            return f"was killed ({_signal(self.code)})"
+        return {0: "ended", FAILED: "failed"}.get(self.code, f"ended with exit code {self.code}")
+
+
+class Children:
+    """A worker's processes, one at a time.
+
+    Args:
+        tasks: whether runs are evaluated with the harness, which takes seconds to import.
+    """
+
+    def __init__(self, *, tasks: bool) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([*TRAINING, *(HARNESS if tasks else ())])
+
+    def attempt(self, directory: SubmissionDirectory, run: SubmittedRun, *, stop: Callable[[], bool]) -> Ended:
+        """Do a run in a process of its own, and see to it that its status tells how that ended.
+
+        Args:
+            directory: the submission.
+            run: one of its runs.
+            stop: asked twice a second; once it says so, the process is asked to stop, and killed if it doesn't.
+        """
+        kills = out_of_memory_kills()
+        process = self._context.Process(
+            target=attempt_in_child, args=(str(directory.path), run.fingerprint), name=run.label
+        )
+        folder = directory.store.run(run.fingerprint)
+        try:
+            process.start()
+        except (OSError, EOFError) as error:  # the server ended before it answered
+            _settle(folder, Ended(None), f"no process could be started: {error or type(error).__name__}")
+            return Ended(None)
+        asked_at: float | None = None
+        while not wait([process.sentinel], timeout=POLL_SECONDS):
+            if asked_at is None and stop():
+                asked_at = time.monotonic()
+                process.terminate()
+            elif asked_at is not None and time.monotonic() - asked_at > GRACE_SECONDS:
+                process.kill()
+        process.join()
+        ended = Ended(process.exitcode, asked=asked_at is not None, starved=out_of_memory_kills() > kills)
+        process.close()
+        _settle(folder, ended, str(ended))
+        return ended
+
+
+def _settle(folder: RunDirectory, ended: Ended, what: str) -> None:
+    """Write down the end of a process that could not do so itself."""
+    if ended.code in {0, BUSY, STOPPED}:
+        return
+    with claiming(folder) as held:
+        state = folder.status().state
+        if not held or (ended.code == FAILED and state in {"failed", "diverged"}):
+            return
+        if ended.stopped:
+            if state in ACTIVE:
+                folder.update(state="trained" if trained(folder) else "queued")
+            return
+        folder.update(state="failed", finished=time.time(), failure=_explain(folder, ended, what))
+
+
+def _explain(folder: RunDirectory, ended: Ended, what: str) -> Failure:
+    """What is known of a process that ended without a word."""
+    said = last_lines(folder.log, 1)
+    last = f"; it last printed: {said[-1]}" if said else ""
+    if ended.code == -signal.SIGKILL and ended.starved:
+        return Failure(
+            kind="out of memory", message=f"the kernel killed it for want of memory{last}", log=str(folder.log)
+        )
+    kind = "killed" if ended.code is not None and ended.code < 0 else "ended without a word"
+    return Failure(kind=kind, message=f"the run's process {what}{last}", log=str(folder.log))
+
+
+def _signal(code: int) -> str:
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

@@ -1,0 +1,205 @@
+"""What was submitted, who works on it, and what was called off: the files of a sweep's submissions.
+
+A submission is a folder::
+
+    sweeps/<name>/submissions/<id>/submission.json      what to do; written before anything is started
+                                   jobs.json            the processes that submitit started for it
+                                   workers/<n>.json     a worker, while it works and afterwards
+                                   cancelled.json       what workers leave alone from now on
+                                   submitit/            submitit's own files and the workers' logs
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from assay.files import exclusive, read_json, write_json
+from assay.launch.processes import ProcessIdentity
+from assay.store import RunDirectory, Store
+from assay.structure import from_mapping, to_mapping
+from assay.suite import EvaluationSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmittedRun:
+    """One run of a submission."""
+
+    fingerprint: str
+    mix: str
+    seed: int
+
+    @property
+    def label(self) -> str:
+        """What people call the run inside its sweep."""
+        return f"{self.mix} s{self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """An intent: these runs, with this study, on this cluster."""
+
+    id: str
+    sweep: str
+    created: float
+    """Seconds since the epoch."""
+    cluster: str
+    workers: int
+    runs: tuple[SubmittedRun, ...]
+    """In the order in which workers take them."""
+    evaluation: EvaluationSpec
+    """As it was when submitted; every run of the submission gets this one."""
+    study: dict[str, Any]
+    """The study's plain values, from which jobs read it again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """One worker of a submission."""
+
+    number: int
+    process: ProcessIdentity
+    job: str
+    """submitit's name for it."""
+    started: float
+    run: str | None = None
+    """Fingerprint of the run that it works on right now."""
+    ended: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cancellation:
+    """What was called off of a submission."""
+
+    at: float
+    runs: tuple[str, ...] | None
+    """Fingerprints; ``None`` for all of it."""
+
+    def covers(self, fingerprint: str) -> bool:
+        """Whether a run was called off."""
+        return self.runs is None or fingerprint in self.runs
+
+
+class SubmissionDirectory:
+    """One submission's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def store(self) -> Store:
+        """The store that the folder is in."""
+        return Store(self.path.parents[3])
+
+    @property
+    def submitit(self) -> Path:
+        """Where submitit keeps its files and what the workers print."""
+        return self.path / "submitit"
+
+    def create(self, submission: Submission) -> None:
+        """Write the intent down, whole."""
+        write_json(self.path / "submission.json", to_mapping(submission))
+
+    def read(self) -> Submission:
+        """The intent."""
+        path = self.path / "submission.json"
+        return from_mapping(Submission, read_json(path), where=str(path))
+
+    def runs(self) -> list[RunDirectory]:
+        """The folders of its runs, in order."""
+        return [self.store.run(run.fingerprint) for run in self.read().runs]
+
+    # --- processes
+
+    def record_jobs(self, processes: Collection[ProcessIdentity]) -> None:
+        """Write down the processes that were started for the submission."""
+        write_json(self.path / "jobs.json", [to_mapping(process) for process in processes])
+
+    def jobs(self) -> list[ProcessIdentity]:
+        """The processes that were started for it; none where it never came to that."""
+        path = self.path / "jobs.json"
+        with contextlib.suppress(FileNotFoundError):
+            return [from_mapping(ProcessIdentity, process, where=str(path)) for process in read_json(path)]
+        return []
+
+    def record_worker(self, worker: Worker) -> None:
+        """Write down a worker, or what it does now."""
+        write_json(self.path / "workers" / f"{worker.number}.json", to_mapping(worker))
+
+    def workers(self) -> list[Worker]:
+        """Every worker that ever began, by number."""
+        paths = sorted((self.path / "workers").glob("[0-9]*.json"), key=lambda path: int(path.stem))
+        return [from_mapping(Worker, read_json(path), where=str(path)) for path in paths]
+
+    @property
+    def live(self) -> bool:
+        """Whether somebody certainly still works on it: processes of other machines don't count, they may be gone."""
+        processes = [*self.jobs(), *(worker.process for worker in self.workers() if worker.ended is None)]
+        return any(process.alive for process in processes)
+
+    # --- calling off
+
+    def cancel(self, runs: Collection[str] | None) -> None:
+        """Call runs off, by fingerprint, or all of it; what was called off before stays so."""
+        with exclusive(self.path / "cancelled.lock", wait=True):
+            before = self.cancellation
+            if before is not None and (before.runs is None or runs is None):
+                runs = None
+            elif before is not None and before.runs is not None and runs is not None:
+                runs = {*before.runs, *runs}
+            called_off = Cancellation(at=time.time(), runs=None if runs is None else tuple(sorted(runs)))
+            write_json(self.path / "cancelled.json", to_mapping(called_off))
+
+    @property
+    def cancellation(self) -> Cancellation | None:
+        """What was called off, if anything was."""
+        path = self.path / "cancelled.json"
+        with contextlib.suppress(FileNotFoundError):
+            return from_mapping(Cancellation, read_json(path), where=str(path))
+        return None
+
+    def wanted(self) -> list[SubmittedRun]:
+        """Its runs without those that were called off."""
+        called_off = self.cancellation
+        return [run for run in self.read().runs if called_off is None or not called_off.covers(run.fingerprint)]
+
+
+def submissions(store: Store, sweep: str) -> list[SubmissionDirectory]:
+    """A sweep's submissions, the oldest first."""
+    folders = sorted((store.sweep(sweep) / "submissions").glob("*/submission.json"))
+    return [SubmissionDirectory(path.parent) for path in folders]
+
+
+def trained(run: RunDirectory) -> bool:
+    """Whether a run's final weights are there."""
+    return (run.model / "model.safetensors").exists()
+
+
+@contextlib.contextmanager
+def claiming(run: RunDirectory) -> Iterator[bool]:
+    """Claim a run, not put off by someone who only looks.
+
+    Looking whether a run is claimed takes its lock for some microseconds; a worker holds it for minutes. So a
+    refusal counts only if it stands for a while.
+    """
+    for _ in range(20):
+        with run.claim() as held:
+            if held:
+                yield True
+                return
+        time.sleep(0.02)
+    yield False
+
+
+@contextlib.contextmanager
+def recorded(directory: SubmissionDirectory, worker: Worker) -> Iterator[Worker]:
+    """Have a worker on record while the block lasts."""
+    directory.record_worker(worker)
+    try:
+        yield worker
+    finally:
+        directory.record_worker(replace(worker, run=None, ended=time.time()))

@@ -1,0 +1,150 @@
+"""A sweep's progress for people: on a wide screen, on a narrow one, and in a pipe."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from assay.launch.logs import printable
+from assay.publish.words import NOTHING, amount, count, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+
+    from assay.launch.status import FailureGroup, RunProgress, SweepProgress
+
+COLOURS = {
+    "done": "green",
+    "training": "cyan",
+    "evaluating": "cyan",
+    "preparing": "cyan",
+    "trained": "blue",
+    "queued": "yellow",
+    "cancelled": "magenta",
+    "stale": "red",
+    "failed": "red",
+    "diverged": "red",
+    "refused": "red",
+}
+"""In the order in which counts are given."""
+
+EACH = 48
+"""More runs than that are summed up by mix, and only those at work are listed."""
+WIDE = 100
+LABELS = 6
+"""Runs that a failure names before it only counts them."""
+
+
+def render(progress: SweepProgress) -> RenderableType:
+    """What `assay status` shows: counts, speed and time left, the runs, the failures by cause, and what to do next."""
+    parts: list[RenderableType] = [_headline(progress), Text()]
+    if len(progress.runs) <= EACH:
+        parts.append(_Runs(progress.runs))
+    else:
+        parts.append(_by_mix(progress.runs))
+        at_work = [run for run in progress.runs if run.state in {"preparing", "training", "evaluating"}]
+        if at_work:
+            parts += [Text(), _Runs(at_work)]
+    for failure in progress.failures:
+        parts += [Text(), _failure(failure)]
+    hint = _hint(progress)
+    if hint is not None:
+        parts += [Text(), hint]
+    return Group(*parts)
+
+
+def _headline(progress: SweepProgress) -> Text:
+    counts = progress.counts
+    line = Text(f"{progress.sweep}: {count(len(progress.runs), 'run')}: ")
+    shown = [state for state in COLOURS if counts.get(state)]
+    for i, state in enumerate(shown):
+        line.append(f"{counts[state]:,} {state}", style=COLOURS[state])
+        line.append(", " if i + 1 < len(shown) else "")
+    facts = []
+    alive = sum(worker.alive is not False for worker in progress.workers)
+    dead = len(progress.workers) - alive
+    if alive or progress.starting:
+        starting = f" ({progress.starting} starting)" if progress.starting else ""
+        facts.append(count(alive + progress.starting, "worker") + starting)
+    if dead and not progress.complete:
+        facts.append(f"{count(dead, 'worker')} died")
+    if progress.tokens_per_second:
+        facts.append(f"{amount(progress.tokens_per_second)} tokens/s")
+    if progress.seconds_left is not None:
+        facts.append(("at least " if progress.at_least else "about ") + f"{duration(progress.seconds_left)} left")
+    return Text("\n").join([line, Text(", ".join(facts))]) if facts else line
+
+
+class _Runs:
+    """A line for each run; bars only on a terminal with room for them."""
+
+    def __init__(self, runs: Sequence[RunProgress]) -> None:
+        self.runs = runs
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        bars = console.is_terminal and options.max_width >= WIDE
+        table = Table(box=None, pad_edge=False)
+        table.add_column("run", overflow="fold", ratio=None)
+        table.add_column("fingerprint", no_wrap=True)
+        table.add_column("state", no_wrap=True)
+        if bars:
+            table.add_column("", width=min(40, options.max_width - WIDE + 20))
+        for name in ("tokens", "tokens/s", "left"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for run in self.runs:
+            bar = [ProgressBar(total=1.0, completed=run.share)] if bars else []
+            speed = amount(run.tokens_per_second) if run.state == "training" else NOTHING
+            left = duration(run.seconds_left) if run.state in {"training", "evaluating"} else NOTHING
+            tokens = amount(run.tokens) if run.tokens else NOTHING
+            short = (run.fingerprint or NOTHING)[:12]
+            table.add_row(Text(run.label), short, _state(run), *bar, tokens, speed, left)
+        yield table
+
+
+def _state(run: RunProgress) -> Text:
+    share = f" {run.share:.0%}" if run.state in {"training", "stale", "cancelled", "failed"} and run.step else ""
+    again = f" (attempt {run.attempt})" if run.attempt > 1 and run.state != "done" else ""
+    return Text(f"{run.state}{share}{again}", style=COLOURS[run.state])
+
+
+def _by_mix(runs: Iterable[RunProgress]) -> Table:
+    counts: dict[str, Counter[str]] = {}
+    for run in runs:
+        counts.setdefault(run.mix, Counter())[run.state] += 1
+    states = [state for state in COLOURS if any(mix[state] for mix in counts.values())]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("mix", overflow="fold")
+    for state in states:
+        table.add_column(state, justify="right")
+    for mix, by_state in counts.items():
+        table.add_row(Text(mix), *(f"{by_state[state]:,}" if by_state[state] else NOTHING for state in states))
+    return table
+
+
+def _failure(failure: FailureGroup) -> Text:
+    shown = ", ".join(failure.runs[:LABELS])
+    more = f" and {len(failure.runs) - LABELS} more" if len(failure.runs) > LABELS else ""
+    text = Text(f"{count(len(failure.runs), 'run')}: {failure.kind}: {printable(failure.message)}", style="red")
+    text.append(f"\n  {shown}{more}", style="default")
+    if failure.line and failure.line not in failure.message and failure.message not in failure.line:
+        text.append(f"\n  {printable(failure.line)}", style="default")
+    if failure.log:
+        text.append(f"\n  {printable(failure.log)}", style="dim")
+    return text
+
+
+def _hint(progress: SweepProgress) -> Text | None:
+    if progress.complete:
+        return Text(f"every run is done: assay gate sweep={progress.sweep}", style="green")
+    if progress.left_behind:
+        runs = len(progress.left_behind)
+        wait = f"{count(runs, 'run')} {'waits' if runs == 1 else 'wait'} for"
+        return Text(f"{wait}: assay submit sweep={progress.sweep}", style="yellow")
+    return None

@@ -1,0 +1,335 @@
+"""Where a sweep stands, read from the records of its runs and workers; and how people see it."""
+
+from __future__ import annotations
+
+import heapq
+import re
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from assay.launch.logs import last_lines
+from assay.launch.records import Worker, submissions
+from assay.launch.render import render
+from assay.store import ACTIVE, ENDED, Failure, Status
+from assay.structure import to_mapping
+
+if TYPE_CHECKING:
+    from assay.plan import Plan, PlannedRun
+    from assay.store import Store
+
+__all__ = ["FailureGroup", "RunProgress", "SweepProgress", "WorkerProgress", "overview", "render"]
+
+BEGUN = frozenset({"preparing", "training", "evaluating"})
+LEFT = frozenset({"queued", "trained", "stale", "cancelled", "failed"})
+"""States in which a run that no submission has waits for somebody to submit again."""
+LOGS_READ = 20
+"""Causes whose logs are looked into; a sweep that fails in more ways than that is not read line by line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunProgress:
+    """One run of a sweep as people should read it."""
+
+    mix: str
+    seed: int
+    fingerprint: str | None
+    state: str
+    """`queued`, `preparing`, `training`, `trained` (its evaluation is missing), `evaluating`, `done`, `failed`,
+    `diverged`, `cancelled`, `refused`; `stale` says that it was begun and nobody works on it any more."""
+    step: int = 0
+    steps: int = 0
+    tokens: int = 0
+    tokens_per_second: float | None = None
+    seconds_left: float | None = None
+    """Of its own work, without waiting for a worker; ``None`` where it isn't known or nothing is left."""
+    sent: bool = False
+    """Whether live workers have it, or will come to it."""
+    attempt: int = 0
+    updated: float | None = None
+    host: str | None = None
+    pid: int | None = None
+    failure: Failure | None = None
+
+    @property
+    def label(self) -> str:
+        """What people call the run inside its sweep."""
+        return f"{self.mix} s{self.seed}"
+
+    @property
+    def share(self) -> float:
+        """Of its training that is done, between 0 and 1."""
+        return self.step / self.steps if self.steps else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerProgress:
+    """One worker that has not said that it ended."""
+
+    submission: str
+    number: int
+    host: str
+    pid: int
+    alive: bool | None
+    """``None`` where it is on another machine."""
+    run: str | None
+    """Label of the run that it works on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailureGroup:
+    """Runs that failed for one cause."""
+
+    kind: str
+    message: str
+    runs: tuple[str, ...]
+    """Their labels."""
+    log: str | None
+    """The log of the first of them."""
+    line: str | None
+    """The line of that log that matters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepProgress:
+    """A sweep at one moment."""
+
+    sweep: str
+    now: float
+    runs: tuple[RunProgress, ...]
+    workers: tuple[WorkerProgress, ...]
+    failures: tuple[FailureGroup, ...]
+    tokens_per_second: float
+    """Of all runs that train now, together."""
+    seconds_left: float | None
+    """Until the workers there are have done all that was sent; ``None`` where that can't be told."""
+    at_least: bool
+    """Whether no evaluation was measured yet, so that times left cover the training only."""
+    starting: int = 0
+    """Workers that were started and have not begun yet."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Runs by state."""
+        return dict(Counter(run.state for run in self.runs))
+
+    @property
+    def active(self) -> bool:
+        """Whether anybody works on it, or is about to."""
+        return (
+            self.starting > 0
+            or any(worker.alive for worker in self.workers)
+            or any(run.state in BEGUN for run in self.runs)
+        )
+
+    @property
+    def left_behind(self) -> tuple[RunProgress, ...]:
+        """Runs that are not done and that nobody will come to unless they are submitted (again)."""
+        return tuple(run for run in self.runs if run.state in LEFT and not run.sent)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run is there to be judged."""
+        return all(run.state == "done" for run in self.runs)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain values, for machines."""
+        plain: dict[str, Any] = {field.name: to_mapping(getattr(self, field.name)) for field in fields(self)}
+        return {**plain, "counts": self.counts, "active": self.active, "complete": self.complete}
+
+
+def overview(store: Store, plan: Plan, *, now: float) -> SweepProgress:
+    """Where each run of a plan stands.
+
+    One small file is read for each run, and locks are looked at only for those that say they are at work.
+
+    Args:
+        store: where the runs are.
+        plan: the sweep's plan; made once, it serves for any number of looks.
+        now: seconds since the epoch.
+    """
+    live = _Live.read(store, plan.sweep.name)
+    looks = [_look(store, run, plan.evaluation, live) for run in plan.runs]
+    speeds = _Speeds.measure(looks)
+    runs = tuple(_progress(look, speeds, live, now=now) for look in looks)
+    return SweepProgress(
+        sweep=plan.sweep.name,
+        now=now,
+        runs=runs,
+        workers=live.workers,
+        failures=_failures(runs),
+        tokens_per_second=sum(run.tokens_per_second or 0.0 for run in runs if run.state == "training"),
+        seconds_left=_makespan(runs, live.starting + sum(worker.alive is True for worker in live.workers)),
+        at_least=speeds.evaluate is None,
+        starting=live.starting,
+    )
+
+
+class _Live(NamedTuple):
+    """What the submissions that still have workers are about."""
+
+    workers: tuple[WorkerProgress, ...]
+    starting: int
+    sent: frozenset[str]
+    at_work: frozenset[str]
+
+    @classmethod
+    def read(cls, store: Store, sweep: str) -> _Live:
+        """Look at a sweep's submissions; of those that ended only the newest is told of, with workers that died."""
+        workers: list[WorkerProgress] = []
+        starting, sent, at_work = 0, set[str](), set[str]()
+        directories = submissions(store, sweep)
+        for directory in directories:
+            live = directory.live
+            if not live and directory is not directories[-1]:
+                continue
+            submission, begun = directory.read(), directory.workers()
+            labels = {run.fingerprint: run.label for run in submission.runs}
+            workers += [_worker_progress(submission.id, worker, labels) for worker in begun if worker.ended is None]
+            if live:
+                wanted = {run.fingerprint for run in directory.wanted()}
+                sent |= wanted
+                at_work |= {worker.run for worker in begun if worker.run is not None and worker.process.alive}
+                starting += max(0, submission.workers - len(begun)) if any(p.alive for p in directory.jobs()) else 0
+        return cls(tuple(workers), starting, frozenset(sent), frozenset(at_work))
+
+
+def _worker_progress(submission: str, worker: Worker, labels: dict[str, str]) -> WorkerProgress:
+    process = worker.process
+    return WorkerProgress(
+        submission=submission,
+        number=worker.number,
+        host=process.host,
+        pid=process.pid,
+        alive=process.alive,
+        run=labels.get(worker.run or ""),
+    )
+
+
+class _Look(NamedTuple):
+    """A planned run, and what was found of it."""
+
+    planned: PlannedRun
+    fingerprint: str | None
+    state: str
+    status: Status
+
+
+def _look(store: Store, planned: PlannedRun, evaluation: str, live: _Live) -> _Look:
+    fingerprint = planned.fingerprint  # hashes the whole spec each time
+    if fingerprint is None:
+        return _Look(planned, None, "refused", Status(state="queued"))
+    run = store.run(fingerprint)
+    status = run.status()
+    state: str = status.state
+    if run.evaluated(evaluation):
+        state = "done"
+    elif planned.status == "refused" and state not in ENDED:
+        state = "refused"
+    elif state == "done":
+        state = "trained"
+    elif state in ACTIVE and not run.claimed:
+        state = "stale"
+    if state in {"queued", "trained", "stale"} and fingerprint in live.at_work:
+        state = "preparing"
+    return _Look(planned, fingerprint, state, status)
+
+
+class _Speeds(NamedTuple):
+    """What runs of this sweep have cost so far: medians, since a machine may be busy with other things for a while."""
+
+    tokens_per_second: float | None
+    evaluate: float | None
+
+    @classmethod
+    def measure(cls, looks: Sequence[_Look]) -> _Speeds:
+        """Read the speeds off the runs' statuses."""
+        rates, evaluations = [], []
+        for _, _, state, status in looks:
+            if state == "training" and status.tokens_per_second:
+                rates.append(status.tokens_per_second)
+            elif status.train_seconds and status.tokens:
+                rates.append(status.tokens / status.train_seconds)
+            if state == "done" and status.evaluate_seconds:
+                evaluations.append(status.evaluate_seconds)
+        return cls(
+            statistics.median(rates) if rates else None,
+            statistics.median(evaluations) if evaluations else None,
+        )
+
+
+def _progress(look: _Look, speeds: _Speeds, live: _Live, *, now: float) -> RunProgress:
+    planned, fingerprint, state, status = look
+    return RunProgress(
+        mix=planned.mix,
+        seed=planned.seed,
+        fingerprint=fingerprint,
+        state=state,
+        step=status.step,
+        steps=status.steps or (planned.spec.steps if planned.spec else 0),
+        tokens=status.tokens,
+        tokens_per_second=status.tokens_per_second,
+        seconds_left=_seconds_left(look, speeds, now=now),
+        sent=fingerprint in live.sent and state not in {"failed", "diverged"},
+        attempt=status.attempt,
+        updated=status.updated or None,
+        host=status.host,
+        pid=status.pid,
+        failure=status.failure if state in {"failed", "diverged"} else None,
+    )
+
+
+def _seconds_left(look: _Look, speeds: _Speeds, *, now: float) -> float | None:
+    planned, _, state, status = look
+    evaluate = speeds.evaluate or 0.0
+    if planned.spec is None or state in {"done", "refused", "diverged"}:
+        return None
+    if state == "evaluating":
+        return None if speeds.evaluate is None else max(0.0, evaluate - (now - status.updated))
+    if state == "trained":
+        return speeds.evaluate
+    rate = (status.tokens_per_second if state == "training" else None) or speeds.tokens_per_second
+    if rate is None:
+        return planned.seconds  # from runs of other sweeps, where the plan knows any
+    return (planned.spec.tokens - status.tokens) / rate + evaluate
+
+
+def _makespan(runs: Iterable[RunProgress], workers: int) -> float | None:
+    """When the last worker ends, each taking the next run as soon as it is free, those at work going first."""
+    once = {run.fingerprint: run for run in runs if run.state in BEGUN or (run.sent and run.state in LEFT)}
+    todo = sorted(once.values(), key=lambda run: run.state not in BEGUN)
+    if not todo or workers == 0 or any(run.seconds_left is None for run in todo):
+        return None
+    free = [0.0] * workers
+    for run in todo:
+        heapq.heapreplace(free, free[0] + (run.seconds_left or 0.0))
+    return max(free)
+
+
+def _failures(runs: Iterable[RunProgress]) -> tuple[FailureGroup, ...]:
+    """Failures by cause, the most frequent first; messages that differ in numbers alone are one cause."""
+    groups: dict[tuple[str, str], list[RunProgress]] = {}
+    for run in runs:
+        if run.failure is not None:
+            groups.setdefault((run.failure.kind, re.sub(r"\d+", "#", run.failure.message)), []).append(run)
+    found: list[FailureGroup] = []
+    for members in sorted(groups.values(), key=len, reverse=True):
+        failure = members[0].failure
+        assert failure is not None, "grouped by it"
+        line = line_that_matters(Path(failure.log)) if failure.log and len(found) < LOGS_READ else None
+        labels = tuple(run.label for run in members)
+        found.append(FailureGroup(kind=failure.kind, message=failure.message, runs=labels, log=failure.log, line=line))
+    return tuple(found)
+
+
+def line_that_matters(log: Path) -> str | None:
+    """The last line of a log that names an exception, or else the last line; ``None`` where there is none."""
+    lines = last_lines(log, 200)
+    errors = [line for line in lines if _EXCEPTION.match(line)]
+    return (errors or lines)[-1] if lines else None
+
+
+_EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b|Fatal Python error|\w+: error:")

@@ -1,0 +1,154 @@
+"""Sending a sweep's runs to workers: the intent first, then the workers, and nothing of ours that has to stay."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from assay.errors import AssayError
+from assay.files import exclusive
+from assay.launch.records import Submission, SubmissionDirectory, SubmittedRun, claiming, submissions, trained
+from assay.store import ACTIVE, ENDED
+
+if TYPE_CHECKING:
+    from assay.plan import Plan, PlannedRun
+    from assay.settings import Cluster
+    from assay.store import Store
+    from assay.workspace import Workspace
+
+PLACEHOLDERS = ("%j", "%t", "%A", "%a")
+"""What submitit replaces in a folder's name by a job's number."""
+
+
+def submit(workspace: Workspace, plan: Plan, *, clock: Callable[[], float] = time.time) -> Submission | None:
+    """Start what a plan has to do, and return; the workers outlive the caller and its terminal.
+
+    The submission is written down before anything is started, and runs that a live submission of the sweep has
+    already taken up are left to it. So a second call sends only what is missing, whenever the first one was cut off.
+
+    Args:
+        workspace: the study on this machine.
+        plan: its plan; runs that are `todo` are sent.
+        clock: seconds since the epoch.
+
+    Returns:
+        What was sent; ``None`` where nothing was left to send.
+
+    Raises:
+        AssayError: the store's path is one that submitit would change, or the workers could not be started.
+    """
+    store, cluster, sweep = workspace.store, workspace.study.cluster, plan.sweep.name
+    _check_path(store)
+    with exclusive(store.sweep(sweep) / "lock", wait=True):
+        taken = underway(store, sweep, plan.evaluation)
+        todo = [run for run in _in_order(plan) if run.fingerprint not in taken]
+        if not todo:
+            return None
+        for run in todo:
+            _put_back(workspace, run)
+        created = clock()
+        submission = Submission(
+            id=f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(created))}-{secrets.token_hex(3)}",
+            sweep=sweep,
+            created=created,
+            cluster=cluster.name,
+            workers=min(cluster.width, len(todo)) if cluster.executor != "debug" else 1,
+            runs=tuple(SubmittedRun(fingerprint=run.fingerprint or "", mix=run.mix, seed=run.seed) for run in todo),
+            evaluation=workspace.evaluation,
+            study=workspace.study.raw,
+        )
+        directory = SubmissionDirectory(store.sweep(sweep).absolute() / "submissions" / submission.id)
+        directory.create(submission)
+        if cluster.executor == "local":
+            _start_local(directory)
+    if cluster.executor == "debug":
+        _run_here(directory)
+    return submission
+
+
+def underway(store: Store, sweep: str, evaluation: str) -> set[str]:
+    """Fingerprints of the runs that live workers of a sweep's submissions will still take up or work on."""
+    found = set()
+    for directory in submissions(store, sweep):
+        if directory.live and directory.read().evaluation.fingerprint == evaluation:
+            runs = (store.run(run.fingerprint) for run in directory.wanted())
+            found |= {run.fingerprint for run in runs if run.status().state not in ENDED}
+    return found
+
+
+def _in_order(plan: Plan) -> list[PlannedRun]:
+    """The runs to do, once each, seed by seed: baseline and candidates of a seed can be compared as early as possible."""
+    mixes, seeds = list(plan.sweep.mixes), list(plan.sweep.seeds)
+    once: dict[str | None, PlannedRun] = {}
+    for run in sorted(plan.of("todo"), key=lambda run: (seeds.index(run.seed), mixes.index(run.mix))):
+        once.setdefault(run.fingerprint, run)
+    return list(once.values())
+
+
+def _put_back(workspace: Workspace, run: PlannedRun) -> None:
+    """Make a run's folder, and clear what an earlier attempt left in its status."""
+    assert run.spec is not None, "a run without a spec is refused, never to do"
+    folder = workspace.store.run(run.spec.fingerprint)
+    folder.create(run.spec, workspace.labels(run.mix, run.seed))
+    status = folder.status()
+    if status.state not in ENDED | ACTIVE:
+        return
+    with claiming(folder) as held:
+        if held:  # otherwise somebody is at it, and its state is theirs to tell
+            folder.update(state="trained" if trained(folder) else "queued", failure=None, finished=None)
+
+
+def _check_path(store: Store) -> None:
+    path = str(store.root.absolute())
+    found = [mark for mark in PLACEHOLDERS if mark in path]
+    if found:
+        raise AssayError(
+            f"store {path!r}: submitit replaces {found[0]!r} in a path by a job's number.",
+            fix="Keep the store in a folder whose path has none of %j, %t, %A and %a: set paths.store.",
+        )
+
+
+def _start_local(directory: SubmissionDirectory) -> None:
+    """Have workers started by a process in a session of its own.
+
+    submitit's local jobs stay in the session, and on the standard output, of whoever submits: closing the
+    terminal would end them, and `assay submit | cat` would wait for them.
+    """
+    directory.submitit.mkdir(parents=True, exist_ok=True)
+    log = directory.submitit / "start.log"
+    with log.open("wb") as output:
+        done = subprocess.run(
+            [sys.executable, "-m", "assay.launch.start", str(directory.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            check=False,
+        )
+    if done.returncode != 0:
+        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["(nothing)"]
+        raise AssayError(f"the workers could not be started: {said[-1]}", fix=f"{log} tells more.")
+
+
+def _run_here(directory: SubmissionDirectory) -> None:
+    """Do everything in this very process, through submitit's debug executor: `breakpoint()` and pdb work."""
+    import submitit
+
+    from assay.launch.worker import work
+
+    job = submitit.DebugExecutor(folder=directory.submitit).submit(work, str(directory.path), 0)
+    if sys.stdin is not None and sys.stdin.isatty():
+        job.results()  # opens pdb where an exception was raised
+    elif (error := job.exception()) is not None:
+        raise error
+
+
+def job_parameters(cluster: Cluster) -> dict[str, float]:
+    """The parameters of a local job, as submitit takes them."""
+    minutes = cluster.timeout_hours * 60
+    # Two minutes to stop in: a checkpoint takes seconds, an evaluation that has begun is given up.
+    return {"timeout_min": minutes, "signal_delay_s": min(120, int(minutes * 30))}

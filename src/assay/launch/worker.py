@@ -1,0 +1,202 @@
+"""A worker: takes a submission's runs in turn until nothing is left for it.
+
+The one entry point that submitit is given, with a path and a number: what is pickled is a name, never code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assay.files import exclusive
+from assay.launch.attempt import attempt_here, log_to_stderr
+from assay.launch.children import Children
+from assay.launch.processes import ProcessIdentity
+from assay.launch.records import SubmissionDirectory, SubmittedRun, Worker, recorded
+from assay.study import Study
+
+if TYPE_CHECKING:
+    from assay.settings import Cluster
+
+log = logging.getLogger(__name__)
+
+GPUS = "ASSAY_GPUS"
+"""The submitter's CUDA_VISIBLE_DEVICES, or `all`; submitit's local executor empties the variable itself."""
+
+POLL_SECONDS = 0.5
+"""How often a worker looks whether its run ended or was called off: one `stat` of a file that is rarely there."""
+
+
+def work(folder: str, number: int) -> None:
+    """Be a worker of a submission.
+
+    Args:
+        folder: the submission's folder.
+        number: which of its workers this is.
+    """
+    directory = SubmissionDirectory(Path(folder))
+    cluster = Study.parse(directory.read().study).cluster
+    me = Worker(
+        number=number,
+        process=ProcessIdentity.of(os.getpid()),
+        job=os.environ.get("SUBMITIT_LOCAL_JOB_ID", f"{cluster.executor}"),
+        started=time.time(),
+    )
+    with recorded(directory, me):
+        if cluster.executor == "debug":
+            _work_here(directory)
+            return
+        log_to_stderr()
+        os.environ.update(worker_environment(cluster, number, os.environ))
+        with _stop_on_signals() as asked, _slot(directory, cluster, asked) as mine:
+            if mine:
+                _Rounds(directory, me, asked).work()
+
+
+def worker_environment(cluster: Cluster, number: int, inherited: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a worker's runs: threads, memory, GPUs.
+
+    They are set before the server is started that runs are forked from, so that the allocator and the numerical
+    libraries, which read them once, see them.
+
+    Args:
+        cluster: where the worker runs; its `environment` has the last word.
+        number: which worker of the submission; the GPUs go round by it.
+        inherited: the worker's own environment.
+    """
+    threads = ("OMP", "MKL", "OPENBLAS", "NUMBA", "RAYON")
+    variables = {f"{library}_NUM_THREADS": str(cluster.cpus_per_worker) for library in threads}
+    # Forked after the tokenizers were imported, with threads of their own count: they would warn of it each time.
+    variables["TOKENIZERS_PARALLELISM"] = "true" if cluster.cpus_per_worker > 1 else "false"
+    if GPUS in inherited or cluster.device == "cpu":
+        variables["CUDA_VISIBLE_DEVICES"] = _gpus(cluster.device, number, inherited.get(GPUS, ""))
+    return {**variables, **cluster.environment}
+
+
+def _gpus(device: str, number: int, visible: str) -> str:
+    if device == "cpu":
+        return ""
+    if visible == "all":
+        found = sorted(int(path.name.removeprefix("nvidia")) for path in Path("/dev").glob("nvidia[0-9]*"))
+        names = [str(index) for index in found]
+    else:
+        names = [name for name in visible.split(",") if name]
+    return names[number % len(names)] if names and ":" not in device else ",".join(names)
+
+
+class _Rounds:
+    """Rounds over the submission's runs, until one finds nothing to do."""
+
+    def __init__(self, directory: SubmissionDirectory, me: Worker, asked: Callable[[], bool]) -> None:
+        self.directory = directory
+        self.submission = directory.read()
+        self.me = me
+        self.asked = asked
+        self.children = Children(tasks=bool(self.submission.evaluation.tasks))
+        self.tried: set[str] = set()
+
+    def work(self) -> None:
+        """Go round; what others gave up meanwhile is taken up in a later round."""
+        while self._round() and not self._stopped():
+            pass
+
+    def _round(self) -> bool:
+        worked = False
+        for run in self.submission.runs:
+            if self._stopped():
+                break
+            if not self._wanted(run):
+                continue
+            self.directory.record_worker(replace(self.me, run=run.fingerprint))
+            log.info("%s %s begins", run.label, run.fingerprint[:12])
+            ended = self.children.attempt(self.directory, run, stop=partial(self._stop_asked, run.fingerprint))
+            log.info("%s %s %s", run.label, run.fingerprint[:12], ended)
+            self.directory.record_worker(self.me)
+            if not ended.busy:
+                self.tried.add(run.fingerprint)
+                worked = True
+        return worked
+
+    def _wanted(self, run: SubmittedRun) -> bool:
+        """Whether a run is left to be done, and not tried here already; one that failed waits for the next submission."""
+        folder = self.directory.store.run(run.fingerprint)
+        return not (
+            run.fingerprint in self.tried
+            or self._called_off(run.fingerprint)
+            or folder.evaluated(self.submission.evaluation.fingerprint)
+            or folder.status().state in {"failed", "diverged"}
+            or folder.claimed
+        )
+
+    def _stop_asked(self, fingerprint: str) -> bool:
+        return self.asked() or self._called_off(fingerprint)
+
+    def _stopped(self) -> bool:
+        return self.asked() or _all_called_off(self.directory)
+
+    def _called_off(self, fingerprint: str) -> bool:
+        called_off = self.directory.cancellation
+        return called_off is not None and called_off.covers(fingerprint)
+
+
+def _all_called_off(directory: SubmissionDirectory) -> bool:
+    called_off = directory.cancellation
+    return called_off is not None and called_off.runs is None
+
+
+def _work_here(directory: SubmissionDirectory) -> None:
+    """Do all runs in this process, one after the other; an exception goes through to whoever debugs."""
+    submission = directory.read()
+    for run in submission.runs:
+        if not directory.store.run(run.fingerprint).evaluated(submission.evaluation.fingerprint):
+            attempt_here(directory, run.fingerprint)
+
+
+@contextlib.contextmanager
+def _stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """Note the signals that ask a job to stop, in place of submitit's handlers, which end or requeue the process.
+
+    SIGTERM is `assay cancel`'s, and a machine's that shuts down; SIGUSR2 is submitit's when the time is nearly up.
+    """
+    asked = False
+
+    def note(number: int, frame: Any) -> None:
+        nonlocal asked
+        del number, frame
+        asked = True
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _slot(directory: SubmissionDirectory, cluster: Cluster, asked: Callable[[], bool]) -> Iterator[bool]:
+    """Be one of the cluster's `width` workers on this machine; further ones, of any sweep of the store, wait.
+
+    More of them than cores would only share the same cores, and each would need its memory.
+
+    Yields:
+        Whether a place was had; not if the worker was asked to stop while it waited.
+    """
+    folder = directory.store.root / "slots" / socket.gethostname()
+    while not asked() and not _all_called_off(directory):
+        for number in range(cluster.width):
+            with exclusive(folder / str(number), wait=False) as held:
+                if held:
+                    yield True
+                    return
+        time.sleep(POLL_SECONDS)
+    yield False
