@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from assay.errors import AssayError
 from assay.fingerprint import fingerprint
-from assay.structure import to_mapping
+from assay.structure import from_mapping, to_mapping
 
 VALIDATION = "validation/"
 """Tasks of this prefix are a source's held-out split: `validation/books`, measured in bits per byte."""
@@ -90,6 +92,16 @@ class Criterion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Target:
+    """What the decision is really about: one metric at the scale of the big run."""
+
+    scale: str
+    task: str
+    metric: str
+    better: Literal["higher", "lower"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Policy:
     """What the gate requires, fixed before the results are in."""
 
@@ -101,6 +113,10 @@ class Policy:
     min_seeds: int
     require: Literal["any", "all"] = "any"
     """Whether one primary metric has to improve (none may fall), or all of them."""
+    proxy_scale: str | None = None
+    """The scale to judge at, as the results' `scale` column has it; needed where the results hold several."""
+    target: Target | None = None
+    """Where the mix is meant to be used."""
 
     def __post_init__(self) -> None:
         if not self.primary:
@@ -123,3 +139,23 @@ class Policy:
                 if (criterion.task, criterion.metric) == (task, metric):
                     return role, criterion  # type: ignore[return-value]  # mypy widens the literal in the tuple
         return "monitor", None
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> Policy:
+        """Read a policy file; its name is the file's where it gives none.
+
+        Raises:
+            AssayError: the file is not a mapping, a key is unknown or missing, or a value is refused.
+        """
+        import yaml
+
+        path = Path(path)
+        try:
+            plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise AssayError(f"policy {path} cannot be read: {error}") from None
+        if not isinstance(plain, Mapping):
+            raise AssayError(
+                f"policy {path} holds no keys.", fix="It needs primary, alpha and min_seeds; guardrails if any."
+            )
+        return from_mapping(cls, {"name": path.stem, **plain}, where=f"policy {path}")

@@ -1,0 +1,285 @@
+"""The decision: comparisons and a policy in, a verdict with its reasons out.
+
+ACCEPT
+    A primary metric (or all, as the policy says) is better by more than its margin, none is worse, and every guardrail that
+    has signal is shown to stay within its margin.
+REJECT
+    A primary metric is worse, or a guardrail is worse by more than its margin.
+INCONCLUSIVE
+    Neither was shown; what it would take is said.
+BLOCKED
+    Something that was used is tainted. No figure changes that.
+
+What "shown" means, and at which error rate, is in `assay.compare`. A metric at chance decides nothing: it neither carries an ACCEPT nor
+stands in its way, and is listed. A guardrail whose noise is unknown does stand in its way: a guard that cannot see guards nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from assay import reasons
+from assay.compare import Comparison, compare
+from assay.errors import AssayError, did_you_mean
+from assay.reasons import Absent
+from assay.stats.frames import seed_order
+from assay.suite import Policy
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Decision(StrEnum):
+    """What the gate says."""
+
+    ACCEPT = "ACCEPT"
+    REJECT = "REJECT"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    BLOCKED = "BLOCKED"
+
+
+EXIT_CODES: Mapping[Decision, int] = {
+    Decision.ACCEPT: 0,
+    Decision.REJECT: 1,
+    Decision.INCONCLUSIVE: 3,
+    Decision.BLOCKED: 4,
+}
+"""Exit codes of `assay gate`; 2 is a usage error."""
+
+_WORST_FIRST = (Decision.BLOCKED, Decision.REJECT, Decision.INCONCLUSIVE, Decision.ACCEPT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The decision on one change.
+
+    Attributes:
+        candidate: the changed mix.
+        baseline: what it was measured against.
+        decision: ACCEPT, REJECT, INCONCLUSIVE or BLOCKED.
+        reasons: sentences with names, figures and units, the most important first.
+        comparisons: all that was measured, voting or not.
+        needed: what it would take to decide; empty where it is decided.
+        scope: what the verdict is about.
+    """
+
+    candidate: str
+    baseline: str
+    decision: Decision
+    reasons: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
+    needed: tuple[str, ...]
+    scope: str
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "verdict": str(self.decision),
+            "candidate": self.candidate,
+            "baseline": self.baseline,
+            "reasons": list(self.reasons),
+            "needed": list(self.needed),
+            "scope": self.scope,
+            "comparisons": [comparison.to_mapping() for comparison in self.comparisons],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepVerdict:
+    """The decisions on all candidates of a sweep.
+
+    Attributes:
+        baseline: what they were measured against.
+        policy: name of the policy.
+        candidates: each one's verdict, by mix.
+        note: what judging several at once means for the error rate; empty for one.
+    """
+
+    baseline: str
+    policy: str
+    candidates: dict[str, Verdict] = field(hash=False)
+    note: str
+
+    @property
+    def decision(self) -> Decision:
+        """The worst of the candidates': BLOCKED, REJECT, INCONCLUSIVE, ACCEPT; so 0 as exit code means that all may be merged."""
+        found = {verdict.decision for verdict in self.candidates.values()}
+        return next(decision for decision in _WORST_FIRST if decision in found)
+
+    @property
+    def exit_code(self) -> int:
+        """What `assay gate` exits with."""
+        return EXIT_CODES[self.decision]
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "verdict": str(self.decision),
+            "baseline": self.baseline,
+            "policy": self.policy,
+            "note": self.note,
+            "candidates": {name: verdict.to_mapping() for name, verdict in self.candidates.items()},
+        }
+
+
+def decide(
+    results: pd.DataFrame,
+    policy: Policy,
+    *,
+    baseline: str,
+    candidate: str,
+    items: pd.DataFrame | None = None,
+    blocked: Sequence[str] = (),
+    absent: Absent | None = None,
+) -> Verdict:
+    """Judge one change.
+
+    Args:
+        results: one row for each `mix, seed, task, metric` with its `value` (see `assay.compare.compare`).
+        policy: what the gate requires, fixed before the results were in.
+        baseline: the mix to measure against.
+        candidate: the changed mix.
+        items: the questions behind the results, where known.
+        blocked: why the change must not be judged by its figures, such as a finding in a source; sentences.
+        absent: planned runs without a result, and what became of them.
+
+    Raises:
+        AssayError: the tables cannot be judged as they are, or a name in the call or the policy is not in them.
+    """
+    arms = (_arm(results, baseline, absent), _arm(results, candidate, absent))
+    # A blocked change, or one whose runs all failed, may have nothing to compare: that is a verdict, not an error.
+    empty = [arm for arm in arms if not arm.present and (blocked or arm.absent)]
+    found = () if empty else tuple(compare(results, policy, baseline=baseline, items=items, candidates=[candidate]))
+    if blocked:
+        decision, why, needed = Decision.BLOCKED, list(blocked), list[str]()
+    elif empty:
+        decision, why = Decision.INCONCLUSIVE, [arm.too_few(policy.min_seeds) for arm in empty]
+        needed = [f"{policy.min_seeds} finished seeds of each mix, the same seeds."]
+    else:
+        decision, why, needed = _Case(policy, found, arms).decide()
+    return Verdict(
+        candidate=candidate,
+        baseline=baseline,
+        decision=decision,
+        reasons=tuple(why),
+        comparisons=found,
+        needed=tuple(needed),
+        scope=reasons.scope(policy),
+    )
+
+
+def gate(
+    results: pd.DataFrame,
+    policy: Policy,
+    *,
+    baseline: str,
+    candidates: Sequence[str],
+    items: pd.DataFrame | None = None,
+    blocked: Mapping[str, Sequence[str]] | None = None,
+    absent: Absent | None = None,
+) -> SweepVerdict:
+    """Judge every candidate of a sweep; the arguments are those of `decide`.
+
+    Args:
+        results: as for `decide`, of all mixes.
+        policy: as for `decide`.
+        baseline: as for `decide`.
+        candidates: the changed mixes, at least one.
+        items: as for `decide`.
+        blocked: reasons by mix; those of the baseline block every candidate.
+        absent: as for `decide`.
+
+    Raises:
+        AssayError: as for `decide`; there is no candidate; `blocked` names a mix that is not judged.
+    """
+    blocked = blocked or {}
+    if not candidates:
+        raise AssayError("there is no candidate to judge.", fix="Name at least one mix besides the baseline.")
+    for mix in blocked:
+        if mix not in {baseline, *candidates}:
+            raise AssayError(
+                f"blocked names {mix!r}, which is not judged. {did_you_mean(mix, [baseline, *candidates])}"
+            )
+    verdicts = {
+        candidate: decide(
+            results,
+            policy,
+            baseline=baseline,
+            candidate=candidate,
+            items=items,
+            blocked=[*blocked.get(baseline, ()), *blocked.get(candidate, ())],
+            absent=absent,
+        )
+        for candidate in candidates
+    }
+    note = (
+        ""
+        if len(verdicts) == 1
+        else (
+            f"{len(verdicts)} candidates were judged, each with an error rate of {policy.alpha:.0%}: were none of them any"
+            f" different from {baseline}, {len(verdicts) * policy.alpha:.2g} wrong verdicts were to be expected."
+        )
+    )
+    return SweepVerdict(baseline=baseline, policy=policy.name, candidates=verdicts, note=note)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One change before the gate."""
+
+    policy: Policy
+    comparisons: tuple[Comparison, ...]
+    arms: tuple[reasons.Seeds, reasons.Seeds]
+
+    def decide(self) -> tuple[Decision, list[str], list[str]]:
+        """The decision, why, and what it would take."""
+        primaries = [c for c in self.comparisons if c.role == "primary"]
+        guardrails = [c for c in self.comparisons if c.role == "guardrail"]
+        worse = [c for c in (*primaries, *guardrails) if self._worse(c)]
+        better = [c for c in primaries if self._better(c)]
+        held = [c for c in guardrails if self._held(c)]
+        aside = [reasons.silent(c) for c in (*primaries, *guardrails) if c.signal == "no signal"]
+        survivors = reasons.survivors(self.arms)
+        if worse:
+            why = [*map(reasons.worse, worse), *map(reasons.better, better), *aside, *survivors]
+            return Decision.REJECT, why, []
+        enough = bool(better) if self.policy.require == "any" else len(better) == len(primaries)
+        unsure = [c for c in primaries if c not in better and c.signal != "no signal"]
+        # A guardrail at chance has nothing to say; one that was not measured well enough has, but could not.
+        unguarded = [c for c in guardrails if c not in held and c.signal != "no signal"]
+        if enough and not unguarded:
+            also = reasons.undecided(unsure, self.policy)
+            why = [*map(reasons.better, better), *map(reasons.held, held), *also, *aside, *survivors]
+            return Decision.ACCEPT, why, []
+        waiting = [*([] if enough else unsure), *unguarded]
+        short = reasons.too_few_seeds(waiting, self.arms, self.policy)
+        why = [*short, *reasons.undecided(waiting, self.policy), *map(reasons.better, better), *aside]
+        why += [] if short else survivors
+        mute = [c for c in primaries if c.signal == "no signal"]
+        if len(mute) == len(primaries):
+            why = ["No primary metric has signal at this proxy size: nothing can carry a decision.", *why]
+        elif mute and self.policy.require == "all":
+            why = [
+                "The policy requires every primary metric to improve, and not all have signal at this proxy size.",
+                *why,
+            ]
+        return Decision.INCONCLUSIVE, why, reasons.needed(waiting, self.comparisons, self.policy)
+
+    def _worse(self, c: Comparison) -> bool:
+        bar = c.margin if c.role == "guardrail" else 0.0
+        return c.votes and c.gain < -bar and c.p_adjusted <= self.policy.alpha
+
+    def _better(self, c: Comparison) -> bool:
+        return c.votes and c.gain > c.margin and c.p_adjusted <= self.policy.alpha
+
+    def _held(self, c: Comparison) -> bool:
+        return c.votes and c.p_noninferior <= self.policy.alpha
+
+
+def _arm(results: pd.DataFrame, mix: str, absent: Absent | None) -> reasons.Seeds:
+    rows = results[results["mix"] == mix] if "mix" in results and "seed" in results else results[:0]
+    present = rows["seed"].drop_duplicates().tolist() if len(rows) else []
+    return reasons.Seeds(mix, tuple(sorted(present, key=seed_order)), (absent or {}).get(mix, {}))

@@ -1,0 +1,192 @@
+"""A verdict's sentences: what a comparison says, why it could not decide, and what it would take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from assay.compare import Comparison
+from assay.stats.frames import Seed
+from assay.stats.power import noise_at_most, seeds_needed
+from assay.stats.signal import ACCURACIES
+from assay.suite import Policy
+
+Absent = Mapping[str, Mapping[Seed, str]]
+"""Planned runs without a result: by mix and seed, what became of each, such as `failed (diverged)`."""
+
+MOST_SEEDS = 100
+"""More replicates than this is no advice: another metric or a larger proxy is."""
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Which replicates there are of a mix, and what became of the others."""
+
+    mix: str
+    present: tuple[Seed, ...]
+    absent: Mapping[Seed, str]
+
+    @property
+    def missing(self) -> str:
+        """What became of the others, as a list; empty where none is known to be missing."""
+        return ", ".join(f"seed {seed} {fate}" for seed, fate in self.absent.items())
+
+    def too_few(self, wanted: int) -> str:
+        """That there are not enough."""
+        planned = max(wanted, len(self.present) + len(self.absent))
+        why = self.missing or (f"only {_listed(self.present)} has results" if self.present else "it has no results")
+        return f"{self.mix} has {len(self.present)} of {planned} seeds: {why}."
+
+
+def better(c: Comparison) -> str:
+    """That a primary improved."""
+    bar = f" by more than {size(c, c.margin)}" if c.margin else ""
+    return f"{c.task} {c.metric} is better{bar}: {_effect(c)}, adjusted p {_p(c.p_adjusted)}."
+
+
+def worse(c: Comparison) -> str:
+    """That something was lost."""
+    bar = f" by more than its margin of {size(c, c.margin)}" if c.role == "guardrail" else ""
+    return f"{c.task} {c.metric} is worse{bar}: {_effect(c)}, adjusted p {_p(c.p_adjusted)}."
+
+
+def held(c: Comparison) -> str:
+    """That a guardrail holds."""
+    return f"{c.task} {c.metric} stays within its margin of {size(c, c.margin)}: {_effect(c)}, p {_p(c.p_noninferior)}."
+
+
+def silent(c: Comparison) -> str:
+    """That a metric at chance has no vote."""
+    return f"{c.task} {c.metric} has no signal and decides nothing: {c.signal_reason}."
+
+
+def undecided(waiting: Sequence[Comparison], policy: Policy) -> list[str]:
+    """Why metrics with a say decided nothing, in one sentence each; those short of seeds together."""
+    short = [c for c in waiting if c.n_seeds < policy.min_seeds]
+    found = [_undecided(c) for c in waiting if c not in short]
+    for n in sorted({c.n_seeds for c in short}):
+        names = ", ".join(_so_far(c) for c in short if c.n_seeds == n)
+        found.append(
+            f"Resting on {n} shared seed{'s' * (n != 1)}, where the policy asks for {policy.min_seeds}: {names}."
+        )
+    return found
+
+
+def _undecided(c: Comparison) -> str:
+    name = f"{c.task} {c.metric}"
+    if not c.votes:
+        return f"{name} decides nothing: {c.signal_reason}."
+    if c.role == "guardrail":
+        margin = size(c, c.margin)
+        return f"{name} is not shown to stay within its margin of {margin}: {_effect(c)}, p {_p(c.p_noninferior)}."
+    bar = f"better by more than {size(c, c.margin)}, or worse" if c.margin else "better or worse"
+    found = f"this design would find {size(c, c.mde)} (power 0.8)"
+    return f"{name} is not shown to be {bar}: {_effect(c)}, adjusted p {_p(c.p_adjusted)}; {found}."
+
+
+def _so_far(c: Comparison) -> str:
+    seen = f" ({size(c, c.effect, sign=True)} so far)" if c.n_seeds and c.role == "primary" else ""
+    return f"{c.task} {c.metric}{seen}"
+
+
+def too_few_seeds(waiting: Sequence[Comparison], arms: Sequence[Seeds], policy: Policy) -> list[str]:
+    """Which seeds are missing, where that is what keeps a metric from voting."""
+    short = [c for c in waiting if c.n_seeds < policy.min_seeds]
+    if not short:
+        return []
+    few = [arm.too_few(policy.min_seeds) for arm in arms if len(arm.present) < policy.min_seeds]
+    if few:
+        return few
+    first, second = arms
+    shared = [seed for seed in first.present if seed in second.present]
+    if len(shared) < policy.min_seeds:
+        pairs = f"share {_listed(shared)}" if shared else "share none"
+        both = f"{first.mix} has {_listed(first.present)} and {second.mix} {_listed(second.present)}"
+        return [f"{both}: runs are paired by seed, and these {pairs}."]
+    c = min(short, key=lambda c: c.n_seeds)
+    lacking = [seed for seed in shared if seed not in c.differences]
+    return [f"{c.task} {c.metric} was not scored on both arms of {_listed(lacking)}."]
+
+
+def survivors(arms: Iterable[Seeds]) -> list[str]:
+    """That the figures are of the runs that came through."""
+    return [f"{arm.mix}: {arm.missing}; the figures are of the other seeds only." for arm in arms if arm.absent]
+
+
+def needed(waiting: Sequence[Comparison], comparisons: Sequence[Comparison], policy: Policy) -> list[str]:
+    """What it would take to decide, were the effects and the noise what they look like."""
+    voters = [c for c in comparisons if c.votes]
+    primaries = [c for c in voters if c.role == "primary"]
+    found = []
+    if not any(c.signal != "no signal" for c in comparisons if c.role == "primary"):
+        found.append("A primary metric with signal: bits per byte of the right answers, or a larger proxy.")
+    if any(c.n_seeds < policy.min_seeds for c in waiting):
+        found.append(f"{policy.min_seeds} finished seeds of each mix, the same seeds.")
+    for c in waiting:
+        if c.votes:
+            share = len(primaries) if policy.require == "any" else 1
+            found.append(_seeds_for(c, policy.alpha, for_better=share, for_worse=len(voters)))
+        elif c.n_seeds >= policy.min_seeds:
+            found.append(f"{c.task} {c.metric}: scores of independent runs, one for each seed.")
+    return found
+
+
+def scope(policy: Policy) -> str:
+    """What the verdict is about."""
+    target = f", so nothing is said of {policy.target.task} at {policy.target.scale}" if policy.target else ""
+    return f"about the proxy only: no history of proxy and target pairs was given{target}"
+
+
+def size(c: Comparison, value: float, *, sign: bool = False) -> str:
+    """A figure of the comparison's metric, with its unit."""
+    if c.metric in ACCURACIES:
+        return f"{100 * value:{'+' if sign else ''}.2f} points"
+    unit = " bits per byte" if c.metric == "bits_per_byte" else ""
+    return f"{value:{'+' if sign else ''}.4{'f' if unit else 'g'}}{unit}"
+
+
+def _effect(c: Comparison) -> str:
+    low, high = (size(c, end, sign=True).split(" ")[0] for end in (c.ci_low, c.ci_high))
+    return f"{size(c, c.effect, sign=True)} ({c.level:.0%} interval {low} to {high}, {c.n_seeds} seeds)"
+
+
+def _seeds_for(c: Comparison, alpha: float, *, for_better: int, for_worse: int) -> str:
+    name = f"{c.task} {c.metric}"
+    if c.role == "guardrail":
+        claim, distance, tail = "stays within its margin", c.gain + c.margin, alpha
+        if distance <= 0:
+            return f"{name}: it looks worse than its margin; more seeds would rather show that than the opposite."
+    elif c.gain < 0:
+        claim, distance, tail = "is worse", -c.gain, alpha / 2 / for_worse
+    else:
+        claim, distance, tail = "is better", c.gain - c.margin, alpha / 2 / for_better
+        if distance <= 0:
+            return f"{name}: the gain looks smaller than the margin of {size(c, c.margin)}; more seeds would not change that."
+    likely, at_worst = (
+        seeds_needed(distance, noise=noise, tail=tail, item_variance=c.item_variance, most=MOST_SEEDS)
+        for noise in (c.noise, noise_at_most(c.noise, c.n_seeds))
+    )
+    if likely is None:
+        remedy = (
+            "more questions"
+            if c.item_variance > c.noise**2 / c.n_seeds
+            else "a metric with less noise, or a larger proxy"
+        )
+        return f"{name}: no number of seeds up to {MOST_SEEDS} would do; {remedy} might."
+    likely = max(likely, c.n_seeds + 1)
+    most = f"more than {MOST_SEEDS}" if at_worst is None else f"up to {max(at_worst, likely)}"
+    return (
+        f"{name}: about {likely} seeds of each mix to show that it {claim}, if effect and noise are as they look;"
+        f" {most} if {c.n_seeds} seeds understate the noise (SD {size(c, c.noise)})."
+    )
+
+
+def _listed(seeds: Sequence[Seed]) -> str:
+    return f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}"
+
+
+def _p(p: float) -> str:
+    if math.isnan(p):
+        return "unknown"
+    return f"{p:.2g}" if p >= 0.0001 else "below 0.0001"

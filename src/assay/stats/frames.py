@@ -1,0 +1,285 @@
+"""The long tables that comparisons are made of, checked where they come in.
+
+`results` has one row for each mix, seed, task and metric: `mix, seed, task, metric, value`, and if known `scale`,
+`tokens`, `n`, `stderr`, `chance`. `items` has one for each question of it: `mix, seed, task, metric, item, value`, and
+if known `group` (what belongs together, such as a passage) and `weight` (the score is the weighted mean; bytes for
+bits per byte).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from assay.errors import AssayError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+Seed = int | str
+Metric = tuple[str, str]
+"""A task and its metric."""
+
+SCORE_KEY = ["mix", "seed", "task", "metric"]
+ITEM_KEY = [*SCORE_KEY, "item"]
+
+TOKENS_APART = 0.01
+"""Arms whose budgets differ by more than this share were not given the same chance."""
+
+AGREE = 1e-4
+"""How closely the items have to add up to the score: float32 sums differ by less, another set of questions by more."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One metric of one mix, by seed."""
+
+    by_seed: dict[Seed, float]
+    """Finite ones only."""
+    broken: dict[Seed, float]
+    """Values that are NaN or infinite."""
+    n_items: int | None
+    chance: float | None
+
+
+@dataclass(frozen=True)
+class PairedItems:
+    """One metric of two arms, question by question."""
+
+    baseline: NDArray[np.float64]
+    """(seeds, items)."""
+    candidate: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    """(items,)."""
+    clusters: NDArray[np.object_]
+    """(items,): the group where there is one, else the question itself, so that a question asked twice counts once."""
+
+
+class Results:
+    """A results table that was checked, by mix, task and metric."""
+
+    def __init__(self, frame: pd.DataFrame, *, scale: str | None) -> None:
+        """Check the table.
+
+        Args:
+            frame: long results, see the module.
+            scale: the proxy scale to read where the table has several.
+
+        Raises:
+            AssayError: a column is missing, a value is no number, a row is there twice, or scales are mixed.
+        """
+        frame = _at_scale(_with_columns(frame, [*SCORE_KEY, "value"], "results"), scale)
+        _refuse_twice(frame)
+        self._scores: dict[tuple[str, str, str], Scores] = {}
+        self._tokens: dict[str, float] = {}
+        for (mix, task, metric), rows in frame.groupby(["mix", "task", "metric"], sort=False):
+            self._scores[str(mix), str(task), str(metric)] = _scores(rows)
+        self.mixes = [str(mix) for mix in frame["mix"].drop_duplicates()]
+        if "tokens" in frame:
+            self._tokens = {str(mix): float(rows.max()) for mix, rows in frame.groupby("mix")["tokens"]}
+
+    def metrics(self, mix: str) -> list[Metric]:
+        """What the mix was measured on, in the table's order."""
+        return [(task, metric) for name, task, metric in self._scores if name == mix]
+
+    def scores(self, mix: str, task: str, metric: str) -> Scores:
+        """One metric of one mix; empty where it was not measured."""
+        return self._scores.get((mix, task, metric), Scores({}, {}, None, None))
+
+    def seeds(self, mix: str) -> list[Seed]:
+        """The seeds that the mix has any score of."""
+        found = {s: None for (name, _, _), scores in self._scores.items() if name == mix for s in scores.by_seed}
+        return sorted(found, key=seed_order)
+
+    def require(self, mix: str, what: str) -> None:
+        """Refuse a mix that has no results.
+
+        Raises:
+            AssayError: with the nearest name.
+        """
+        if mix not in self.mixes:
+            raise AssayError(f"the {what} {mix!r} has no results. {did_you_mean(mix, self.mixes)}")
+
+    def require_same_budget(self, baseline: str, candidate: str) -> None:
+        """Refuse two mixes of which one was trained on more tokens.
+
+        Raises:
+            AssayError: the budgets differ by more than 1%.
+        """
+        a, b = self._tokens.get(baseline, math.nan), self._tokens.get(candidate, math.nan)
+        if abs(a - b) > TOKENS_APART * max(a, b):
+            raise AssayError(
+                f"{baseline} was trained on {a:,.0f} tokens and {candidate} on {b:,.0f}: the budget would explain a difference.",
+                fix="Compare runs of one budget.",
+            )
+
+
+class Items:
+    """An items table that was checked."""
+
+    def __init__(self, frame: pd.DataFrame | None) -> None:
+        """Check the table; None stands for no items at all.
+
+        Raises:
+            AssayError: a column is missing or a value is no number.
+        """
+        self._by_metric: dict[Metric, pd.DataFrame] = {}
+        if frame is None:
+            return
+        frame = _with_columns(frame, [*ITEM_KEY, "value"], "items")
+        for (task, metric), rows in frame.groupby(["task", "metric"], sort=False):
+            self._by_metric[str(task), str(metric)] = rows
+
+    def paired(
+        self, results: Results, task: str, metric: str, *, baseline: str, candidate: str, seeds: list[Seed]
+    ) -> PairedItems | None:
+        """The items of two arms side by side.
+
+        Args:
+            results: the scores, which the items have to add up to.
+            task: the task's name.
+            metric: the metric's name.
+            baseline: the baseline's mix.
+            candidate: the candidate's mix.
+            seeds: those that both arms have.
+
+        Returns:
+            None where there are no items.
+
+        Raises:
+            AssayError: arms or seeds answered different questions, only some runs have items, or the items do not add up.
+        """
+        rows = self._by_metric.get((task, metric))
+        if rows is None or not seeds:
+            return None
+        rows = rows[rows["mix"].isin([baseline, candidate]) & rows["seed"].isin(seeds)]
+        if rows.empty:
+            return None
+        # A benchmark may hold one question twice: its copies are paired in turn, and share a cluster.
+        rows = rows.assign(copy=rows.groupby(ITEM_KEY, sort=False).cumcount())
+        table = rows.set_index(["item", "copy", "mix", "seed"])["value"].unstack(["mix", "seed"])  # noqa: PD010  # pivot_table averages
+        runs = [(mix, seed) for mix in (baseline, candidate) for seed in seeds]
+        _refuse_other_questions(table, runs, f"{task} {metric}")
+        values = table.to_numpy(dtype=float, copy=True)[:, [table.columns.get_loc(run) for run in runs]].T
+        first = rows.drop_duplicates(["item", "copy"]).set_index(["item", "copy"]).loc[table.index]
+        weights = first["weight"].to_numpy(dtype=float) if "weight" in first else np.ones(len(first))
+        clusters = np.asarray([str(item) for item, _ in table.index], dtype=object)
+        if "group" in first and first["group"].notna().any():
+            groups = first["group"]
+            clusters = np.where(groups.notna(), "group " + groups.astype(str), clusters).astype(object)
+        for run, score in zip(runs, values @ weights / weights.sum(), strict=True):
+            _refuse_other_score(results, run, task, metric, float(score))
+        half = len(seeds)
+        return PairedItems(values[:half], values[half:], weights, clusters)
+
+
+def _with_columns(frame: pd.DataFrame, needed: list[str], what: str) -> pd.DataFrame:
+    import pandas as pd
+
+    for name in needed:
+        if name not in frame.columns:
+            raise AssayError(f"{what} has no column {name!r}. {did_you_mean(name, [str(c) for c in frame.columns])}")
+    try:
+        frame = frame.assign(value=pd.to_numeric(frame["value"]))
+    except (ValueError, TypeError) as error:
+        raise AssayError(f"{what}: a value is not a number: {error}") from None
+    for name in needed[:-1]:
+        if frame[name].isna().any():
+            raise AssayError(f"{what}: {int(frame[name].isna().sum())} rows have no {name}.")
+    return frame
+
+
+def _at_scale(frame: pd.DataFrame, scale: str | None) -> pd.DataFrame:
+    if "scale" not in frame or frame["scale"].isna().all():
+        return frame
+    known = sorted({str(value) for value in frame["scale"]})
+    if scale is not None:
+        frame = frame[frame["scale"].astype(str) == scale]
+        if frame.empty:
+            raise AssayError(f"results has no runs at the policy's proxy scale {scale!r}. {did_you_mean(scale, known)}")
+    elif len(known) > 1:
+        raise AssayError(
+            f"results holds {len(known)} scales: {', '.join(known)}.",
+            fix="Say which one to judge: `proxy_scale` in the policy.",
+        )
+    return frame
+
+
+def _refuse_twice(frame: pd.DataFrame) -> None:
+    twice = frame[frame.duplicated(SCORE_KEY, keep=False)]
+    if twice.empty:
+        return
+    row = twice.iloc[0]
+    place = f"mix {row['mix']}, seed {row['seed']}, task {row['task']}, metric {row['metric']}"
+    same = twice[(twice[SCORE_KEY] == row[SCORE_KEY]).all(axis=1)]
+    if "tokens" in same and len(set(same["tokens"])) > 1:
+        at = ", ".join(f"{tokens:,.0f}" for tokens in sorted(same["tokens"].dropna().unique()))
+        raise AssayError(
+            f"results has several checkpoints of {place} (tokens {at}).", fix="Keep the last one of each run."
+        )
+    raise AssayError(
+        f"results has {len(same)} rows for {place}; {len(twice)} rows are there more than once.",
+        fix="Keep one row for each mix, seed, task and metric.",
+    )
+
+
+def _scores(rows: pd.DataFrame) -> Scores:
+    values = {_plain(seed): float(value) for seed, value in zip(rows["seed"], rows["value"], strict=True)}
+    n = _number(rows, "n", "min")
+    if n is not None and n != _number(rows, "n", "max"):
+        mix, task, metric = rows.iloc[0][["mix", "task", "metric"]]
+        raise AssayError(f"the seeds of {mix} answered different numbers of questions of {task} {metric}.")
+    return Scores(
+        by_seed={seed: value for seed, value in values.items() if math.isfinite(value)},
+        broken={seed: value for seed, value in values.items() if not math.isfinite(value)},
+        n_items=None if n is None else int(n),
+        chance=_number(rows, "chance", "max"),
+    )
+
+
+def _number(rows: pd.DataFrame, column: str, how: str) -> float | None:
+    if column not in rows or rows[column].isna().all():
+        return None
+    return float(rows[column].agg(how))
+
+
+def _refuse_other_questions(table: pd.DataFrame, runs: list[tuple[str, Seed]], what: str) -> None:
+    named = [f"{mix} seed {seed}" for mix, seed in runs]
+    without = [name for run, name in zip(runs, named, strict=True) if run not in table.columns]
+    if without:
+        raise AssayError(f"{what}: {', '.join(without)} has no items, while other runs do.", fix="Evaluate them again.")
+    there = table[runs].notna().to_numpy()
+    if there.all():
+        return
+    counts = there.sum(axis=0)
+    fewest = int(counts.argmin())
+    odd = table.index[~there[:, fewest]][0][0]
+    raise AssayError(
+        f"{what}: the runs did not answer the same questions with the same prompts; of {len(table)} in all,"
+        f" {named[fewest]} has {counts[fewest]} and lacks {str(odd)[:24]!r} among others.",
+        fix="Evaluate all arms with one version of the suite.",
+    )
+
+
+def _refuse_other_score(results: Results, run: tuple[str, Seed], task: str, metric: str, score: float) -> None:
+    recorded = results.scores(run[0], task, metric).by_seed[run[1]]
+    if abs(recorded - score) > AGREE * max(1.0, abs(recorded)):
+        raise AssayError(
+            f"{task} {metric} of {run[0]} seed {run[1]} is {recorded:.6g}, but its items add up to {score:.6g}.",
+            fix="Results and items are of different evaluations, or a weight is missing.",
+        )
+
+
+def _plain(seed: Hashable) -> Seed:
+    value: Any = seed.item() if isinstance(seed, np.generic) else seed
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def seed_order(seed: Seed) -> tuple[bool, int, str]:
+    """Sorts seeds: numbers first, then names."""
+    return (isinstance(seed, str), 0 if isinstance(seed, str) else int(seed), str(seed))

@@ -1,0 +1,102 @@
+"""Whether a metric says anything at this proxy size. A metric at chance decides nothing."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from assay.stats.paired import Estimate, Part, crossed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+State = Literal["ok", "no signal", "unknown"]
+
+CLEARLY = 0.02
+"""How far above chance an accuracy has to be: more than a blind habit earns. The answers of MMLU's test set are 22.9% A,
+24.6% B, 25.5% C and 26.9% D (counted over its 14,042 questions), so a model that always says D is at 0.269."""
+
+LEVEL = 0.01
+"""One-sided level of the test against chance."""
+
+LOSSES = frozenset(
+    {"bits_per_byte", "byte_perplexity", "word_perplexity", "perplexity", "loss", "nll", "brier_score", "mse", "ter"}
+)
+"""Metrics where lower is better, and that have no chance level."""
+
+ACCURACIES = frozenset({"acc", "acc_norm", "acc_mutual_info", "exact_match", "f1"})
+"""Metrics that are shares, spoken of in points."""
+
+
+class Signal(NamedTuple):
+    """What a metric is worth.
+
+    Attributes:
+        state: `ok`, `no signal`, or `unknown` where it cannot be tested.
+        reason: one sentence with figures.
+    """
+
+    state: State
+    reason: str
+
+
+def of_loss() -> Signal:
+    """A loss has no chance level: every model has one, and what is noise in it is in the interval."""
+    return Signal("ok", "a loss has no chance level; its noise is in the interval")
+
+
+def from_items(values: NDArray[np.float64], *, chance: float, clusters: NDArray[np.object_]) -> Signal:
+    """Test accuracies against chance, over runs and questions drawn at random (see `assay.stats.paired.crossed`).
+
+    Args:
+        values: (runs, items) of all arms and seeds, 0 or 1.
+        chance: accuracy of guessing.
+        clusters: (items,) labels of questions that belong together.
+    """
+    runs, items = values.shape
+    estimate = crossed(values - chance, clusters=clusters)
+    if runs < 2 or len(estimate.parts) < 2:
+        # One run shows no variance between runs, and runs that agree on every question none at all.
+        return from_scores(values.mean(axis=1).tolist(), chance=chance, n_items=items)
+    return _judge(estimate, chance=chance, runs=runs)
+
+
+def from_scores(values: Sequence[float], *, chance: float, n_items: int | None) -> Signal:
+    """Test accuracies against chance where only the scores of the runs are known.
+
+    All runs answer the same questions, so the questions' binomial variance is not reduced by the number of runs; the
+    variance between runs is added. The proportion in it is Laplace's (x + 1) / (n + 2), which is never 0 or 1.
+
+    Args:
+        values: the score of every run of all arms and seeds.
+        chance: accuracy of guessing.
+        n_items: number of questions; None where it is not known.
+    """
+    mean = float(np.mean(values))
+    if n_items is None:
+        if mean <= chance + CLEARLY:
+            return Signal("no signal", f"accuracy {mean:.3f} is not clearly above the {chance:.3f} of guessing")
+        return Signal("unknown", "the number of questions is not given, so chance cannot be ruled out")
+    smoothed = (mean * n_items + 1) / (n_items + 2)
+    parts = [Part(smoothed * (1 - smoothed) / n_items, max(n_items - 1, 1))]
+    noise = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    if noise > 0:
+        parts.append(Part(noise**2 / len(values), len(values) - 1))
+    estimate = Estimate(effect=mean - chance, parts=tuple(parts), noise=noise, n_seeds=len(values), n_items=n_items)
+    return _judge(estimate, chance=chance, runs=len(values))
+
+
+def _judge(estimate: Estimate, *, chance: float, runs: int) -> Signal:
+    p = estimate.p_above(CLEARLY)
+    accuracy = estimate.effect + chance
+    figures = (
+        f"accuracy {accuracy:.3f} over {estimate.n_items} questions and {runs} runs"
+        f" against {chance:.3f} by guessing (standard error {estimate.se:.3f})"
+    )
+    if p <= LEVEL:
+        return Signal("ok", f"{figures}: clearly above chance")
+    return Signal("no signal", f"{figures}: not clearly above chance (needs {CLEARLY:.2f} more, p = {p:.2g} > {LEVEL})")
