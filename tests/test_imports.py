@@ -18,7 +18,7 @@ ORDER = [
     "errors", "structure", "fingerprint", "files", "demo",
     "sources", "mixes", "recipe", "suite", "plan", "store",
     "corpus", "train", "evaluate", "settings", "study", "workspace",
-    "stats", "compare", "gate", "results", "publish", "launch", "cli",
+    "stats", "compare", "reasons", "gate", "results", "publish", "launch", "cli",
 ]  # fmt: skip
 HEAVY = [
     "torch",
