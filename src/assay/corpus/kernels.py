@@ -119,7 +119,7 @@ def epoch_table(offsets: Integers, key: Words) -> Integers:
 
 
 @compiled
-def locate(starts: Integers, length: int, first: int, before: Integers, offsets: Integers, key: Words) -> Integers:
+def locate(starts: Integers, length: int, first: int, before: Integers, offsets: Integers, key: Words) -> Integers:  # noqa: PLR0917  # called once, by place, as numba likes it
     """The pieces of documents that sequences take from one epoch.
 
     Args:

@@ -24,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.corpus.heldout import HASH_BYTES, RULE
 from assay.errors import AssayError
 from assay.files import read_json
 from assay.fingerprint import fingerprint
@@ -31,9 +32,6 @@ from assay.structure import from_mapping
 
 FORMAT_VERSION = 1
 """Raised whenever the same text would become other files; then nothing older is reused."""
-VALIDATION_SHARE = 0.02
-VALIDATION_SALT = "assay held out 1"
-HASH_BYTES = 16
 
 Side = Literal["train", "validation"]
 
@@ -51,20 +49,9 @@ def corpus_identity(source_digest: str, tokenizer: str) -> str:
             "source": source_digest,
             "tokenizer": tokenizer,
             "format": FORMAT_VERSION,
-            "validation_share": VALIDATION_SHARE,
-            "validation_salt": VALIDATION_SALT,
+            "held_out": RULE,
         },
     )
-
-
-def document_hash(text: bytes) -> bytes:
-    """16 bytes that stand for a document's text, and decide on which side it falls."""
-    return hashlib.blake2b(text, digest_size=HASH_BYTES, person=VALIDATION_SALT.encode()).digest()
-
-
-def is_held_out(digest: bytes) -> bool:
-    """Whether the document of this hash belongs to the validation split, in whichever source it turns up."""
-    return int.from_bytes(digest[:8], "big") < VALIDATION_SHARE * 2**64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +86,8 @@ class Manifest:
     validation_tokens: int
     validation_documents: int
     validation_bytes: int
-    validation_by_rank: bool
-    """Whether no document's hash fell under the held-out share, so that the one of the smallest hash was taken."""
+    validation_by_rank: int
+    """Held-out documents beyond those that their hash alone holds out: see `heldout`."""
     empty_documents: int
     """Documents without any text, left out."""
     files: dict[str, FileRecord]

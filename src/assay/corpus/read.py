@@ -1,0 +1,385 @@
+"""Reading sources: files of JSON lines, Parquet or plain text, anywhere that fsspec reaches, a document at a time.
+
+Memory holds one document, or one batch of a Parquet file, whatever the size of the source.
+"""
+
+from __future__ import annotations
+
+import bz2
+import glob
+import gzip
+import hashlib
+import io
+import json
+import lzma
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Literal, cast
+
+from assay.errors import AssayError, did_you_mean
+from assay.files import exclusive, read_json, write_json
+from assay.fingerprint import fingerprint
+from assay.sources import Source
+
+Format = Literal["jsonl", "parquet", "text"]
+
+_FORMATS: dict[str, Format] = {
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), "jsonl"),
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys((".txt", ".text", ".md", ".rst"), "text"),
+}
+_COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+_BROKEN = (EOFError, OSError, zlib.error, lzma.LZMAError)
+_PARQUET_BATCH = 256
+_CHUNK = 1 << 20
+_STAMPS = ("mtime", "ino", "ETag", "etag", "LastModified", "last_modified", "generation", "updated", "blob_id", "oid")
+_SETTLED = 2.0
+"""Seconds after which a file with an old time of change is taken to stay as it is: clocks of file systems are coarse."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """One document of a source."""
+
+    text: str
+    id: str
+    """The record's own `id` where it has one, otherwise `where`."""
+    where: str
+    """The file, and the line or row in it, counted from 1: `books.jsonl.gz:12`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """One file of a source, before it is opened."""
+
+    url: str
+    system: Any
+    """fsspec's file system."""
+    path: str
+    """What the file system calls it."""
+    format: Format
+    compression: str
+    """`.gz` and the like, or nothing."""
+
+
+def expand(source: Source) -> list[str]:
+    """The URLs of a source's files, sorted; plain paths where they are on this machine.
+
+    Raises:
+        AssayError: a pattern matches no file, or its place cannot be reached.
+    """
+    return [file.url for file in _files(source)]
+
+
+def size_of(source: Source) -> int:
+    """Bytes of a source's files as they are stored."""
+    return sum(int(file.system.size(file.path) or 0) for file in _files(source))
+
+
+def documents(source: Source, *, progress: Callable[[int], None] | None = None) -> Iterator[Document]:
+    """A source's documents, file after file in order of URL.
+
+    Args:
+        source: where they are, and in which format.
+        progress: told the bytes that were read, as they are stored, since it was last told.
+
+    Raises:
+        AssayError: a pattern matches nothing; a file is empty, cut or damaged; a line is not JSON, has no text, or
+            is not UTF-8. The file and the line are named.
+    """
+    for file in _files(source):
+        found = False
+        for document in _READERS[file.format](file, source, progress or (lambda _: None)):
+            found = True
+            yield document
+        if not found:
+            raise AssayError(
+                f"{file.url}: the file of source {source.name!r} is empty: it holds no document.",
+                fix="Delete it, or fetch it again.",
+            )
+
+
+def source_digest(source: Source, *, cache: Path) -> str:
+    """SHA-256 of what a source's documents are made from: its files' bytes, formats and text field; never their paths.
+
+    Files count in order of URL, which is the order of the documents: moving all of them elsewhere changes nothing.
+
+    Args:
+        source: whose files.
+        cache: folder for `digests.json`, in which a file's digest is found again while its size and time of change
+            (or ETag) stay the same.
+
+    Raises:
+        AssayError: a pattern matches no file, or a file cannot be read.
+    """
+    record = cache / "digests.json"
+    known, fresh = _known_digests(record), {}
+    files = _files(source)
+    for file in files:
+        stamp = _stamp(file)
+        if stamp is None or known.get(file.url, {}).get("stamp") != stamp:
+            fresh[file.url] = {"stamp": stamp, "sha256": _sha256(file)}
+    digest = _digest(source, files, {url: entry["sha256"] for url, entry in {**known, **fresh}.items()})
+    lasting = {url: entry for url, entry in fresh.items() if entry["stamp"] is not None}
+    if lasting:
+        with exclusive(cache / "digests.lock", wait=True):
+            write_json(record, {**_known_digests(record), **lasting})
+    return digest
+
+
+def fresh_digest(source: Source) -> str:
+    """`source_digest` with every byte read again."""
+    files = _files(source)
+    return _digest(source, files, {file.url: _sha256(file) for file in files})
+
+
+def state(source: Source) -> dict[str, dict[str, str]]:
+    """What changes when a source's files do: their size, and their time of change or ETag, by URL."""
+    for file in _files(source):
+        file.system.invalidate_cache()  # remote systems keep their listings, from before the change
+    return {file.url: _facts(file) for file in _files(source)}
+
+
+def _digest(source: Source, files: Sequence[_File], digests: Mapping[str, str]) -> str:
+    parts = [
+        {
+            "sha256": digests[file.url],
+            "format": file.format,
+            "compression": file.compression,
+            "text_field": None if file.format == "text" else source.text_field,
+        }
+        for file in files
+    ]
+    return fingerprint("source", parts)
+
+
+def _known_digests(record: Path) -> dict[str, Any]:
+    try:
+        known: dict[str, Any] = read_json(record)
+    except (FileNotFoundError, AssayError):  # only a cache: what cannot be read is made again
+        return {}
+    return known
+
+
+def _facts(file: _File) -> dict[str, str]:
+    info = file.system.info(file.path)
+    return {key: str(info[key]) for key in ("size", *_STAMPS) if info.get(key) is not None}
+
+
+def _stamp(file: _File) -> dict[str, str] | None:
+    """The facts, unless they are only the size, or the file changed a moment ago and could do so again unnoticed."""
+    facts = _facts(file)
+    changed = float(facts.get("mtime", 0))
+    return None if len(facts) < 2 or time.time() - changed < _SETTLED else facts
+
+
+def _sha256(file: _File) -> str:
+    try:
+        with file.system.open(file.path, "rb") as handle:
+            digest = hashlib.sha256()
+            while chunk := handle.read(_CHUNK):
+                digest.update(chunk)
+            return digest.hexdigest()
+    except _BROKEN as error:
+        raise _unreadable(file, error) from error
+
+
+# --- files
+
+
+def _files(source: Source) -> list[_File]:
+    found = {file.url: file for pattern in source.files for file in _matches(source, pattern)}
+    return [found[url] for url in sorted(found)]
+
+
+def _matches(source: Source, pattern: str) -> Iterator[_File]:
+    import fsspec
+
+    try:
+        system, path = fsspec.core.url_to_fs(pattern)
+        exact = system.isfile(path)
+        paths = [path] if exact else [match for match in system.glob(path) if system.isfile(match)]
+    except ImportError as error:
+        raise AssayError(
+            f"source {source.name!r}: {pattern}: {error}", fix="Install the package that it names."
+        ) from error
+    except (ValueError, OSError) as error:
+        raise AssayError(f"source {source.name!r}: {pattern}: cannot be reached ({error}).") from error
+    if not paths:
+        fix = "Check the path; `**` crosses folders."
+        if not glob.has_magic(path) and system.isdir(path):
+            fix = f"It is a folder; name its files, as in {pattern.rstrip('/')}/*.jsonl."
+        raise AssayError(f"source {source.name!r}: no file matches {pattern!r}.", fix=fix)
+    local = "file" in ((system.protocol,) if isinstance(system.protocol, str) else system.protocol)
+    for match in paths:
+        url = match if local else system.unstrip_protocol(match)
+        yield _File(url=url, system=system, path=match, **_kind(source, url))
+
+
+def _kind(source: Source, url: str) -> dict[str, Any]:
+    name = PurePosixPath(url.lower())
+    compression = name.suffix if name.suffix in _COMPRESSIONS else ""
+    stated = source.format
+    kind = _FORMATS.get(PurePosixPath(name.stem if compression else name.name).suffix) if stated == "auto" else stated
+    if kind is None:
+        raise AssayError(
+            f"source {source.name!r}: {url}: the format cannot be told from the name.",
+            fix="Set the source's `format` to jsonl, parquet or text.",
+        )
+    return {"format": kind, "compression": compression}
+
+
+class _Counted(io.RawIOBase):
+    """A file that tells how many of its bytes were read."""
+
+    def __init__(self, handle: BinaryIO, progress: Callable[[int], None]) -> None:
+        self._handle, self._progress = handle, progress
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        chunk = self._handle.read(len(buffer))
+        buffer[: len(chunk)] = chunk
+        self._progress(len(chunk))
+        return len(chunk)
+
+    def close(self) -> None:
+        self._handle.close()
+        super().close()
+
+
+def _open(file: _File, progress: Callable[[int], None]) -> BinaryIO:
+    """The file's bytes, decompressed."""
+    raw = io.BufferedReader(_Counted(file.system.open(file.path, "rb"), progress), _CHUNK)
+    match file.compression:
+        case ".gz":
+            return cast("BinaryIO", gzip.GzipFile(fileobj=raw))
+        case ".bz2":
+            return cast("BinaryIO", bz2.BZ2File(raw))
+        case ".xz":
+            return cast("BinaryIO", lzma.LZMAFile(raw))
+        case ".zst":
+            import pyarrow as pa
+
+            # Arrow's reader and not zstandard's, which takes a file that was cut for one that ends there.
+            return cast("BinaryIO", io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd")))
+    return raw
+
+
+def _unreadable(file: _File, error: Exception, line: int | None = None) -> AssayError:
+    where = file.url if line is None else f"{file.url}:{line}"
+    return AssayError(
+        f"{where}: cannot be read any further: {error}.", fix="The file is cut or damaged; fetch it again."
+    )
+
+
+# --- documents
+
+_Told = Callable[[int], None]
+
+
+def _read_jsonl(file: _File, source: Source, progress: _Told) -> Iterator[Document]:
+    number = 0
+    try:
+        with _open(file, progress) as stream:
+            for line in stream:  # bytes: lines end at b"\n" alone; str.splitlines would also end them at U+2028
+                number += 1
+                if line.strip():
+                    yield _from_json(line, f"{file.url}:{number}", source)
+    except _BROKEN as error:
+        raise _unreadable(file, error, number + 1) from error
+
+
+def _from_json(line: bytes, where: str, source: Source) -> Document:
+    try:
+        record = json.loads(line.removeprefix(b"\xef\xbb\xbf").decode())
+    except UnicodeDecodeError as error:
+        raise _not_utf8(where, error) from None
+    except (ValueError, RecursionError) as error:
+        raise AssayError(f"{where}: not JSON ({error}).", fix="Each line has to be one whole JSON object.") from None
+    if not isinstance(record, dict):
+        raise AssayError(
+            f"{where}: a {type(record).__name__}, not a JSON object.",
+            fix='Each line has to be an object such as {"text": "..."}.',
+        )
+    if source.text_field not in record:
+        raise AssayError(
+            f"{where}: no field is called {source.text_field!r}. {did_you_mean(source.text_field, record)}",
+            fix=f"Set the `text_field` of source {source.name!r}.",
+        )
+    own = record.get("id")
+    return _document(record[source.text_field], str(own) if isinstance(own, (str, int)) else where, where, source)
+
+
+def _read_text(file: _File, source: Source, progress: _Told) -> Iterator[Document]:
+    try:
+        with _open(file, progress) as stream:
+            content = stream.read()
+    except _BROKEN as error:
+        raise _unreadable(file, error) from error
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise _not_utf8(f"{file.url}:{content.count(bytes([10]), 0, error.start) + 1}", error) from None
+    if text:
+        yield _document(text, file.url, file.url, source)
+
+
+def _read_parquet(file: _File, source: Source, progress: _Told) -> Iterator[Document]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    row = 0
+    try:
+        with pq.ParquetFile(_open(file, progress)) as table:
+            names = table.schema_arrow.names
+            if source.text_field not in names:
+                raise AssayError(
+                    f"{file.url}: no column is called {source.text_field!r}. {did_you_mean(source.text_field, names)}",
+                    fix=f"Set the `text_field` of source {source.name!r}.",
+                )
+            columns = [source.text_field, *({"id"} & set(names) - {source.text_field})]
+            for batch in table.iter_batches(batch_size=_PARQUET_BATCH, columns=columns):
+                ids = batch.column("id") if "id" in columns else None
+                for index, value in enumerate(batch.column(source.text_field)):
+                    row += 1
+                    where = f"{file.url}:{row}"
+                    own = ids[index].as_py() if ids is not None else None
+                    try:
+                        text = value.as_py()
+                    except UnicodeDecodeError as error:
+                        raise _not_utf8(where, error) from None
+                    yield _document(text, where if own is None else str(own), where, source)
+    except (*_BROKEN, pa.ArrowException) as error:
+        raise _unreadable(file, error, row + 1) from error
+
+
+def _document(text: Any, identifier: str, where: str, source: Source) -> Document:
+    if not isinstance(text, str):
+        raise AssayError(f"{where}: {source.text_field!r} is {text!r:.40}, not text.", fix="Mend or remove the record.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise AssayError(
+            f"{where}: character {error.start} is half of a surrogate pair, which is no text.",
+            fix="Mend or remove the record; whoever wrote it cut a character in two.",
+        ) from None
+    return Document(text=text, id=identifier, where=where)
+
+
+def _not_utf8(where: str, error: UnicodeDecodeError) -> AssayError:
+    return AssayError(
+        f"{where}: not UTF-8 (byte {error.object[error.start]:#04x} at {error.start}).",
+        fix="Convert the file to UTF-8, for example with iconv.",
+    )
+
+
+_READERS: dict[Format, Callable[[_File, Source, _Told], Iterator[Document]]] = {
+    "jsonl": _read_jsonl,
+    "parquet": _read_parquet,
+    "text": _read_text,
+}
