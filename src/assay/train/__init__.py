@@ -1,0 +1,1 @@
+"""One run: from tokens to weights."""

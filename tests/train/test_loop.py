@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors
+import torch
+from safetensors.torch import load_file
+
+from assay.errors import AssayError
+from assay.recipe import StageSpec
+from assay.train import checkpoint
+from assay.train.loop import train
+from assay.train.model import build, sequence_losses
+from assay.train.settings import SpikeRule, TrainSettings
+from tests.train.small_runs import ADAMW, VOCABULARY, Cycles, make_run, make_spec, train_here
+
+UNTIMED = ("tokens_per_second", "mfu", "train_seconds")
+
+
+def _weights(run) -> dict[str, torch.Tensor]:
+    return load_file(run.model / "model.safetensors")
+
+
+def _history(run) -> list[dict]:
+    """The records without what depends on the clock."""
+    return [{key: value for key, value in record.items() if key not in UNTIMED} for record in run.history()]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of 40 steps, with a record every second step and checkpoints every 7."""
+    spec = make_spec()
+    run = make_run(tmp_path_factory.mktemp("trained"), spec)
+    status = train(
+        spec,
+        run,
+        Cycles(spec),
+        tokenizer=None,
+        settings=TrainSettings(records=20, checkpoint_steps=7),
+        bytes_per_token={"code": 2.0, "web": 4.0},
+    )
+    return spec, run, status
+
+
+def test_a_run_ends_trained_with_the_digest_of_its_weights(trained):
+    spec, run, status = trained
+    assert (status.state, status.step, status.tokens) == ("trained", spec.steps, spec.tokens)
+    assert status.weights == checkpoint.record(run.model / "model.safetensors").sha256
+    assert status.train_seconds > 0
+    assert status.tokens_per_second > 0
+    assert run.status() == status
+
+
+def test_a_run_learns(trained):
+    """Guessing every token alike costs ln 64 = 4.16 nats; knowing both rules about 1.6."""
+    losses = [record["loss"] for record in trained[1].history()]
+    assert losses[0] > 4.1
+    assert losses[-1] < 3.6
+
+
+def test_the_history_is_by_tokens_and_complete(trained):
+    spec, run, _ = trained
+    history = run.history()
+    assert [record["step"] for record in history] == list(range(2, 41, 2))
+    assert [record["tokens"] for record in history] == [64 * step for step in range(2, 41, 2)]
+    assert [record["lr"] for record in history] == [spec.lr(record["step"] - 1) for record in history]
+    assert all(record["mfu"] > 0 and record["tokens_per_second"] > 0 for record in history)
+
+
+def test_every_epoch_that_begins_is_told_once(trained):
+    spec, run, _ = trained
+    told = [record["epochs_begun"]["code"] for record in run.history() if record["epochs_begun"]]
+    assert told == [start.epoch for start in Cycles(spec).epoch_starts(0, spec.steps * spec.batch_sequences)]
+    assert told
+
+
+def test_loss_is_the_mean_over_tokens_by_source_and_in_bits_per_byte(trained):
+    """Recomputed for the first record from the model's start: the step's two sources, their tokens and their bytes."""
+    spec, run, _ = trained
+    record = run.history()[0]
+    tokens, owners = Cycles(spec).read(0, 8)
+    counts = {name: int((owners == index).sum()) for index, name in enumerate(("code", "web"))}
+    nats = {name: record["loss_by_source"][name] * counts[name] * 16 for name in counts}
+    assert record["loss"] == pytest.approx(sum(nats.values()) / (8 * 16))
+    text = 16 * (2.0 * counts["code"] + 4.0 * counts["web"])
+    assert record["bits_per_byte"] == pytest.approx(sum(nats.values()) / math.log(2) / text)
+
+    model = build(spec.model, VOCABULARY, seed=0)
+    first = torch.from_numpy(tokens[:4])
+    start = sequence_losses(model, first[:, :-1], first[:, 1:]).sum().item()
+    one_step = make_spec(steps=1)
+    alone = make_run(run.path.parent, one_step)
+    train_here(one_step, alone)
+    assert alone.history()[0]["loss"] == pytest.approx(start / 64)
+
+
+def test_what_was_asked_and_what_was_delivered_are_written_down(trained):
+    spec, run, _ = trained
+    record = run.delivered()
+    assert record["requested"] == {"code": 0.25, "web": 0.75}
+    assert record["sequences"] == 160
+    assert sum(source["sequences"] for source in record["delivered"].values()) == 160
+    assert record["delivered"]["code"]["share"] == record["delivered"]["code"]["sequences"] / 160
+
+
+def test_the_request_of_a_staged_run_is_weighed_by_steps(tmp_path: Path):
+    stages = (
+        StageSpec(name="main", weights={"code": 0.5, "web": 0.5}, steps=6),
+        StageSpec(name="anneal", weights={"code": 1.0}, steps=2, anneal=True),
+    )
+    spec = make_spec(stages=stages)
+    run = make_run(tmp_path, spec)
+    train_here(spec, run)
+    assert run.delivered()["requested"] == pytest.approx({"code": 0.625, "web": 0.375})
+    assert [record["stage"] for record in run.history()] == ["main"] * 6 + ["anneal"] * 2
+    assert run.history()[-1]["lr"] == 0.0
+
+
+def test_micro_batches_add_up_to_the_batch(tmp_path: Path, trained):
+    """The gradient of the whole batch, whether it goes through at once or one, two or three sequences at a time."""
+    spec, whole, _ = trained
+    for micro in (1, 3):
+        run = make_run(tmp_path / str(micro), spec)
+        train_here(spec, run, micro_batch=micro)
+        for name, tensor in _weights(run).items():
+            torch.testing.assert_close(tensor, _weights(whole)[name], atol=2e-4, rtol=1e-3)
+
+
+def test_a_rerun_is_the_same_to_the_last_bit(tmp_path: Path, trained):
+    spec, run, status = trained
+    again = make_run(tmp_path, spec)
+    assert train_here(spec, again).weights == status.weights
+
+
+def test_arms_of_a_replicate_start_from_the_same_weights(tmp_path: Path):
+    """With a rate that moves nothing, runs of two mixes end where both began."""
+    still = replace(ADAMW, peak_lr=1e-30)
+    start = build(make_spec().model, VOCABULARY, seed=3)
+    for weights in ({"code": 1.0}, {"code": 0.1, "web": 0.9}):
+        spec = make_spec(steps=2, weights=weights, optimiser=still, seed=3)
+        run = make_run(tmp_path, spec)
+        train_here(spec, run)
+        assert all(torch.equal(dict(start.named_parameters())[name], end) for name, end in _weights(run).items())
+
+
+def test_a_trained_run_is_not_trained_again(tmp_path: Path):
+    spec = make_spec(steps=3)
+    run = make_run(tmp_path, spec)
+    train_here(spec, run)
+    before = (run.model / "model.safetensors").stat().st_mtime_ns
+    run.update(state="queued")
+    assert train_here(spec, run).state == "trained"
+    assert (run.model / "model.safetensors").stat().st_mtime_ns == before
+    (run.model / "model.safetensors").write_bytes(b"cut")
+    assert train_here(spec, run).state == "trained"
+    assert len(_weights(run)) > 5
+
+
+def test_asked_to_stop_it_leaves_a_checkpoint_and_goes_on_from_there(tmp_path: Path, trained):
+    """The weights and the history are those of a run that was never stopped, though it stops between two records."""
+    spec, whole, status = trained
+    run, steps = make_run(tmp_path, spec), iter(range(100))
+    settings = TrainSettings(records=20)
+    bytes_per_token = {"code": 2.0, "web": 4.0}
+
+    def stop_at_17() -> bool:
+        return next(steps) == 16
+
+    stopped = train(
+        spec,
+        run,
+        Cycles(spec),
+        tokenizer=None,
+        settings=settings,
+        should_stop=stop_at_17,
+        bytes_per_token=bytes_per_token,
+    )
+    assert (stopped.state, stopped.step, stopped.weights) == ("queued", 17, None)
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step-17"]
+    ended = train(spec, run, Cycles(spec), tokenizer=None, settings=settings, bytes_per_token=bytes_per_token)
+    assert ended.weights == status.weights
+    assert _history(run) == _history(whole)
+    assert ended.train_seconds > stopped.train_seconds
+
+
+def test_a_damaged_checkpoint_costs_time_and_nothing_else(tmp_path: Path, trained):
+    """The newest is cut in half: training goes on from the one before it, with the history as it was then."""
+    spec, whole, status = trained
+    run, steps = make_run(tmp_path, spec), iter(range(100))
+    settings = TrainSettings(records=20, checkpoint_steps=7)
+    train(spec, run, Cycles(spec), tokenizer=None, settings=settings, should_stop=lambda: next(steps) == 24)
+    newest = run.checkpoints / "step-25" / "model.safetensors"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    assert train_here(spec, run, records=20).weights == status.weights
+    assert [record["loss"] for record in run.history()] == [record["loss"] for record in whole.history()]
+
+
+def test_the_final_model_is_transformers_own(trained):
+    """`AutoModelForCausalLM` loads it, and finds the loss that training's own forward finds."""
+    from transformers import AutoModelForCausalLM
+
+    spec, run, _ = trained
+    model = AutoModelForCausalLM.from_pretrained(run.model)
+    assert model.dtype == torch.float32
+    assert model.config.max_position_embeddings == spec.model.sequence_length
+    tokens = torch.from_numpy(Cycles(spec).read(0, 4)[0])
+    ours = build(spec.model, VOCABULARY, seed=9)
+    ours.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        loss = model(input_ids=tokens[:, :-1], labels=tokens[:, :-1]).loss
+        logits = ours(input_ids=tokens[:, :-1]).logits
+        per_sequence = sequence_losses(ours, tokens[:, :-1], tokens[:, 1:]) / 16
+    assert float(per_sequence.mean()) < 3.8
+    shifted = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:-1].flatten())
+    torch.testing.assert_close(loss, shifted)
+
+
+def test_the_tokenizer_goes_with_the_model(tmp_path: Path):
+    """`AutoTokenizer` gives the ids that the tokenizer file gives, with nothing added, and knows the end of a text."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    plain = Tokenizer(models.BPE({letter: i for i, letter in enumerate(letters)} | {"<|endoftext|>": 256}, []))
+    plain.pre_tokenizer, plain.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    plain.add_special_tokens(["<|endoftext|>"])
+    plain.save(str(tmp_path / "tokenizer.json"))
+    spec = make_spec(steps=2, vocabulary=257)
+    run = make_run(tmp_path, spec)
+    train(spec, run, Cycles(spec), tokenizer=tmp_path / "tokenizer.json", settings=TrainSettings())
+    loaded = AutoTokenizer.from_pretrained(run.model)
+    text = "def add(a,b):\n  return 12+ 34 # a"
+    assert loaded(text)["input_ids"] == plain.encode(text).ids
+    assert loaded.decode(loaded(text)["input_ids"]) == text
+    assert loaded.eos_token_id == 256
+    assert AutoModelForCausalLM.from_pretrained(run.model).config.eos_token_id == 256
+
+
+def test_a_run_whose_loss_is_not_a_number_ends_diverged(tmp_path: Path):
+    """It says at which step, keeps no checkpoint that holds a NaN, and leaves no model for anyone to evaluate."""
+    spec = make_spec(optimiser=replace(ADAMW, peak_lr=1e30, warmup=0.0))
+    run = make_run(tmp_path, spec)
+    status = train_here(spec, run, checkpoint_steps=1, records=4)
+    assert (status.state, status.failure.kind) == ("diverged", "diverged")
+    assert "not a number at step 2" in status.failure.message
+    assert "peak_lr" in status.failure.message
+    assert status.finished is not None
+    assert not run.model.exists()
+    for path in run.checkpoints.iterdir():
+        assert all(bool(tensor.isfinite().all()) for tensor in load_file(path / checkpoint.MODEL).values())
+
+
+def test_a_run_whose_loss_rises_for_good_ends_diverged(tmp_path: Path):
+    spec = make_spec(steps=100, optimiser=replace(ADAMW, peak_lr=3.0, schedule="constant", gradient_clip=0.0))
+    run = make_run(tmp_path, spec)
+    status = train_here(spec, run)
+    assert (status.state, status.failure.kind) == ("diverged", "diverged")
+    assert status.step < spec.steps
+    assert "for 10 records" in status.failure.message
+    assert status.failure.message.count("nan") == 0
+    assert not run.model.exists()
+
+
+def test_a_full_disk_ends_the_run_with_a_clear_failure_and_loses_nothing(tmp_path: Path, monkeypatch, trained):
+    spec, _, status = trained
+    run = make_run(tmp_path, spec)
+    real, saves = checkpoint.save_file, iter(range(100))
+
+    def filling(tensors: dict, path: Path) -> None:
+        if next(saves) >= 5:  # two files a checkpoint: the third one's second file
+            raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+        real(tensors, path)
+
+    monkeypatch.setattr(checkpoint, "save_file", filling)
+    failed = train_here(spec, run, checkpoint_steps=7, records=20)
+    assert (failed.state, failed.failure.kind) == ("failed", "disk full")
+    assert "the disk is full" in failed.failure.message
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-14", "step-7"]
+    monkeypatch.undo()
+    ended = train_here(spec, run, records=20)
+    assert (ended.state, ended.failure, ended.weights) == ("trained", None, status.weights)
+
+
+def test_settings_out_of_bounds_are_refused_by_name():
+    for wrong in ({"micro_batch": 0}, {"checkpoint_seconds": 0}, {"records": 0}, {"checkpoint_steps": 0}):
+        with pytest.raises(AssayError, match=next(iter(wrong))):
+            TrainSettings(**wrong)
+    with pytest.raises(AssayError, match="spike rule"):
+        SpikeRule(nats=-1)
+
+
+def test_a_gpu_that_is_not_there_is_said(tmp_path: Path):
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    spec = make_spec(steps=1)
+    with pytest.raises(AssayError, match="torch sees no GPU"):
+        train_here(spec, make_run(tmp_path, spec), device="cuda")
+
+
+def test_the_status_is_json_that_anyone_reads(trained):
+    status = json.loads((trained[1].path / "status.json").read_text())
+    assert np.isfinite(status["tokens_per_second"])

@@ -1,0 +1,124 @@
+"""Real processes, really killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.train.small_runs import make_run, make_spec, train_here
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SETTINGS = {"checkpoint_steps": 4, "records": 50}
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """A server that has torch in memory already and forks from there: a new process starts in milliseconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["assay.train.loop", "tests.train.small_runs"])
+    return context
+
+
+def test_killed_five_times_a_run_ends_with_the_same_bytes(processes, tmp_path: Path):
+    """SIGKILL at random moments, from before the first step to the middle of a checkpoint; then left to finish."""
+    spec = make_spec(steps=150)
+    alone = make_run(tmp_path / "alone", spec)
+    started = time.monotonic()
+    train_here(spec, alone, **SETTINGS)
+    seconds = time.monotonic() - started
+
+    run = make_run(tmp_path / "killed", spec)
+    seed = random.SystemRandom().randrange(10**6)
+    moments, kills, reached = random.Random(seed), 0, [0]
+    while kills < 5:
+        process = processes.Process(target=train_here, args=(spec, run), kwargs=SETTINGS)
+        process.start()
+        # Time counts from the first sign of life, so that a slow start does not make every kill an early one.
+        while run.status().pid != process.pid and process.is_alive():
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, seconds / 6))
+        assert process.is_alive(), f"it ended before kill {kills + 1} (seed {seed})"
+        process.kill()
+        process.join()
+        kills += 1
+        reached.append(max((int(p.name.removeprefix("step-")) for p in run.checkpoints.glob("step-*")), default=0))
+    assert run.status().state == "training"
+    assert reached == sorted(reached)
+    assert reached[-1] > 0, f"no attempt got to a checkpoint (seed {seed})"
+
+    assert train_here(spec, run, **SETTINGS).state == "trained"
+    weights = [(folder.model / "model.safetensors").read_bytes() for folder in (alone, run)]
+    assert weights[0] == weights[1], f"seed {seed}, checkpoints reached {reached}"
+    histories = [[(record["step"], record["loss"]) for record in folder.history()] for folder in (alone, run)]
+    assert histories[0] == histories[1], f"seed {seed}"
+    assert not list(run.path.rglob("*.tmp"))
+
+
+def test_two_processes_train_what_one_trains(processes, tmp_path: Path):
+    """Each takes half of every step's sequences, over gloo; the gradient is the whole step's, the record too."""
+    spec = make_spec(steps=12, batch_sequences=5)
+    alone, together = make_run(tmp_path / "alone", spec), make_run(tmp_path / "together", spec)
+    train_here(spec, alone, records=4)
+    _train_together(processes, spec, together, tmp_path, records=4)
+    assert together.status().state == "trained"
+    one, other = (load_file(run.model / "model.safetensors") for run in (alone, together))
+    for name in one:
+        assert one[name].allclose(other[name], atol=2e-4), name
+    for left, right in zip(alone.history(), together.history(), strict=True):
+        assert left["step"] == right["step"]
+        assert left["loss"] == pytest.approx(right["loss"], rel=1e-4)
+        assert left["grad_norm"] == pytest.approx(right["grad_norm"], rel=1e-3)
+        assert left["loss_by_source"] == pytest.approx(right["loss_by_source"], rel=1e-3)
+
+
+def test_two_processes_stop_and_go_on_together(processes, tmp_path: Path):
+    """Only one of the two is asked to stop; both do, and the run ends as if nobody had been."""
+    spec = make_spec(steps=12)
+    whole, stopped = make_run(tmp_path / "whole", spec), make_run(tmp_path / "stopped", spec)
+    _train_together(processes, spec, whole, tmp_path)
+    _train_together(processes, spec, stopped, tmp_path, stop_rank_1_after=5)
+    assert (stopped.status().state, stopped.status().step) == ("queued", 5)
+    _train_together(processes, spec, stopped, tmp_path)
+    assert stopped.status().weights == whole.status().weights
+    assert [r["loss"] for r in stopped.history()] == [r["loss"] for r in whole.history()]
+
+
+def _train_together(processes, spec, run, folder: Path, *, stop_rank_1_after: int | None = None, **settings) -> None:
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = [
+        processes.Process(target=_rank, args=(rank, port, spec, run, stop_rank_1_after, settings)) for rank in (0, 1)
+    ]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(60)
+    assert [process.exitcode for process in ranks] == [0, 0]
+
+
+def _rank(rank: int, port: int, spec, run, stop_rank_1_after: int | None, settings: dict) -> None:
+    import os
+
+    from assay.train.loop import train
+    from assay.train.settings import TrainSettings
+    from tests.train.small_runs import Cycles
+
+    os.environ.update(
+        WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
+    steps = iter(range(1, 1000))
+
+    def stop() -> bool:
+        return next(steps) == stop_rank_1_after and rank == 1
+
+    train(spec, run, Cycles(spec), tokenizer=None, settings=TrainSettings(**settings), should_stop=stop)
