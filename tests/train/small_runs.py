@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -39,7 +38,14 @@ ADAMW = Optimiser(
     weight_decay=0.1,
     gradient_clip=1.0,
 )
-EpochStart = namedtuple("EpochStart", "source epoch position")
+
+
+class EpochStart(NamedTuple):
+    """As `assay.corpus.loader` tells of one."""
+
+    source: str
+    epoch: int
+    position: int
 
 
 def make_spec(*, steps: int = 40, weights: dict[str, float] | None = None, **changes: Any) -> RunSpec:

@@ -37,7 +37,7 @@ def _steps(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_weights_and_moments_come_back_to_the_last_bit(tmp_path: Path):
+def test_weights_and_moments_come_back_to_the_last_bit(tmp_path: Path) -> None:
     saved, other = Trained(seed=0), Trained(seed=1)
     saved.save(tmp_path, 3)
     path, position = checkpoint.newest(tmp_path, "r")
@@ -46,7 +46,7 @@ def test_weights_and_moments_come_back_to_the_last_bit(tmp_path: Path):
     assert all(torch.equal(a, b) for a, b in zip(saved.tensors(), other.tensors(), strict=True))
 
 
-def test_only_the_newest_are_kept(tmp_path: Path):
+def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     trained = Trained()
     for step in (2, 9, 10, 100):
         trained.save(tmp_path, step)
@@ -54,7 +54,9 @@ def test_only_the_newest_are_kept(tmp_path: Path):
 
 
 @pytest.mark.parametrize("file", [checkpoint.MODEL, checkpoint.OPTIMISER, checkpoint.STATE])
-def test_one_that_is_cut_in_half_is_passed_over_with_a_warning(tmp_path: Path, file: str, caplog):
+def test_one_that_is_cut_in_half_is_passed_over_with_a_warning(
+    tmp_path: Path, file: str, caplog: pytest.LogCaptureFixture
+) -> None:
     trained = Trained()
     trained.save(tmp_path, 1)
     trained.save(tmp_path, 2)
@@ -65,7 +67,7 @@ def test_one_that_is_cut_in_half_is_passed_over_with_a_warning(tmp_path: Path, f
     assert "step-2 is not whole" in caplog.text
 
 
-def test_a_flipped_bit_is_noticed(tmp_path: Path):
+def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
     Trained().save(tmp_path, 1)
     weights = tmp_path / "step-1" / checkpoint.MODEL
     data = bytearray(weights.read_bytes())
@@ -75,18 +77,20 @@ def test_a_flipped_bit_is_noticed(tmp_path: Path):
 
 
 @pytest.mark.parametrize("file", [checkpoint.MODEL, checkpoint.OPTIMISER, checkpoint.STATE])
-def test_one_without_a_file_is_passed_over(tmp_path: Path, file: str):
+def test_one_without_a_file_is_passed_over(tmp_path: Path, file: str) -> None:
     Trained().save(tmp_path, 1)
     (tmp_path / "step-1" / file).unlink()
     assert checkpoint.newest(tmp_path, "r") is None
 
 
-def test_another_runs_checkpoint_is_passed_over(tmp_path: Path):
+def test_another_runs_checkpoint_is_passed_over(tmp_path: Path) -> None:
     Trained().save(tmp_path, 1)
     assert checkpoint.newest(tmp_path, "another") is None
 
 
-def test_a_full_disk_is_said_and_leaves_the_earlier_checkpoint_whole(tmp_path: Path, monkeypatch):
+def test_a_full_disk_is_said_and_leaves_the_earlier_checkpoint_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """safetensors reports it as an error of its own, with the number inside its text."""
     trained = Trained()
     trained.save(tmp_path, 1)
@@ -103,12 +107,12 @@ def test_a_full_disk_is_said_and_leaves_the_earlier_checkpoint_whole(tmp_path: P
     assert checkpoint.newest(tmp_path, "r")[1].step == 1
 
 
-def test_other_errors_are_not_taken_for_a_full_disk():
+def test_other_errors_are_not_taken_for_a_full_disk() -> None:
     assert not checkpoint.disk_full(AssayError("a misspelt source"))
     assert not checkpoint.disk_full(PermissionError(13, "Permission denied"))
 
 
-def test_leftovers_of_a_kill_are_removed_and_nothing_else(tmp_path: Path):
+def test_leftovers_of_a_kill_are_removed_and_nothing_else(tmp_path: Path) -> None:
     Trained().save(tmp_path, 1)
     (tmp_path / ".step-2.abc.tmp").mkdir()
     (tmp_path / ".step-2.abc.tmp" / checkpoint.MODEL).write_bytes(b"half")
@@ -117,7 +121,7 @@ def test_leftovers_of_a_kill_are_removed_and_nothing_else(tmp_path: Path):
     assert _steps(tmp_path) == ["step-1"]
 
 
-def test_a_checkpoint_is_safetensors_and_json_and_nothing_else(tmp_path: Path):
+def test_a_checkpoint_is_safetensors_and_json_and_nothing_else(tmp_path: Path) -> None:
     """A pickle could run code when it is loaded."""
     Trained().save(tmp_path, 1)
     files = {path.name for path in (tmp_path / "step-1").iterdir()}

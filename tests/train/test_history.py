@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ ALONE = Team(rank=0, world=1, device=torch.device("cpu"))
 RULE = SpikeRule()
 
 
-def _broken_at(losses, stages=None) -> int | None:
+def _broken_at(losses: np.ndarray, stages: list[str] | None = None) -> int | None:
     watch = SpikeWatch(RULE, vocabulary=4096)
     stages = ["main"] * len(losses) if stages is None else stages
     return next((i for i, (s, x) in enumerate(zip(stages, losses, strict=True)) if watch.see(s, x)), None)
@@ -26,13 +27,13 @@ def _healthy(rng: np.random.Generator, count: int = 200, noise: float = 0.1) -> 
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.1, 0.5, 1.0])
-def test_healthy_runs_are_left_alone(noise: float):
+def test_healthy_runs_are_left_alone(noise: float) -> None:
     """A thousand curves with noise from a large batch's to that of a single sequence a record."""
     rng = np.random.default_rng(0)
     assert all(_broken_at(_healthy(rng, noise=noise)) is None for _ in range(250))
 
 
-def test_heavy_tails_and_single_spikes_are_left_alone():
+def test_heavy_tails_and_single_spikes_are_left_alone() -> None:
     rng = np.random.default_rng(1)
     for _ in range(200):
         losses = _healthy(rng)
@@ -40,7 +41,7 @@ def test_heavy_tails_and_single_spikes_are_left_alone():
         assert _broken_at(losses) is None
 
 
-def test_sources_that_differ_by_many_nats_are_left_alone():
+def test_sources_that_differ_by_many_nats_are_left_alone() -> None:
     """One sequence a record, in turns from a source at 1 nat and one at 6, or mostly from one of them."""
     rng = np.random.default_rng(2)
     for share in (0.5, 0.2, 0.8, 0.95):
@@ -48,30 +49,30 @@ def test_sources_that_differ_by_many_nats_are_left_alone():
         assert _broken_at(np.where(owners > 0, 1.0, 6.0) + 0.2 * rng.standard_normal(400)) is None
 
 
-def test_a_loss_that_jumps_and_stays_is_given_up_after_ten_records():
+def test_a_loss_that_jumps_and_stays_is_given_up_after_ten_records() -> None:
     losses = _healthy(np.random.default_rng(3))
     losses[120:] += 2.0
     assert _broken_at(losses) == 129
 
 
-def test_a_loss_that_creeps_up_is_given_up():
+def test_a_loss_that_creeps_up_is_given_up() -> None:
     """Every step of it is small, but the bar stays at the best that was reached."""
     losses = np.concatenate([_healthy(np.random.default_rng(4)), np.linspace(4, 9, 400)])
     assert _broken_at(losses) is not None
 
 
-def test_a_run_that_never_beats_guessing_is_given_up_early():
+def test_a_run_that_never_beats_guessing_is_given_up_early() -> None:
     assert _broken_at(np.full(50, math.log(4096) + 1.5)) == 9
 
 
-def test_each_stage_is_judged_by_itself():
+def test_each_stage_is_judged_by_itself() -> None:
     """A stage on harder text begins above what the one before had reached."""
     losses = np.concatenate([np.full(100, 2.0), np.full(100, 4.5)])
     assert _broken_at(losses) == 109
     assert _broken_at(losses, ["main"] * 100 + ["anneal"] * 100) is None
 
 
-def test_a_window_goes_on_where_its_checkpoint_stood():
+def test_a_window_goes_on_where_its_checkpoint_stood() -> None:
     """Sums that went through JSON give the same bits as sums that never left memory."""
     rng = np.random.default_rng(5)
     steps = [
@@ -93,7 +94,7 @@ def test_a_window_goes_on_where_its_checkpoint_stood():
     assert one.norms == pytest.approx(other.norms, rel=1e-15)
 
 
-def test_the_first_step_that_is_not_a_number_is_found():
+def test_the_first_step_that_is_not_a_number_is_found() -> None:
     window = Window(1)
     for norm in (1.0, 2.0, math.nan, 3.0, math.inf):
         window.add([torch.ones(2)], np.zeros(2, np.int64), torch.tensor(norm))
@@ -102,7 +103,7 @@ def test_the_first_step_that_is_not_a_number_is_found():
     assert totals.first_bad == 2
 
 
-def test_records_of_lost_work_are_dropped(tmp_path):
+def test_records_of_lost_work_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     file = MetricsFile(path, keep_bytes=0)
     file.write({"step": 1})

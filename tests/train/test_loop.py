@@ -12,7 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from assay.errors import AssayError
-from assay.recipe import StageSpec
+from assay.files import write_json
+from assay.recipe import RunSpec, StageSpec
+from assay.store import RunDirectory, Status
 from assay.train import checkpoint
 from assay.train.loop import train
 from assay.train.model import build, sequence_losses
@@ -22,17 +24,20 @@ from tests.train.small_runs import ADAMW, VOCABULARY, Cycles, make_run, make_spe
 UNTIMED = ("tokens_per_second", "mfu", "train_seconds")
 
 
-def _weights(run) -> dict[str, torch.Tensor]:
+def _weights(run: RunDirectory) -> dict[str, torch.Tensor]:
     return load_file(run.model / "model.safetensors")
 
 
-def _history(run) -> list[dict]:
+def _history(run: RunDirectory) -> list[dict]:
     """The records without what depends on the clock."""
     return [{key: value for key, value in record.items() if key not in UNTIMED} for record in run.history()]
 
 
+Trained = tuple[RunSpec, RunDirectory, Status]
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A run of 40 steps, with a record every second step and checkpoints every 7."""
     spec = make_spec()
     run = make_run(tmp_path_factory.mktemp("trained"), spec)
@@ -47,7 +52,7 @@ def trained(tmp_path_factory):
     return spec, run, status
 
 
-def test_a_run_ends_trained_with_the_digest_of_its_weights(trained):
+def test_a_run_ends_trained_with_the_digest_of_its_weights(trained: Trained) -> None:
     spec, run, status = trained
     assert (status.state, status.step, status.tokens) == ("trained", spec.steps, spec.tokens)
     assert status.weights == checkpoint.record(run.model / "model.safetensors").sha256
@@ -56,14 +61,14 @@ def test_a_run_ends_trained_with_the_digest_of_its_weights(trained):
     assert run.status() == status
 
 
-def test_a_run_learns(trained):
+def test_a_run_learns(trained: Trained) -> None:
     """Guessing every token alike costs ln 64 = 4.16 nats; knowing both rules about 1.6."""
     losses = [record["loss"] for record in trained[1].history()]
     assert losses[0] > 4.1
     assert losses[-1] < 3.6
 
 
-def test_the_history_is_by_tokens_and_complete(trained):
+def test_the_history_is_by_tokens_and_complete(trained: Trained) -> None:
     spec, run, _ = trained
     history = run.history()
     assert [record["step"] for record in history] == list(range(2, 41, 2))
@@ -72,14 +77,14 @@ def test_the_history_is_by_tokens_and_complete(trained):
     assert all(record["mfu"] > 0 and record["tokens_per_second"] > 0 for record in history)
 
 
-def test_every_epoch_that_begins_is_told_once(trained):
+def test_every_epoch_that_begins_is_told_once(trained: Trained) -> None:
     spec, run, _ = trained
     told = [record["epochs_begun"]["code"] for record in run.history() if record["epochs_begun"]]
     assert told == [start.epoch for start in Cycles(spec).epoch_starts(0, spec.steps * spec.batch_sequences)]
     assert told
 
 
-def test_loss_is_the_mean_over_tokens_by_source_and_in_bits_per_byte(trained):
+def test_loss_is_the_mean_over_tokens_by_source_and_in_bits_per_byte(trained: Trained) -> None:
     """Recomputed for the first record from the model's start: the step's two sources, their tokens and their bytes."""
     spec, run, _ = trained
     record = run.history()[0]
@@ -99,8 +104,8 @@ def test_loss_is_the_mean_over_tokens_by_source_and_in_bits_per_byte(trained):
     assert alone.history()[0]["loss"] == pytest.approx(start / 64)
 
 
-def test_what_was_asked_and_what_was_delivered_are_written_down(trained):
-    spec, run, _ = trained
+def test_what_was_asked_and_what_was_delivered_are_written_down(trained: Trained) -> None:
+    run = trained[1]
     record = run.delivered()
     assert record["requested"] == {"code": 0.25, "web": 0.75}
     assert record["sequences"] == 160
@@ -108,7 +113,7 @@ def test_what_was_asked_and_what_was_delivered_are_written_down(trained):
     assert record["delivered"]["code"]["share"] == record["delivered"]["code"]["sequences"] / 160
 
 
-def test_the_request_of_a_staged_run_is_weighed_by_steps(tmp_path: Path):
+def test_the_request_of_a_staged_run_is_weighed_by_steps(tmp_path: Path) -> None:
     stages = (
         StageSpec(name="main", weights={"code": 0.5, "web": 0.5}, steps=6),
         StageSpec(name="anneal", weights={"code": 1.0}, steps=2, anneal=True),
@@ -121,7 +126,7 @@ def test_the_request_of_a_staged_run_is_weighed_by_steps(tmp_path: Path):
     assert run.history()[-1]["lr"] == 0.0
 
 
-def test_micro_batches_add_up_to_the_batch(tmp_path: Path, trained):
+def test_micro_batches_add_up_to_the_batch(tmp_path: Path, trained: Trained) -> None:
     """The gradient of the whole batch, whether it goes through at once or one, two or three sequences at a time."""
     spec, whole, _ = trained
     for micro in (1, 3):
@@ -131,13 +136,13 @@ def test_micro_batches_add_up_to_the_batch(tmp_path: Path, trained):
             torch.testing.assert_close(tensor, _weights(whole)[name], atol=2e-4, rtol=1e-3)
 
 
-def test_a_rerun_is_the_same_to_the_last_bit(tmp_path: Path, trained):
-    spec, run, status = trained
+def test_a_rerun_is_the_same_to_the_last_bit(tmp_path: Path, trained: Trained) -> None:
+    spec, _, status = trained
     again = make_run(tmp_path, spec)
     assert train_here(spec, again).weights == status.weights
 
 
-def test_arms_of_a_replicate_start_from_the_same_weights(tmp_path: Path):
+def test_arms_of_a_replicate_start_from_the_same_weights(tmp_path: Path) -> None:
     """With a rate that moves nothing, runs of two mixes end where both began."""
     still = replace(ADAMW, peak_lr=1e-30)
     start = build(make_spec().model, VOCABULARY, seed=3)
@@ -148,7 +153,7 @@ def test_arms_of_a_replicate_start_from_the_same_weights(tmp_path: Path):
         assert all(torch.equal(dict(start.named_parameters())[name], end) for name, end in _weights(run).items())
 
 
-def test_a_trained_run_is_not_trained_again(tmp_path: Path):
+def test_a_trained_run_is_not_trained_again(tmp_path: Path) -> None:
     spec = make_spec(steps=3)
     run = make_run(tmp_path, spec)
     train_here(spec, run)
@@ -161,7 +166,7 @@ def test_a_trained_run_is_not_trained_again(tmp_path: Path):
     assert len(_weights(run)) > 5
 
 
-def test_asked_to_stop_it_leaves_a_checkpoint_and_goes_on_from_there(tmp_path: Path, trained):
+def test_asked_to_stop_it_leaves_a_checkpoint_and_goes_on_from_there(tmp_path: Path, trained: Trained) -> None:
     """The weights and the history are those of a run that was never stopped, though it stops between two records."""
     spec, whole, status = trained
     run, steps = make_run(tmp_path, spec), iter(range(100))
@@ -188,7 +193,7 @@ def test_asked_to_stop_it_leaves_a_checkpoint_and_goes_on_from_there(tmp_path: P
     assert ended.train_seconds > stopped.train_seconds
 
 
-def test_a_damaged_checkpoint_costs_time_and_nothing_else(tmp_path: Path, trained):
+def test_a_damaged_checkpoint_costs_time_and_nothing_else(tmp_path: Path, trained: Trained) -> None:
     """The newest is cut in half: training goes on from the one before it, with the history as it was then."""
     spec, whole, status = trained
     run, steps = make_run(tmp_path, spec), iter(range(100))
@@ -200,7 +205,7 @@ def test_a_damaged_checkpoint_costs_time_and_nothing_else(tmp_path: Path, traine
     assert [record["loss"] for record in run.history()] == [record["loss"] for record in whole.history()]
 
 
-def test_the_final_model_is_transformers_own(trained):
+def test_the_final_model_is_transformers_own(trained: Trained) -> None:
     """`AutoModelForCausalLM` loads it, and finds the loss that training's own forward finds."""
     from transformers import AutoModelForCausalLM
 
@@ -220,7 +225,7 @@ def test_the_final_model_is_transformers_own(trained):
     torch.testing.assert_close(loss, shifted)
 
 
-def test_the_tokenizer_goes_with_the_model(tmp_path: Path):
+def test_the_tokenizer_goes_with_the_model(tmp_path: Path) -> None:
     """`AutoTokenizer` gives the ids that the tokenizer file gives, with nothing added, and knows the end of a text."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -230,18 +235,23 @@ def test_the_tokenizer_goes_with_the_model(tmp_path: Path):
     plain.pre_tokenizer, plain.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     plain.add_special_tokens(["<|endoftext|>"])
     plain.save(str(tmp_path / "tokenizer.json"))
+    write_json(
+        tmp_path / "tokenizer_config.json",
+        {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>", "model_max_length": 10**30},
+    )
     spec = make_spec(steps=2, vocabulary=257)
     run = make_run(tmp_path, spec)
-    train(spec, run, Cycles(spec), tokenizer=tmp_path / "tokenizer.json", settings=TrainSettings())
+    train(spec, run, Cycles(spec), tokenizer=tmp_path, settings=TrainSettings())
     loaded = AutoTokenizer.from_pretrained(run.model)
     text = "def add(a,b):\n  return 12+ 34 # a"
     assert loaded(text)["input_ids"] == plain.encode(text).ids
     assert loaded.decode(loaded(text)["input_ids"]) == text
     assert loaded.eos_token_id == 256
+    assert loaded.model_max_length == spec.model.sequence_length
     assert AutoModelForCausalLM.from_pretrained(run.model).config.eos_token_id == 256
 
 
-def test_a_run_whose_loss_is_not_a_number_ends_diverged(tmp_path: Path):
+def test_a_run_whose_loss_is_not_a_number_ends_diverged(tmp_path: Path) -> None:
     """It says at which step, keeps no checkpoint that holds a NaN, and leaves no model for anyone to evaluate."""
     spec = make_spec(optimiser=replace(ADAMW, peak_lr=1e30, warmup=0.0))
     run = make_run(tmp_path, spec)
@@ -255,7 +265,7 @@ def test_a_run_whose_loss_is_not_a_number_ends_diverged(tmp_path: Path):
         assert all(bool(tensor.isfinite().all()) for tensor in load_file(path / checkpoint.MODEL).values())
 
 
-def test_a_run_whose_loss_rises_for_good_ends_diverged(tmp_path: Path):
+def test_a_run_whose_loss_rises_for_good_ends_diverged(tmp_path: Path) -> None:
     spec = make_spec(steps=100, optimiser=replace(ADAMW, peak_lr=3.0, schedule="constant", gradient_clip=0.0))
     run = make_run(tmp_path, spec)
     status = train_here(spec, run)
@@ -266,7 +276,9 @@ def test_a_run_whose_loss_rises_for_good_ends_diverged(tmp_path: Path):
     assert not run.model.exists()
 
 
-def test_a_full_disk_ends_the_run_with_a_clear_failure_and_loses_nothing(tmp_path: Path, monkeypatch, trained):
+def test_a_full_disk_ends_the_run_with_a_clear_failure_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Trained
+) -> None:
     spec, _, status = trained
     run = make_run(tmp_path, spec)
     real, saves = checkpoint.save_file, iter(range(100))
@@ -286,7 +298,7 @@ def test_a_full_disk_ends_the_run_with_a_clear_failure_and_loses_nothing(tmp_pat
     assert (ended.state, ended.failure, ended.weights) == ("trained", None, status.weights)
 
 
-def test_settings_out_of_bounds_are_refused_by_name():
+def test_settings_out_of_bounds_are_refused_by_name() -> None:
     for wrong in ({"micro_batch": 0}, {"checkpoint_seconds": 0}, {"records": 0}, {"checkpoint_steps": 0}):
         with pytest.raises(AssayError, match=next(iter(wrong))):
             TrainSettings(**wrong)
@@ -294,14 +306,17 @@ def test_settings_out_of_bounds_are_refused_by_name():
         SpikeRule(nats=-1)
 
 
-def test_a_gpu_that_is_not_there_is_said(tmp_path: Path):
+def test_a_gpu_that_is_not_there_is_said(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")
     spec = make_spec(steps=1)
-    with pytest.raises(AssayError, match="torch sees no GPU"):
-        train_here(spec, make_run(tmp_path, spec), device="cuda")
+    for device in ("cuda", "cuda:3"):
+        with pytest.raises(AssayError, match="sees 0 GPUs"):
+            train_here(spec, make_run(tmp_path, spec), device=device)
+    with pytest.raises(AssayError, match="'gpu'"):
+        train_here(spec, make_run(tmp_path, spec), device="gpu")
 
 
-def test_the_status_is_json_that_anyone_reads(trained):
+def test_the_status_is_json_that_anyone_reads(trained: Trained) -> None:
     status = json.loads((trained[1].path / "status.json").read_text())
     assert np.isfinite(status["tokens_per_second"])

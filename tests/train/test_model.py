@@ -17,7 +17,7 @@ from tests.train.small_runs import SHAPE, VOCABULARY
 PROXIES = sorted((Path(__file__).parents[2] / "conf" / "proxy").glob("*.yaml"))
 
 
-def test_first_weights_depend_on_the_seed_alone():
+def test_first_weights_depend_on_the_seed_alone() -> None:
     """Neither torch's generator nor the number of threads has a say, or the arms of a replicate would not be paired."""
     threads = torch.get_num_threads()
     try:
@@ -32,18 +32,18 @@ def test_first_weights_depend_on_the_seed_alone():
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_another_seed_is_another_start():
+def test_another_seed_is_another_start() -> None:
     one, other = (dict(build(SHAPE, VOCABULARY, seed=seed).named_parameters()) for seed in (0, 1))
     assert not any(torch.equal(one[name], other[name]) for name in one if one[name].ndim > 1)
 
 
-def test_no_two_matrices_start_alike():
+def test_no_two_matrices_start_alike() -> None:
     """Each has a stream of its own: layers that begin equal would be told apart by nothing but their inputs."""
     starts = [matrix for matrix in build(SHAPE, VOCABULARY, seed=0).parameters() if matrix.ndim > 1]
     assert len({round(float(matrix.detach().flatten()[0]), 9) for matrix in starts}) == len(starts)
 
 
-def test_first_weights_have_the_spread_that_the_width_asks_for():
+def test_first_weights_have_the_spread_that_the_width_asks_for() -> None:
     shape = replace(SHAPE, hidden_size=128, intermediate_size=256, heads=4, kv_heads=4)
     weights = dict(build(shape, 512, seed=0).named_parameters())
     base = math.sqrt(2 / (5 * 128))
@@ -54,7 +54,7 @@ def test_first_weights_have_the_spread_that_the_width_asks_for():
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_losses_are_those_of_transformers_own_forward(tied: bool):
+def test_losses_are_those_of_transformers_own_forward(tied: bool) -> None:
     """Going through the layers ourselves saves a GPU's wait and must change nothing else."""
     model = build(replace(SHAPE, tie_embeddings=tied), VOCABULARY, seed=0)
     tokens = torch.randint(VOCABULARY, (3, 17), generator=torch.Generator().manual_seed(0))
@@ -67,14 +67,14 @@ def test_losses_are_those_of_transformers_own_forward(tied: bool):
 
 
 @pytest.mark.parametrize(("tied", "kv_heads"), [(True, 1), (False, 2)])
-def test_counted_parameters_are_those_of_the_model(tied: bool, kv_heads: int):
+def test_counted_parameters_are_those_of_the_model(tied: bool, kv_heads: int) -> None:
     shape = replace(SHAPE, tie_embeddings=tied, kv_heads=kv_heads)
     built = sum(parameter.numel() for parameter in build(shape, VOCABULARY, seed=0).parameters())
     assert built == shape.parameters(VOCABULARY)
 
 
 @pytest.mark.parametrize("path", PROXIES, ids=lambda path: path.stem)
-def test_packaged_proxies_have_the_size_that_their_comment_says(path: Path):
+def test_packaged_proxies_have_the_size_that_their_comment_says(path: Path) -> None:
     text = path.read_text()
     proxy = from_mapping(ProxyModel, yaml.safe_load(text), where=path.name)
     vocabulary = 4096 if "vocabulary of 4,096" in text else 32_768
@@ -82,5 +82,5 @@ def test_packaged_proxies_have_the_size_that_their_comment_says(path: Path):
     assert f"{proxy.parameters(vocabulary):,} parameters at a vocabulary of {vocabulary:,}" in text
 
 
-def test_there_are_packaged_proxies():
+def test_there_are_packaged_proxies() -> None:
     assert {path.stem for path in PROXIES} >= {"0.3m", "1m", "4m", "20m", "60m", "150m"}

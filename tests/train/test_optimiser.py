@@ -26,7 +26,7 @@ def _some_gradients(model: torch.nn.Module, step: int) -> dict[str, torch.Tensor
     return gradients
 
 
-def test_adamw_is_the_formula_of_its_paper():
+def test_adamw_is_the_formula_of_its_paper() -> None:
     """Loshchilov and Hutter 2019, algorithm 2, in float64: bias-corrected moments, and decay apart from them."""
     model = build(SHAPE, VOCABULARY, seed=0)
     spec = replace(ADAMW, weight_decay=0.3, epsilon=1e-6)
@@ -49,7 +49,7 @@ def test_adamw_is_the_formula_of_its_paper():
         np.testing.assert_allclose(parameter.detach().numpy(), weights[name], rtol=1e-4, atol=2e-6, err_msg=name)
 
 
-def test_matrices_decay_and_gains_do_not():
+def test_matrices_decay_and_gains_do_not() -> None:
     model = build(SHAPE, VOCABULARY, seed=0)
     decay = {id(p): group["weight_decay"] for group in adamw(model, ADAMW).param_groups for p in group["params"]}
     assert len(decay) == len(list(model.parameters()))
@@ -57,7 +57,7 @@ def test_matrices_decay_and_gains_do_not():
         assert decay[id(parameter)] == (0.0 if "norm" in name else ADAMW.weight_decay), name
 
 
-def test_state_survives_a_round_trip_to_the_last_bit():
+def test_state_survives_a_round_trip_to_the_last_bit() -> None:
     """A restored optimiser takes the same next steps as the one it was saved from."""
     tokens = torch.randint(VOCABULARY, (4, 17), generator=torch.Generator().manual_seed(0))
 
@@ -81,7 +81,7 @@ def test_state_survives_a_round_trip_to_the_last_bit():
 
 
 @pytest.mark.parametrize("path", OPTIMISERS, ids=lambda path: path.stem)
-def test_packaged_optimisers_are_read_and_named_after_their_file(path: Path):
+def test_packaged_optimisers_are_read_and_named_after_their_file(path: Path) -> None:
     optimiser = from_mapping(Optimiser, yaml.safe_load(path.read_text()), where=path.name)
     assert optimiser.name == path.stem
     rates = [optimiser.lr(step, 200) for step in range(200)]
@@ -91,5 +91,5 @@ def test_packaged_optimisers_are_read_and_named_after_their_file(path: Path):
     )
 
 
-def test_there_are_packaged_optimisers():
+def test_there_are_packaged_optimisers() -> None:
     assert {path.stem for path in OPTIMISERS} >= {"cosine", "wsd", "small_lr"}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.context
+import os
 import random
+import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -15,18 +18,22 @@ from tests.train.small_runs import make_run, make_spec, train_here
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from assay.recipe import RunSpec
+    from assay.store import RunDirectory
+
+Processes = multiprocessing.context.ForkServerContext
 SETTINGS = {"checkpoint_steps": 4, "records": 50}
 
 
 @pytest.fixture(scope="module")
-def processes():
+def processes() -> Processes:
     """A server that has torch in memory already and forks from there: a new process starts in milliseconds."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["assay.train.loop", "tests.train.small_runs"])
     return context
 
 
-def test_killed_five_times_a_run_ends_with_the_same_bytes(processes, tmp_path: Path):
+def test_killed_five_times_a_run_ends_with_the_same_bytes(processes: Processes, tmp_path: Path) -> None:
     """SIGKILL at random moments, from before the first step to the middle of a checkpoint; then left to finish."""
     spec = make_spec(steps=150)
     alone = make_run(tmp_path / "alone", spec)
@@ -61,12 +68,12 @@ def test_killed_five_times_a_run_ends_with_the_same_bytes(processes, tmp_path: P
     assert not list(run.path.rglob("*.tmp"))
 
 
-def test_two_processes_train_what_one_trains(processes, tmp_path: Path):
+def test_two_processes_train_what_one_trains(processes: Processes, tmp_path: Path) -> None:
     """Each takes half of every step's sequences, over gloo; the gradient is the whole step's, the record too."""
     spec = make_spec(steps=12, batch_sequences=5)
     alone, together = make_run(tmp_path / "alone", spec), make_run(tmp_path / "together", spec)
     train_here(spec, alone, records=4)
-    _train_together(processes, spec, together, tmp_path, records=4)
+    _train_together(processes, spec, together, records=4)
     assert together.status().state == "trained"
     one, other = (load_file(run.model / "model.safetensors") for run in (alone, together))
     for name in one:
@@ -78,26 +85,30 @@ def test_two_processes_train_what_one_trains(processes, tmp_path: Path):
         assert left["loss_by_source"] == pytest.approx(right["loss_by_source"], rel=1e-3)
 
 
-def test_two_processes_stop_and_go_on_together(processes, tmp_path: Path):
+def test_two_processes_stop_and_go_on_together(processes: Processes, tmp_path: Path) -> None:
     """Only one of the two is asked to stop; both do, and the run ends as if nobody had been."""
     spec = make_spec(steps=12)
     whole, stopped = make_run(tmp_path / "whole", spec), make_run(tmp_path / "stopped", spec)
-    _train_together(processes, spec, whole, tmp_path)
-    _train_together(processes, spec, stopped, tmp_path, stop_rank_1_after=5)
+    _train_together(processes, spec, whole)
+    _train_together(processes, spec, stopped, stop_rank_1_after=5)
     assert (stopped.status().state, stopped.status().step) == ("queued", 5)
-    _train_together(processes, spec, stopped, tmp_path)
+    _train_together(processes, spec, stopped)
     assert stopped.status().weights == whole.status().weights
     assert [r["loss"] for r in stopped.history()] == [r["loss"] for r in whole.history()]
 
 
-def _train_together(processes, spec, run, folder: Path, *, stop_rank_1_after: int | None = None, **settings) -> None:
-    import socket
-
+def _train_together(
+    processes: Processes, spec: RunSpec, run: RunDirectory, *, stop_rank_1_after: int | None = None, **settings: int
+) -> None:
+    """Train with two ranks, as torchrun would start them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     ranks = [
-        processes.Process(target=_rank, args=(rank, port, spec, run, stop_rank_1_after, settings)) for rank in (0, 1)
+        processes.Process(
+            target=_rank, args=(rank, port, spec, run), kwargs={**settings, "stop_rank_1_after": stop_rank_1_after}
+        )
+        for rank in (0, 1)
     ]
     for process in ranks:
         process.start()
@@ -106,9 +117,9 @@ def _train_together(processes, spec, run, folder: Path, *, stop_rank_1_after: in
     assert [process.exitcode for process in ranks] == [0, 0]
 
 
-def _rank(rank: int, port: int, spec, run, stop_rank_1_after: int | None, settings: dict) -> None:
-    import os
-
+def _rank(
+    rank: int, port: int, spec: RunSpec, run: RunDirectory, *, stop_rank_1_after: int | None, **settings: int
+) -> None:
     from assay.train.loop import train
     from assay.train.settings import TrainSettings
     from tests.train.small_runs import Cycles

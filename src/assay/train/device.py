@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -77,7 +78,7 @@ def team(device: str, *, threads: int) -> Iterator[Team]:
     """Take the place that torchrun's variables name (alone without them), with everything set that bits depend on.
 
     Args:
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto`, `cpu`, `cuda`, or one GPU as `cuda:0`.
         threads: of the CPU, for this process.
     """
     world, rank, local = (int(os.environ.get(name, default)) for name, default in _TORCHRUN)
@@ -111,17 +112,22 @@ def choose(device: str, local: int = 0) -> torch.device:
     """The device of a name; `auto` is the GPU where there is one.
 
     Args:
-        device: `auto`, `cpu` or `cuda`.
-        local: which of the machine's GPUs.
+        device: `auto`, `cpu`, `cuda`, or one GPU as `cuda:0`.
+        local: which of the machine's GPUs, where the name does not say it.
 
     Raises:
-        AssayError: a GPU is asked for and there is none.
+        AssayError: the name is another one, or a GPU that is not there.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise AssayError("device is 'cuda', and torch sees no GPU here.", fix="Use device 'auto' or 'cpu'.")
-    if device == "cpu" or not torch.cuda.is_available():
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise AssayError(f"device is {device!r}.", fix="It is 'auto', 'cpu', 'cuda', or one GPU as 'cuda:0'.")
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
-    return torch.device("cuda", local)
+    chosen = torch.device(device) if ":" in device else torch.device("cuda", local)
+    if chosen.index >= torch.cuda.device_count():
+        raise AssayError(
+            f"device is {device!r}, and torch sees {torch.cuda.device_count()} GPUs here.", fix="Use 'auto' or 'cpu'."
+        )
+    return chosen
 
 
 def autocast(device: torch.device) -> torch.autocast:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 TOKENIZER, CONFIG = "tokenizer.json", "tokenizer_config.json"
-ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>")
-"""What tokenizers call the end of a text, where no configuration says it."""
 
 
 def export(model: LlamaForCausalLM, folder: Path, *, tokenizer: Path | None) -> str:
@@ -28,43 +26,35 @@ def export(model: LlamaForCausalLM, folder: Path, *, tokenizer: Path | None) -> 
     Args:
         model: the trained proxy, on any device.
         folder: where; replaced as a whole.
-        tokenizer: a `tokenizer.json`, or a folder with one; `None` writes none.
+        tokenizer: a folder with `tokenizer.json` and `tokenizer_config.json`, or one of the two; `None` writes none.
 
     Returns:
         SHA-256 of `model.safetensors`.
 
     Raises:
-        AssayError: the disk is full; or there is no `tokenizer.json`.
+        AssayError: the disk is full; or there is no such tokenizer.
     """
     with replacing(folder) as temporary, disk_errors():
         temporary.mkdir()
         if tokenizer is not None:
             _copy_tokenizer(tokenizer, temporary, model)
-        disable_progress_bar()  # a bar for one file, in the middle of a log
+        disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar for one file, in the middle of a log
         model.save_pretrained(temporary, max_shard_size="1TB")
         return record(temporary / MODEL).sha256
 
 
 def _copy_tokenizer(tokenizer: Path, folder: Path, model: LlamaForCausalLM) -> None:
-    """Copy a tokenizer, with a `tokenizer_config.json` that says how to load it and which token ends a text.
+    """Copy a tokenizer as transformers loads it, and tell the model which id ends a text.
 
-    Without one transformers would take a Llama model's tokenizer for Llama's own, and add that one's rules.
+    Without a `tokenizer_config.json` transformers would take a Llama model's tokenizer for Llama's own, and add that
+    one's rules.
     """
     source = tokenizer if tokenizer.is_dir() else tokenizer.parent
-    if not (source / TOKENIZER).exists():
-        raise AssayError(f"{source}: no {TOKENIZER} there.", fix="Prepare the sweep's corpora again.")
+    for name in (TOKENIZER, CONFIG):
+        if not (source / name).exists():
+            raise AssayError(f"{source}: no {name} there.", fix="Prepare the sweep's corpora again.")
     shutil.copyfile(source / TOKENIZER, folder / TOKENIZER)
-    given = read_json(source / CONFIG) if (source / CONFIG).exists() else {}
-    vocabulary = Tokenizer.from_file(str(source / TOKENIZER))
-    end = given.get("eos_token") or next((name for name in ENDS if vocabulary.token_to_id(name) is not None), None)
-    config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "clean_up_tokenization_spaces": False,
-        **given,
-        "eos_token": end,
-        "model_max_length": model.config.max_position_embeddings,
-    }
-    write_json(folder / CONFIG, {key: value for key, value in config.items() if value is not None})
-    ends = None if end is None else vocabulary.token_to_id(end)
-    for settings in (model.config, model.generation_config):
-        settings.eos_token_id = ends
+    config = read_json(source / CONFIG)
+    write_json(folder / CONFIG, config | {"model_max_length": model.config.max_position_embeddings})
+    end = Tokenizer.from_file(str(source / TOKENIZER)).token_to_id(config["eos_token"])
+    model.config.eos_token_id = model.generation_config.eos_token_id = end

@@ -78,7 +78,7 @@ def train(
         spec: the run.
         run: its folder.
         reader: its data, by position.
-        tokenizer: `tokenizer.json`, or a folder with one, to go beside the weights.
+        tokenizer: its folder, to be copied beside the weights.
         settings: how to do it here.
         should_stop: asked after every step; once it says so, a checkpoint is written and the run is left `queued`.
         bytes_per_token: by source, so that the history has bits per byte.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
 
 from assay.errors import AssayError
 
@@ -29,7 +28,8 @@ class SpikeRule:
 class TrainSettings:
     """What a machine and its users may choose."""
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, or one GPU as `cuda:0`."""
     threads: int = 1
     """Of the CPU. One a process, and one process a core, does the most work: two threads give 1.3-1.9 times one."""
     micro_batch: int = 8
