@@ -335,7 +335,9 @@ def _read_parquet(file: _File, source: Source, progress: _Told) -> Iterator[Docu
 
     row = 0
     try:
-        with pq.ParquetFile(_open(file, progress)) as table:
+        with file.system.open(file.path, "rb") as handle, pq.ParquetFile(handle) as table:
+            stored, rows = int(file.system.size(file.path) or 0), max(1, table.metadata.num_rows)
+            told = 0
             names = table.schema_arrow.names
             if source.text_field not in names:
                 raise AssayError(
@@ -354,6 +356,8 @@ def _read_parquet(file: _File, source: Source, progress: _Told) -> Iterator[Docu
                     except UnicodeDecodeError as error:
                         raise _not_utf8(where, error) from None
                     yield _document(text, where if own is None else str(own), where, source)
+                progress(stored * row // rows - told)  # Arrow seeks in the file, so bytes are told by rows
+                told = stored * row // rows
     except (*_BROKEN, pa.ArrowException) as error:
         raise _unreadable(file, error, row + 1) from error
 
