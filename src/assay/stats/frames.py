@@ -165,7 +165,7 @@ class Items:
         table = rows.set_index(["item", "copy", "mix", "seed"])["value"].unstack(["mix", "seed"])  # noqa: PD010  # pivot_table averages
         runs = [(mix, seed) for mix in (baseline, candidate) for seed in seeds]
         _refuse_other_questions(table, runs, f"{task} {metric}")
-        values = table.to_numpy(dtype=float, copy=True)[:, [table.columns.get_loc(run) for run in runs]].T
+        values = table[runs].to_numpy(dtype=float).T
         first = rows.drop_duplicates(["item", "copy"]).set_index(["item", "copy"]).loc[table.index]
         weights = first["weight"].to_numpy(dtype=float) if "weight" in first else np.ones(len(first))
         clusters = np.asarray([str(item) for item, _ in table.index], dtype=object)

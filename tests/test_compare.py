@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.weightstats import ttost_paired
+
+from assay.compare import Comparison, compare
+from assay.errors import AssayError
+from assay.suite import Criterion
+from tests.studies import accuracy, policy, results
+
+CODE = "validation/code"
+
+
+def _one(found: list[Comparison], task: str, candidate: str = "new") -> Comparison:
+    return next(c for c in found if c.task == task and c.candidate == candidate)
+
+
+def _pivot(table: pd.DataFrame, task: str) -> tuple[np.ndarray, np.ndarray]:
+    wide = table[table["task"] == task].pivot_table(index="seed", columns="mix", values="value")
+    return wide["base"].to_numpy(), wide["new"].to_numpy()
+
+
+def test_an_effect_is_the_paired_t_test_over_shared_seeds() -> None:
+    table = results({"new": {"code": -0.01}})
+    c = _one(compare(table, policy(), baseline="base"), CODE)
+    base, new = _pivot(table, CODE)
+    reference = stats.ttest_rel(new, base)
+    interval = reference.confidence_interval(0.95)
+    assert (c.effect, c.p) == pytest.approx((np.mean(new - base), reference.pvalue), abs=1e-10)
+    assert (c.ci_low, c.ci_high, c.level) == pytest.approx((interval.low, interval.high, 0.95), abs=1e-10)
+    assert c.noise == pytest.approx(np.std(new - base, ddof=1))
+    assert (c.baseline_mean, c.candidate_mean) == pytest.approx((base.mean(), new.mean()))
+    assert list(c.differences) == [0, 1, 2]
+
+
+def test_a_guardrail_is_one_side_of_the_two_one_sided_tests_of_statsmodels() -> None:
+    table = results({"new": {"books": 0.02}})
+    c = _one(compare(table, policy(), baseline="base"), "validation/books")
+    base, new = _pivot(table, "validation/books")
+    _, _, (_, below_margin, _) = ttost_paired(new, base, -0.03, 0.03)
+    assert c.p_noninferior == pytest.approx(below_margin, abs=1e-10)
+
+
+def test_seeds_that_only_one_arm_has_are_left_out() -> None:
+    table = results({"new": {"code": -0.01}}, seeds=(0, 1, 2, 3, 4))
+    table = table[
+        ~((table["mix"] == "new") & (table["seed"] == 1)) & ~((table["mix"] == "base") & (table["seed"] == 4))
+    ]
+    c = _one(compare(table, policy(), baseline="base"), CODE)
+    assert (c.n_seeds, list(c.differences)) == (3, [0, 2, 3])
+
+
+def test_a_primary_that_improves_shares_alpha_with_primaries_only_and_one_that_falls_with_all_that_vote() -> None:
+    primary = tuple(
+        Criterion(task=f"validation/{t}", metric="bits_per_byte", better="lower") for t in ("code", "books")
+    )
+    guardrails = (Criterion(task="validation/web", metric="bits_per_byte", better="lower", margin=0.03),)
+    rule = policy(primary=primary, guardrails=guardrails)
+    up = _one(compare(results({"new": {"code": -0.02}}), rule, baseline="base"), CODE)
+    assert up.p_adjusted == pytest.approx(2 * up.p)
+    down = _one(compare(results({"new": {"code": +0.02}}), rule, baseline="base"), CODE)
+    assert down.p_adjusted == pytest.approx(3 * down.p)
+    every = _one(
+        compare(
+            results({"new": {"code": -0.02}}), policy(primary=primary, guardrails=(), require="all"), baseline="base"
+        ),
+        CODE,
+    )
+    assert every.p_adjusted == pytest.approx(every.p), "all have to pass, so none gets a second chance"
+
+
+def test_a_margin_has_to_be_exceeded_and_not_only_reached() -> None:
+    rule = policy(primary=(Criterion(task=CODE, metric="bits_per_byte", better="lower", margin=0.01),), guardrails=())
+    small, large = (_one(compare(results({"new": {"code": e}}), rule, baseline="base"), CODE) for e in (-0.01, -0.05))
+    assert small.p < 0.05 < small.p_adjusted
+    assert large.p_adjusted < 0.05
+
+
+def test_adding_a_candidate_changes_nothing_for_another() -> None:
+    alone = compare(results({"new": {"code": -0.01}}), policy(), baseline="base")
+    among = compare(results({"new": {"code": -0.01}, "other": {"code": 0.3}}), policy(), baseline="base")
+    assert [c.to_mapping() for c in among if c.candidate == "new"] == [c.to_mapping() for c in alone]
+
+
+def test_what_the_policy_does_not_name_is_a_monitor_and_never_votes() -> None:
+    table = pd.concat([results({"new": {}}), accuracy({"base": 0.5, "new": 0.1})[0].assign(scale="1m")])
+    c = _one(compare(table, policy(), baseline="base"), "mmlu")
+    assert (c.role, c.better, c.votes) == ("monitor", "higher", False)
+    assert c.p_adjusted == pytest.approx(c.p), "the only monitor is a family of one"
+
+
+def test_an_accuracy_at_chance_has_no_signal_and_no_vote() -> None:
+    rule = policy(primary=(Criterion(task="mmlu", metric="acc", better="higher"),), guardrails=())
+    for with_items in (False, True):
+        table, items = accuracy({"base": 0.25, "new": 0.25})
+        c = _one(compare(table, rule, baseline="base", items=items if with_items else None), "mmlu")
+        assert (c.signal, c.votes) == ("no signal", False)
+        assert "0.250 by guessing" in c.signal_reason
+        assert math.isnan(c.p_adjusted)
+    table, items = accuracy({"base": 0.4, "new": 0.5})
+    c = _one(compare(table, rule, baseline="base", items=items), "mmlu")
+    assert (c.signal, c.votes, c.n_items) == ("ok", True, 400)
+
+
+def test_the_choice_of_questions_widens_the_interval() -> None:
+    rule = policy(primary=(Criterion(task="mmlu", metric="acc", better="higher"),), guardrails=())
+    table, items = accuracy({"base": 0.4, "new": 0.5}, n=100, spread=0.02)
+    without, with_items = (_one(compare(table, rule, baseline="base", items=i), "mmlu") for i in (None, items))
+    assert without.effect == pytest.approx(with_items.effect)
+    assert with_items.item_variance > 0
+    assert with_items.ci_high - with_items.ci_low > without.ci_high - without.ci_low
+
+
+def test_a_question_asked_twice_counts_once() -> None:
+    rule = policy(primary=(Criterion(task="mmlu", metric="acc", better="higher"),), guardrails=())
+    table, items = accuracy({"base": 0.4, "new": 0.5})
+    once, twice = (
+        _one(compare(table, rule, baseline="base", items=i), "mmlu") for i in (items, pd.concat([items, items]))
+    )
+    assert twice.n_items == 2 * once.n_items
+    assert twice.ci_low == pytest.approx(once.ci_low)
+
+
+def test_weights_make_the_score_of_items_that_differ_in_length() -> None:
+    table = results({"new": {"code": -0.02}}, tasks=("code",))
+    bytes_ = np.array([100.0, 300.0])
+    items = [
+        (r.mix, r.seed, r.task, r.metric, name, r.value + shift, weight)
+        for r in table.itertuples()
+        for name, shift, weight in (("a", 0.3, bytes_[0]), ("b", -0.1, bytes_[1]))
+    ]
+    frame = pd.DataFrame(items, columns=["mix", "seed", "task", "metric", "item", "value", "weight"])
+    c = _one(compare(table, policy(guardrails=()), baseline="base", items=frame), CODE)
+    assert c.effect == pytest.approx(-0.02)
+    with pytest.raises(AssayError, match="its items add up to"):
+        compare(table, policy(guardrails=()), baseline="base", items=frame.drop(columns="weight"))
+
+
+def test_one_seed_has_an_effect_and_neither_interval_nor_p() -> None:
+    c = _one(compare(results({"new": {"code": -0.01}}, seeds=(0,)), policy(), baseline="base"), CODE)
+    assert c.effect == pytest.approx(-0.012)
+    assert all(math.isnan(value) for value in (c.ci_low, c.ci_high, c.p, c.p_adjusted, c.noise, c.mde))
+    assert (c.votes, c.signal) == (False, "unknown")
+
+
+@pytest.mark.parametrize("constant", ["differences", "baseline"])
+def test_constant_scores_are_no_certainty(constant: str) -> None:
+    table = results({"new": {"code": -0.1}}, noise=0.0 if constant == "differences" else 0.01)
+    if constant == "baseline":
+        table.loc[table["mix"] == "base", "value"] = 2.0
+    c = _one(compare(table, policy(), baseline="base"), CODE)
+    assert math.isnan(c.p)
+    assert (c.signal, c.votes) == ("unknown", False)
+    assert ("to the last digit" if constant == "differences" else "copies of one run") in c.signal_reason
+
+
+def test_a_comparison_is_plain_json_with_null_for_what_is_unknown() -> None:
+    (c, *_) = compare(results({"new": {}}, seeds=(0,)), policy(), baseline="base")
+    plain = json.loads(json.dumps(c.to_mapping(), allow_nan=False))
+    wanted = {
+        "task",
+        "metric",
+        "role",
+        "effect",
+        "ci_low",
+        "ci_high",
+        "p",
+        "p_adjusted",
+        "n_seeds",
+        "n_items",
+        "signal",
+    }
+    assert wanted <= set(plain)
+    assert plain["p"] is None
+
+
+SHIFT = st.floats(-5, 5).map(lambda x: round(x, 3))
+
+
+@settings(max_examples=25, deadline=None)
+@given(effect=SHIFT, constant=SHIFT, order=st.randoms())
+def test_neither_the_order_of_rows_nor_a_constant_matters_and_swapped_arms_flip_the_sign(
+    effect: float, constant: float, order: object
+) -> None:
+    table = results({"new": {"code": effect}}, noise=0.01)
+    there = _one(compare(table, policy(), baseline="base"), CODE)
+    moved = table.assign(value=table["value"] + constant).sample(frac=1, random_state=order.randint(0, 1000))  # type: ignore[attr-defined]
+    same = _one(compare(moved, policy(), baseline="base"), CODE)
+    back = _one(compare(table, policy(), baseline="new"), CODE, candidate="base")
+    for name in ("effect", "ci_low", "ci_high", "p", "noise", "mde"):
+        assert getattr(same, name) == pytest.approx(getattr(there, name), rel=1e-6, abs=1e-9)
+    assert (-back.effect, -back.ci_high, -back.ci_low, back.p) == pytest.approx(
+        (there.effect, there.ci_low, there.ci_high, there.p), rel=1e-6
+    )
+
+
+def _with(table: pd.DataFrame, **where_and_value: object) -> pd.DataFrame:
+    changed = table.copy()
+    changed.loc[0, list(where_and_value)] = list(where_and_value.values())
+    return changed
+
+
+GOOD = results({"new": {"code": -0.01}})
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (GOOD.drop(columns="value"), "no column 'value'"),
+        (GOOD.rename(columns={"task": "tasks"}), "Did you mean 'tasks'"),
+        (GOOD.assign(value="high"), "not a number"),
+        (pd.concat([GOOD, GOOD.head(2)]), "2 rows for mix base, seed 0, task validation/code"),
+        (pd.concat([GOOD, GOOD.assign(tokens=2e7)]), "several checkpoints of mix base, seed 0"),
+        (_with(GOOD, value=math.nan), "base seed 0 is nan"),
+        (_with(GOOD, value=math.inf), "base seed 0 is inf"),
+        (_with(GOOD, seed=None), "1 rows have no seed"),
+        (GOOD[GOOD["mix"] != "base"], "the baseline 'base' has no results"),
+        (GOOD.replace({"validation/books": "validation/book"}), "Did you mean 'validation/book bits_per_byte'"),
+        (pd.concat([GOOD, GOOD.assign(scale="9m")]), "2 scales: 1m, 9m"),
+        (
+            GOOD.assign(tokens=np.where(GOOD["mix"] == "new", 2e7, 1e7)),
+            "trained on 10,000,000 tokens and new on 20,000,000",
+        ),
+        (GOOD.assign(n=np.where(GOOD["mix"] == "new", 90, 100)), "asked 100 questions and new 90"),
+        (GOOD.assign(n=np.arange(len(GOOD))), "different numbers of questions"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_table_that_cannot_be_compared_is_refused_by_name(table: pd.DataFrame, message: str) -> None:
+    with pytest.raises(AssayError) as error:
+        compare(table, policy(), baseline="base", candidates=["new"])
+    assert message in str(error.value)
+
+
+def test_the_policy_picks_the_scale_to_judge_at() -> None:
+    both = pd.concat([results({"new": {"code": -0.01}}), results({"new": {"code": 0.5}}).assign(scale="9m")])
+    assert _one(compare(both, policy(proxy_scale="1m"), baseline="base"), CODE).effect == pytest.approx(-0.01)
+    with pytest.raises(AssayError, match="no runs at the policy's proxy scale '3m'"):
+        compare(both, policy(proxy_scale="3m"), baseline="base")
+
+
+def test_a_monitor_that_is_not_a_number_does_not_stop_the_gate() -> None:
+    extra = GOOD[GOOD["task"] == CODE].assign(task="lambada", metric="perplexity").reset_index(drop=True)
+    c = _one(compare(pd.concat([GOOD, _with(extra, value=math.inf)]), policy(), baseline="base"), "lambada")
+    assert (c.n_seeds, c.votes) == (2, False)
+
+
+@pytest.mark.parametrize("fault", ["other prompts", "fewer questions", "a run without items"])
+def test_arms_that_answered_different_questions_are_refused(fault: str) -> None:
+    table, items = accuracy({"base": 0.4, "new": 0.5}, n=50)
+    run = (items["mix"] == "new") & (items["seed"] == 1)
+    if fault == "other prompts":
+        items.loc[items["mix"] == "new", "item"] += "-other"
+    elif fault == "fewer questions":
+        items = items[~(run & (items["item"] == "mmlu-3"))]
+    else:
+        items = items[~run]
+    rule = policy(primary=(Criterion(task="mmlu", metric="acc", better="higher"),), guardrails=())
+    with pytest.raises(AssayError, match="has no items" if fault == "a run without items" else "same questions"):
+        compare(table, rule, baseline="base", items=items)
