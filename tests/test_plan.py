@@ -17,7 +17,7 @@ FIRST = SPECS["a", 0].fingerprint
 
 def plan(known: dict[str, Known] | None = None, **changes: object) -> Plan:
     arguments = {
-        "specs": SPECS, "refusals": {}, "known": known or {}, "evaluation": "e",
+        "specs": SPECS, "refusals": {}, "waiting": {}, "tokens": SPEC.tokens, "known": known or {}, "evaluation": "e",
         "speed": Speed(1000.0, 10.0, "measured"), "workers": 2,
     }  # fmt: skip
     return make_plan(SWEEP, **{**arguments, **changes})  # type: ignore[arg-type]
@@ -61,6 +61,13 @@ def test_a_refused_mix_leaves_the_others_to_run() -> None:
     made = plan(refusals={"b": ["source 'x' is blocked"]}, specs={key: s for key, s in SPECS.items() if key[0] == "a"})
     assert [run.status for run in made.runs] == ["todo", "todo", "refused", "refused"]
     assert made.runs[2].reasons == ("source 'x' is blocked",)
+
+
+def test_a_mix_whose_weights_wait_for_its_corpora_is_to_do_and_costs_its_budget() -> None:
+    made = plan(waiting={"b": "tokenises x first"}, specs={key: s for key, s in SPECS.items() if key[0] == "a"})
+    assert [(run.status, run.fingerprint is None) for run in made.runs[2:]] == [("todo", True)] * 2
+    assert made.cost.runs == 4
+    assert made.cost.tokens == 4 * SPEC.tokens
 
 
 def test_cost_counts_a_run_once_though_two_arms_share_it() -> None:

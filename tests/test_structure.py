@@ -15,7 +15,7 @@ GOOD = {"files": ["a"], "domain": "code", "language": "en", "licence": "MIT", "n
 
 
 def test_what_is_written_is_what_is_read_back() -> None:
-    clearance = {"state": "cleared", "by": "the board", "on": "2026-02-02"}
+    clearance = {"state": "cleared", "by": "the board", "date": "2026-02-02"}
     source = from_mapping(Source, {**GOOD, "snapshot": "2026-01-01", "clearance": clearance}, where="source")
     assert source.snapshot == datetime.date(2026, 1, 1)
     assert from_mapping(Source, to_mapping(source), where="source") == source

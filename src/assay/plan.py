@@ -75,7 +75,7 @@ class PlannedRun:
     mix: str
     seed: int
     spec: RunSpec | None
-    """None where the refusal leaves nothing to identify."""
+    """None where the mix is refused, or its weights are only known once its sources are tokenised."""
     status: PlanStatus
     reasons: tuple[str, ...] = ()
     seconds: float | None = None
@@ -146,8 +146,10 @@ def make_plan(
     *,
     specs: Mapping[tuple[str, int], RunSpec],
     refusals: Mapping[str, Sequence[str]],
+    waiting: Mapping[str, str],
     known: Mapping[str, Known],
     evaluation: str,
+    tokens: int,
     speed: Speed,
     workers: int,
     retry_failed: bool = False,
@@ -159,8 +161,10 @@ def make_plan(
         sweep: the study.
         specs: the resolved spec by mix and seed; a mix that cannot be resolved has none.
         refusals: why a mix may not be trained, by mix.
+        waiting: what has to be made before a mix's specs are known, by mix.
         known: what the store says, by fingerprint; runs it has never seen are left out.
         evaluation: identity of the sweep's evaluation.
+        tokens: budget of a run, for those whose spec is not known yet.
         speed: measured costs, for the estimate.
         workers: runs at the same time.
         retry_failed: whether runs that diverged are tried again.
@@ -170,15 +174,18 @@ def make_plan(
     for mix in sweep.mixes:
         for seed in sweep.seeds:
             spec = specs.get((mix, seed))
-            status, reasons = _decide(spec, refusals.get(mix, ()), known, retry_failed=retry_failed)
+            if mix in waiting and not refusals.get(mix):
+                status, reasons = "todo", (waiting[mix],)
+            else:
+                status, reasons = _decide(spec, refusals.get(mix, ()), known, retry_failed=retry_failed)
             trained = spec is not None and spec.fingerprint in known and known[spec.fingerprint].trained
-            seconds = _seconds(spec, speed, trained=trained) if status == "todo" else None
+            seconds = _seconds(0 if trained else tokens, speed) if status == "todo" else None
             runs.append(PlannedRun(mix=mix, seed=seed, spec=spec, status=status, reasons=reasons, seconds=seconds))
     return Plan(
         sweep=sweep,
         runs=tuple(runs),
         evaluation=evaluation,
-        cost=_cost(runs, known, speed, workers),
+        cost=_cost(runs, known, speed, tokens, workers),
         warnings=tuple(warnings),
     )
 
@@ -206,26 +213,32 @@ def _decide(
     return "todo", ("begun; goes on from its last checkpoint",) if record.state != "queued" else ("queued",)
 
 
-def _seconds(spec: RunSpec | None, speed: Speed, *, trained: bool) -> float | None:
-    if spec is None or speed.tokens_per_second is None:
+def _seconds(tokens: int, speed: Speed) -> float | None:
+    if speed.tokens_per_second is None:
         return None
-    return (0.0 if trained else spec.tokens / speed.tokens_per_second) + (speed.evaluate_seconds or 0.0)
+    return tokens / speed.tokens_per_second + (speed.evaluate_seconds or 0.0)
 
 
-def _cost(runs: Sequence[PlannedRun], known: Mapping[str, Known], speed: Speed, workers: int) -> Cost:
-    todo = {run.spec.fingerprint: run for run in runs if run.status == "todo" and run.spec}
-    fresh = [run.spec for key, run in todo.items() if run.spec and not (key in known and known[key].trained)]
+def _cost(
+    runs: Sequence[PlannedRun], known: Mapping[str, Known], speed: Speed, tokens: int, workers: int
+) -> Cost:
+    # A run that two arms share is done once; one whose spec is not known yet counts for itself.
+    todo = {run.fingerprint or run.label: run for run in runs if run.status == "todo"}
+    fresh = [run for key, run in todo.items() if not (key in known and known[key].trained)]
     seconds = [run.seconds for run in todo.values() if run.seconds is not None]
     total = sum(seconds) if len(seconds) == len(todo) else None
-    # Final weights, and two checkpoints of weights with both moments, four bytes a parameter each.
-    disk = sum(spec.model.parameters(spec.vocabulary) * 4 * (1 + 2 * 3) for spec in fresh)
     rounds = -(-len(todo) // workers) if todo else 0
     wall = None if total is None else max(total / workers, rounds * max(seconds, default=0.0))
     return Cost(
         runs=len(todo),
-        tokens=sum(spec.tokens for spec in fresh),
+        tokens=tokens * len(fresh),
         worker_seconds=total,
         wall_seconds=wall,
-        disk_bytes=disk,
+        disk_bytes=sum(_disk(run.spec) for run in fresh if run.spec),
         basis=speed.basis,
     )
+
+
+def _disk(spec: RunSpec) -> int:
+    """Final weights, and two checkpoints of weights with both moments, four bytes a parameter each."""
+    return spec.model.parameters(spec.vocabulary) * 4 * (1 + 2 * 3)

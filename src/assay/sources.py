@@ -36,7 +36,8 @@ class Clearance:
     state: ClearanceState
     by: str | None = None
     """The person or board that decided."""
-    on: datetime.date | None = None
+    date: datetime.date | None = None
+    """When. Not called `on`, which YAML reads as true."""
     reference: str | None = None
     """Where the decision can be read: a ticket, a licence file, a contract."""
 

@@ -298,7 +298,9 @@ class Workspace:
         sweep = self.study.require_sweep()
         check_tasks([task.task for task in self.study.suite.tasks])
         refusals = {mix: self.refusals(mix) for mix in sweep.mixes}
-        specs = {(mix, seed): self.spec(mix, seed) for mix in sweep.mixes if not refusals[mix] for seed in sweep.seeds}
+        waiting = {mix: reason for mix in sweep.mixes if not refusals[mix] and (reason := self.waiting(mix))}
+        ready = [mix for mix in sweep.mixes if not refusals[mix] and mix not in waiting]
+        specs = {(mix, seed): self.spec(mix, seed) for mix in ready for seed in sweep.seeds}
         evaluation = self.evaluation.fingerprint if specs else ""
         runs = {spec.fingerprint: self.store.run(spec.fingerprint) for spec in specs.values()}
         known = {key: _known(run, evaluation) for key, run in runs.items() if run.path.exists()}
@@ -306,12 +308,14 @@ class Workspace:
             sweep,
             specs=specs,
             refusals=refusals,
+            waiting=waiting,
             known=known,
             evaluation=evaluation,
+            tokens=self.budget,
             speed=self.speed(),
             workers=self.study.cluster.width,
             retry_failed=retry_failed,
-            warnings=self._warnings([mix for mix in sweep.mixes if not refusals[mix]]),
+            warnings=self._warnings(ready),
         )
 
     def refusals(self, mix: str) -> list[str]:
@@ -327,12 +331,21 @@ class Workspace:
                 self.digest(source)
             except AssayError as error:
                 found.append(str(error).replace("\n", " "))
-        if not found:
+        if not found and not self.waiting(mix):
             try:
                 self.spec(mix, 0)
             except AssayError as error:
                 found.append(str(error).replace("\n", " "))
         return found
+
+    def waiting(self, mix: str) -> str | None:
+        """What has to be made before the mix's weights are known; ``None`` where they are."""
+        capped = [self.mix(stage.mix or mix) for stage in self.study.stages]
+        names = {name for found in capped if found.max_epochs is not None for name in found.weights}
+        unknown = sorted(names - set(self.tokens))
+        if not unknown:
+            return None
+        return f"never run; tokenises {', '.join(unknown)} first, which max_epochs needs (`assay prepare`)"
 
     def _warnings(self, mixes: Iterable[str]) -> list[str]:
         found = []

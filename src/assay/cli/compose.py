@@ -7,8 +7,9 @@ of `conf/source/` and `conf/mix/` is there under its name, and any field can be 
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,24 +100,42 @@ def _compose(overrides: list[str], roots: Sequence[Path]) -> DictConfig:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
-    # Two entries for each root: its conf/ holds the groups, and the root itself holds sweeps/, a group of its own.
-    path = [f"file://{folder}" for root in roots for folder in (root / "conf", root) if folder.is_dir()]
-    first = packaged() / "conf" if not (roots[0] / "conf").is_dir() else roots[0] / "conf"
-    search = "hydra.searchpath=[" + ",".join(f"'{_quoted(entry)}'" for entry in path) + "]"
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(first), version_base="1.3"):
-            return hydra_compose("config", overrides=[search, *overrides])
+        with _found_in(roots), initialize_config_dir(str(packaged() / "conf"), version_base="1.3"):
+            return hydra_compose("config", overrides=overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise AssayError(_explain(error)) from None
-    except Exception as error:
-        # PyYAML's errors come through as they are; they name file, line and column.
-        import yaml
+    except YAMLError as error:
+        raise AssayError(f"a configuration file is not YAML: {error}") from None
 
-        if isinstance(error, yaml.YAMLError):
-            raise AssayError(f"a configuration file is not YAML: {error}") from None
-        raise
+
+@contextlib.contextmanager
+def _found_in(roots: Sequence[Path]) -> Iterator[None]:
+    """Have Hydra look into these roots, the first one first.
+
+    Each root gives two entries: its `conf/` holds the groups, and the root itself holds `sweeps/`, a group of its own.
+    Hydra's own `hydra.searchpath` can only append, and a team's files have to come before the packaged ones.
+    """
+    from hydra.core.config_search_path import ConfigSearchPath
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    class Roots(SearchPathPlugin):
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            for root in reversed(roots):
+                for folder in (root, root / "conf"):
+                    if folder.is_dir():
+                        search_path.prepend("assay", f"file://{folder}")
+
+    plugins = Plugins.instance()
+    plugins.register(Roots)
+    try:
+        yield
+    finally:
+        plugins.plugin_type_to_subclass_list[SearchPathPlugin].remove(Roots)
 
 
 def _quoted(path: Path | str) -> str:

@@ -124,7 +124,7 @@ def _measure(space: Workspace) -> float:
 
 def demo(overrides: Overrides = None, *, as_json: AsJson = False) -> None:
     """Fetch real text and benchmarks, train a first sweep on this machine, and judge it. Again: seconds."""
-    from assay.demo.run import run_demo
+    from assay.cli.demo import run_demo
 
     chosen = list(overrides or ())
     if not any(override.startswith("sweep=") for override in chosen):

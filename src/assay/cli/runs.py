@@ -73,9 +73,11 @@ def print_plan(made: Plan) -> None:
     colours = {"todo": "yellow", "reuse": "green", "running": "cyan", "refused": "red"}
     from rich.text import Text
 
+    told: tuple[str, tuple[str, ...]] | None = None
     for run in made.runs:
         short = (run.fingerprint or "-")[:12]
-        why = Text("; ".join(run.reasons))
+        why = Text("; ".join(run.reasons) if (run.mix, run.reasons) != told else '"')
+        told = (run.mix, run.reasons)
         table.add_row(run.label, short, Text(run.status, style=colours[run.status]), why)
     console.print(table)
     counts = {status: len(made.of(status)) for status in colours}  # type: ignore[arg-type]  # its keys are the statuses
@@ -108,7 +110,7 @@ def submit(overrides: Overrides = None, *, retry_failed: RetryFailed = False, as
             console.print("nothing to send" + ("" if made.complete else ": see the reasons above"))
         else:
             console.print(f"sent {len(made.of('todo'))} runs to {space.study.cluster.width} workers.")
-            console.print(f"see them with: assay status sweep={made.sweep.name} --watch", markup=False)
+            console.print(f"see them with: assay status {' '.join(overrides or ())} --watch", markup=False)
     if made.of("refused") and not made.of("todo") and not made.of("running"):
         raise typer.Exit(4)
 

@@ -1,0 +1,351 @@
+"""Reports to publish: a realistic sweep out of the real parts (plan, comparisons, gate), with figures made up."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from assay.gate import gate
+from assay.mixes import MixDeclaration, resolve
+from assay.plan import Cost, Plan, PlannedRun, Sweep
+from assay.publish.report import Report, RunResult, make_report
+from assay.recipe import Optimiser, ProxyModel, RunSpec, StageSpec
+from assay.sources import Clearance, Source
+from assay.store import Failure, Status
+from assay.suite import Criterion, EvaluationSpec, Policy, Task
+
+HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
+"""What must stay text wherever it turns up."""
+
+MADE = datetime.datetime(2026, 11, 23, 12, 30, tzinfo=datetime.UTC)
+BENCHMARKS = {"mmlu": 0.25, "hellaswag": 0.25, "arc_easy": 0.25, "arc_challenge": 0.25, "piqa": 0.5, "sciq": 0.25}
+SOURCES = {
+    "web_cc": ("web", "MIT AND BSD-3-Clause"),
+    "code_github": ("code", "Apache-2.0"),
+    "code_cc": ("code", "Apache-2.0"),
+    "docs": ("documentation", "PSF-2.0"),
+    "encyclopedia": ("encyclopedia", "CC-BY-SA-4.0"),
+    "books": ("books", "LicenseRef-public-domain"),
+    "science.v2_2026-09": ("science", "CC-BY-4.0"),
+}
+WEIGHTS = {
+    "web_cc": 0.3,
+    "code_github": 0.25,
+    "docs": 0.15,
+    "encyclopedia": 0.1,
+    "books": 0.1,
+    "science.v2_2026-09": 0.1,
+}
+
+PROXY = ProxyModel(
+    name="0.3m",
+    hidden_size=64,
+    intermediate_size=192,
+    layers=2,
+    heads=2,
+    kv_heads=2,
+    tie_embeddings=True,
+    rope_theta=10000.0,
+    sequence_length=128,
+)
+OPTIM = Optimiser(
+    name="cosine",
+    peak_lr=3e-3,
+    schedule="cosine",
+    warmup=0.05,
+    decay=0.0,
+    final_lr=0.1,
+    beta1=0.9,
+    beta2=0.95,
+    epsilon=1e-8,
+    weight_decay=0.1,
+    gradient_clip=1.0,
+)
+STEPS = 480
+
+
+def make(
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    extra_sources: int = 0,
+    rename: Mapping[str, str] | None = None,
+    benchmarks: Sequence[str] = tuple(BENCHMARKS),
+    failed: Sequence[tuple[str, int]] = (("cc_code_replace_cc", 2),),
+    unevaluated: Sequence[tuple[str, int]] = (),
+    never: bool = False,
+    hostile: bool = False,
+    candidates: Sequence[str] = ("cc_code_replace_github", "cc_code_replace_cc"),
+    records: int = 120,
+    guard: Sequence[str] = ("hellaswag",),
+) -> Report:
+    """A report as the command line would make it.
+
+    Args:
+        seeds: replicates of each mix.
+        extra_sources: more sources, in every mix.
+        rename: other names for mixes.
+        benchmarks: tasks besides the held-out text of every source.
+        failed: runs, by mix and seed, that diverged.
+        unevaluated: runs that are trained only.
+        never: whether nothing was ever run.
+        hostile: whether what may be any text (question, errors, licences, tasks) is an attack.
+        candidates: which of the two.
+        records: logged steps of a run.
+        guard: tasks whose accuracy is a guardrail.
+    """
+    called = {name: name for name in ("web_and_github", *candidates)} | dict(rename or {})
+    baseline = called["web_and_github"]
+    sources, declarations = _declared(called, extra_sources, hostile=hostile)
+    tokens = {name: 120_000 + 31_000 * place for place, name in enumerate(sources)}
+    sweep = Sweep(
+        name="code_replace",
+        question=HOSTILE + " & may code out of a crawl take the place of repositories?"
+        if hostile
+        else "May code out of a crawl take the place of code out of repositories, or of part of the crawl's text?",
+        baseline=baseline,
+        candidates=tuple(called[name] for name in candidates),
+        seeds=tuple(seeds),
+    )
+    mixes = {name: resolve(name, declarations, sources) for name in sweep.mixes}
+    specs = {(mix, seed): _spec(mixes[mix].weights, seed) for mix in sweep.mixes for seed in seeds}
+    evaluation = EvaluationSpec(
+        tasks=tuple(Task(task=name, limit=5) for name in benchmarks),
+        batch_size=16,
+        validation_bytes=200_000,
+        validation={name: "c" * 64 for name in sources},
+        harness="lm_eval 0.4.13",
+        datasets="d" * 64,
+    )
+    bad = {(called[mix], seed) for mix, seed in failed}
+    unscored = {(called[mix], seed) for mix, seed in unevaluated}
+    tasks = [HOSTILE if hostile and name == "sciq" else name for name in benchmarks]
+    results = {
+        spec.fingerprint: _result(mix, seed, spec, tasks, list(sources), tokens, records, bad, unscored, hostile=hostile)
+        for (mix, seed), spec in specs.items()
+        if not never
+    }
+    plan = Plan(
+        sweep=sweep,
+        runs=tuple(
+            _planned(mix, seed, specs[mix, seed], results.get(specs[mix, seed].fingerprint))
+            for mix in sweep.mixes
+            for seed in seeds
+        ),
+        evaluation=evaluation.fingerprint,
+        cost=Cost(runs=0, tokens=0, worker_seconds=0.0, wall_seconds=0.0, disk_bytes=0, basis="measured"),
+        warnings=() if never else ("web_and_github: books is gone through 5.1 times; beyond 4 it teaches less.",),
+    )
+    policy = Policy(
+        name="code",
+        primary=(
+            Criterion(task="validation/code_github", metric="bits_per_byte", better="lower", margin=0.01),
+            *([Criterion(task="mmlu", metric="acc", better="higher")] if "mmlu" in benchmarks else []),
+        ),
+        guardrails=tuple(Criterion(task=name, metric="acc", better="higher", margin=0.02) for name in guard),
+        alpha=0.05,
+        min_seeds=3,
+    )
+    return make_report(
+        sweep=sweep,
+        plan=plan,
+        mixes=mixes,
+        sources=sources,
+        tokens=tokens,
+        budget=next(iter(specs.values())).tokens,
+        runs=results,
+        verdict=_judge(sweep, plan, results, policy),
+        evaluation=evaluation,
+        policy=policy,
+        made=MADE,
+        versions={"assay": "0.1.0", "torch": "2.13.0", "lm_eval": "0.4.13"},
+    )
+
+
+def _declared(
+    called: Mapping[str, str], extra: int, *, hostile: bool
+) -> tuple[dict[str, Source], dict[str, MixDeclaration]]:
+    kinds = {**SOURCES, **{f"extra_{place:02d}": ("web" if place % 2 else "code", None) for place in range(extra)}}
+    sources = {
+        name: Source(
+            name=name,
+            files=(f"{name}/*.jsonl",),
+            domain=domain,
+            language="en",
+            licence=HOSTILE if hostile and name == "books" else licence,
+            clearance=Clearance(
+                state="cleared", by=HOSTILE if hostile else "data board", date=datetime.date(2026, 9, 1), reference="T-17"
+            ),
+            description="A source.",
+        )
+        for name, (domain, licence) in kinds.items()
+    }
+    base = called["web_and_github"]
+    weights = {**WEIGHTS, **{name: 0.01 for name in kinds if name.startswith("extra")}}
+    bodies: dict[str, dict[str, Any]] = {
+        base: {"weights": weights, "description": HOSTILE if hostile else "The current recipe."}
+    }
+    edits: dict[str, dict[str, Any]] = {
+        "cc_code_replace_github": {"source": "code_github", "by": "code_cc"},
+        "cc_code_replace_cc": {"source": "web_cc", "by": "code_cc", "share": 0.5},
+    }
+    for name in called:
+        if name in edits:
+            bodies[called[name]] = {"base": base, "edits": [{"replace": edits[name]}]}
+    return sources, {name: MixDeclaration.parse(name, body) for name, body in bodies.items()}
+
+
+def _spec(weights: Mapping[str, float], seed: int) -> RunSpec:
+    return RunSpec(
+        model=PROXY,
+        vocabulary=4096,
+        tokenizer="t" * 64,
+        corpora={name: (name.encode().hex() + "0" * 64)[:64] for name in weights},
+        stages=(StageSpec(name="pretrain", weights=dict(weights), steps=STEPS),),
+        optimiser=OPTIM,
+        batch_sequences=8,
+        seed=seed,
+    )
+
+
+def _planned(mix: str, seed: int, spec: RunSpec, result: RunResult | None) -> PlannedRun:
+    if result is None:
+        return PlannedRun(mix=mix, seed=seed, spec=spec, status="todo", reasons=("never run",))
+    failure = result.status.failure
+    if failure is not None:
+        reason = f"{failure.kind}: {failure.message}; the same spec would diverge again"
+        return PlannedRun(mix=mix, seed=seed, spec=spec, status="refused", reasons=(reason,))
+    if result.scores is None:
+        return PlannedRun(mix=mix, seed=seed, spec=spec, status="todo", reasons=("this evaluation is missing",))
+    return PlannedRun(mix=mix, seed=seed, spec=spec, status="reuse", reasons=("trained and evaluated",))
+
+
+def _result(
+    mix: str,
+    seed: int,
+    spec: RunSpec,
+    tasks: Sequence[str],
+    sources: Sequence[str],
+    tokens: Mapping[str, int],
+    records: int,
+    bad: set[tuple[str, int]],
+    unscored: set[tuple[str, int]],
+    *,
+    hostile: bool,
+) -> RunResult:
+    draw = random.Random(f"{mix} {seed}")
+    diverged = (mix, seed) in bad
+    history = [_record(spec, place, records, draw) for place in range(1, (records // 3 if diverged else records) + 1)]
+    labels = {"sweep": "code_replace", "mix": mix, "seed": seed, "proxy": "0.3m", "role": "candidate"}
+    if diverged:
+        message = f"the loss is 9.125 at step {STEPS // 3}. {HOSTILE if hostile else ''}" + " It was above 6.1." * 12
+        status = Status(
+            state="diverged",
+            step=STEPS // 3,
+            steps=STEPS,
+            tokens=spec.tokens // 3,
+            tokens_per_second=9100.0,
+            train_seconds=20.0,
+            failure=Failure(kind="diverged", message=message, log="run.log"),
+        )
+        return RunResult(status=status, labels=labels, history=history)
+    scored = (mix, seed) not in unscored
+    status = Status(
+        state="done" if scored else "trained",
+        step=STEPS,
+        steps=STEPS,
+        tokens=spec.tokens,
+        tokens_per_second=draw.uniform(8800, 9300),
+        started=1795000000.0,
+        finished=1795000090.0,
+        train_seconds=54.0,
+        evaluate_seconds=31.0 if scored else 0.0,
+        attempt=1,
+        weights="a" * 64,
+    )
+    return RunResult(
+        status=status,
+        labels=labels,
+        history=history,
+        delivered=_delivered(spec, tokens),
+        scores=_scores(mix, tasks, sources, draw) if scored else None,
+    )
+
+
+def _record(spec: RunSpec, place: int, records: int, draw: random.Random) -> dict[str, Any]:
+    step = round(STEPS * place / records)
+    loss = 4.1 + 4.3 * math.exp(-6 * place / records) + draw.gauss(0, 0.03)
+    return {
+        "step": step,
+        "tokens": step * spec.tokens_per_step,
+        "stage": "pretrain",
+        "loss": loss,
+        "bits_per_byte": loss / math.log(2) / 3.6,
+        "lr": spec.lr(max(0, step - 1)),
+        "grad_norm": 0.6 + draw.random() / 4,
+        "tokens_per_second": 9000 + draw.gauss(0, 120),
+        "mfu": None,
+        "loss_by_source": {name: loss + draw.gauss(0, 0.2) for name in spec.corpora},
+        "epochs_begun": {},
+    }
+
+
+def _delivered(spec: RunSpec, tokens: Mapping[str, int]) -> dict[str, Any]:
+    weights = spec.stages[0].weights
+    total = spec.steps * spec.batch_sequences
+    counts = {name: math.floor(weight * total) for name, weight in weights.items()}
+    for name in sorted(counts)[: total - sum(counts.values())]:
+        counts[name] += 1
+    length = spec.model.sequence_length
+    return {
+        "requested": weights,
+        "tokens": spec.tokens,
+        "sources": {
+            name: {
+                "sequences": n,
+                "tokens": n * length,
+                "documents": n // 3,
+                "epochs": n * length / tokens[name],
+            }
+            for name, n in counts.items()
+        },
+    }
+
+
+def _scores(mix: str, tasks: Sequence[str], sources: Sequence[str], draw: random.Random) -> list[dict[str, Any]]:
+    swapped = "replace_github" in mix
+    records = []
+    for task in tasks:
+        chance = BENCHMARKS.get(task, 0.25)
+        lift = 0.0 if task == "mmlu" else 0.08
+        shift = -0.004 if swapped else 0.002
+        accuracy, bits = chance + lift + shift + draw.gauss(0, 0.006), 1.1 + 0.01 * swapped + draw.gauss(0, 0.004)
+        records += [
+            {"task": task, "metric": "acc", "value": accuracy, "n": 1000, "stderr": 0.014, "chance": chance},
+            {"task": task, "metric": "bits_per_byte", "value": bits, "n": 1000, "stderr": 0.01, "chance": None},
+        ]
+    for name in sources:
+        worse = {"code_github": 0.09, "code_cc": -0.05}.get(name, 0.0) if swapped else -0.006
+        value = 2.2 + worse + draw.gauss(0, 0.003)
+        records.append({"task": f"validation/{name}", "metric": "bits_per_byte", "value": value, "n": 300, "stderr": None})
+    return records
+
+
+def _judge(sweep: Sweep, plan: Any, results: Mapping[str, RunResult], policy: Policy) -> Any:
+    import pandas as pd
+
+    rows = [
+        {"mix": run.mix, "seed": run.seed, "scale": 1, "tokens": 1, **score}
+        for run in plan.runs
+        for score in (results[run.fingerprint].scores or () if run.fingerprint in results else ())
+    ]
+    if sweep.baseline not in {row["mix"] for row in rows}:
+        return None
+    table = pd.DataFrame(rows).reindex(columns=[*rows[0], "chance"] if "chance" not in rows[0] else list(rows[0]))
+    absent: dict[str, dict[Any, str]] = {}
+    for run in plan.runs:
+        if not any((row["mix"], row["seed"]) == (run.mix, run.seed) for row in rows):
+            absent.setdefault(run.mix, {})[run.seed] = "failed (diverged)"
+    return gate(table, policy, baseline=sweep.baseline, candidates=sweep.candidates, absent=absent)
