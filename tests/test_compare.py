@@ -140,7 +140,7 @@ def test_weights_make_the_score_of_items_that_differ_in_length() -> None:
     frame = pd.DataFrame(items, columns=["mix", "seed", "task", "metric", "item", "value", "weight"])
     c = _one(compare(table, policy(guardrails=()), baseline="base", items=frame), CODE)
     assert c.effect == pytest.approx(-0.02)
-    with pytest.raises(AssayError, match="its items add up to"):
+    with pytest.raises(AssayError, match="do not add up to the scores"):
         compare(table, policy(guardrails=()), baseline="base", items=frame.drop(columns="weight"))
 
 
@@ -266,3 +266,25 @@ def test_arms_that_answered_different_questions_are_refused(fault: str) -> None:
     rule = policy(primary=(Criterion(task="mmlu", metric="acc", better="higher"),), guardrails=())
     with pytest.raises(AssayError, match="has no items" if fault == "a run without items" else "same questions"):
         compare(table, rule, baseline="base", items=items)
+
+
+def test_a_group_is_a_cluster_of_questions_and_the_task_itself_is_none() -> None:
+    rule = policy(primary=(Criterion(task="mmlu", metric="acc", better="higher"),), guardrails=())
+    table, items = accuracy({"base": 0.4, "new": 0.5}, n=100, spread=0.02)
+    plain, named, grouped = (
+        _one(compare(table, rule, baseline="base", items=items.assign(group=group)), "mmlu")
+        for group in (None, "mmlu", items["item"].str[-1])
+    )
+    assert named.item_variance == plain.item_variance > 0
+    assert grouped.item_variance != plain.item_variance
+
+
+def test_a_macro_average_weighs_every_group_alike() -> None:
+    """lm-eval averages some groups over their tasks, whatever their sizes."""
+    rule = policy(primary=(Criterion(task="mmlu", metric="acc", better="higher"),), guardrails=())
+    table, items = accuracy({"base": 0.4, "new": 0.5}, n=60)
+    items["group"] = np.where(items["item"].isin([f"mmlu-{i}" for i in range(10)]), "small", "large")
+    by_group = items.groupby(["mix", "seed", "group"])["value"].mean().groupby(["mix", "seed"]).mean()
+    macro = table.assign(value=[by_group[run] for run in zip(table["mix"], table["seed"], strict=True)])
+    c = _one(compare(macro, rule, baseline="base", items=items), "mmlu")
+    assert c.effect == pytest.approx(by_group["new"].mean() - by_group["base"].mean())

@@ -113,23 +113,25 @@ def test_any_or_all_primaries_as_the_policy_says() -> None:
 def test_a_failed_run_is_named_with_what_became_of_it() -> None:
     table = results({"new": {"code": -0.05}})
     table = table[~((table["mix"] == "new") & (table["seed"] == 2))]
-    absent = {"new": {2: "failed (diverged)"}}
-    verdict = decide(table, policy(), baseline="base", candidate="new", absent=absent)
+    missing = {"new": ["seed 2 failed (diverged)"]}
+    verdict = decide(table, policy(), baseline="base", candidate="new", missing=missing)
     assert verdict.decision == "INCONCLUSIVE"
     assert verdict.reasons[0] == "new has 2 of 3 seeds: seed 2 failed (diverged)."
     assert verdict.needed == ("3 finished seeds of each mix, the same seeds.",)
 
 
 def test_a_verdict_on_the_seeds_that_survived_says_so() -> None:
-    absent = {"new": {3: "failed (diverged)"}}
-    verdict = _decide({"code": -0.05}, absent=absent)
+    missing = {"new": ["seed 3 failed (diverged)"]}
+    verdict = _decide({"code": -0.05}, missing=missing)
     assert verdict.decision == "ACCEPT"
-    assert verdict.reasons[-1] == "new: seed 3 failed (diverged); the figures are of the other seeds only."
+    assert verdict.reasons[-1] == "new: seed 3 failed (diverged); the figures are of its other seeds only."
 
 
 def test_a_candidate_of_which_every_run_failed_is_inconclusive_and_an_unknown_one_an_error() -> None:
     table = results({})
-    verdict = decide(table, policy(), baseline="base", candidate="new", absent={"new": {0: "failed (out of memory)"}})
+    verdict = decide(
+        table, policy(), baseline="base", candidate="new", missing={"new": ["seed 0 failed (out of memory)"]}
+    )
     assert verdict.decision == "INCONCLUSIVE"
     assert verdict.reasons == ("new has 0 of 3 seeds: seed 0 failed (out of memory).",)
     with pytest.raises(AssayError, match="the candidate 'new' has no results"):

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 from assay import reasons
 from assay.compare import Comparison, compare
 from assay.errors import AssayError, did_you_mean
-from assay.reasons import Absent
 from assay.stats.frames import seed_order
 from assay.suite import Policy
 
@@ -133,7 +132,7 @@ def decide(
     candidate: str,
     items: pd.DataFrame | None = None,
     blocked: Sequence[str] = (),
-    absent: Absent | None = None,
+    missing: Mapping[str, Sequence[str]] | None = None,
 ) -> Verdict:
     """Judge one change.
 
@@ -144,14 +143,14 @@ def decide(
         candidate: the changed mix.
         items: the questions behind the results, where known.
         blocked: why the change must not be judged by its figures, such as a finding in a source; sentences.
-        absent: planned runs without a result, and what became of them.
+        missing: planned runs without a result, by mix: which seed, and what became of it, such as `seed 2 failed (diverged)`.
 
     Raises:
         AssayError: the tables cannot be judged as they are, or a name in the call or the policy is not in them.
     """
-    arms = (_arm(results, baseline, absent), _arm(results, candidate, absent))
+    arms = (_arm(results, baseline, missing), _arm(results, candidate, missing))
     # A blocked change, or one whose runs all failed, may have nothing to compare: that is a verdict, not an error.
-    empty = [arm for arm in arms if not arm.present and (blocked or arm.absent)]
+    empty = [arm for arm in arms if not arm.present and (blocked or arm.missing)]
     found = () if empty else tuple(compare(results, policy, baseline=baseline, items=items, candidates=[candidate]))
     if blocked:
         decision, why, needed = Decision.BLOCKED, list(blocked), list[str]()
@@ -179,7 +178,7 @@ def gate(
     candidates: Sequence[str],
     items: pd.DataFrame | None = None,
     blocked: Mapping[str, Sequence[str]] | None = None,
-    absent: Absent | None = None,
+    missing: Mapping[str, Sequence[str]] | None = None,
 ) -> SweepVerdict:
     """Judge every candidate of a sweep; the arguments are those of `decide`.
 
@@ -190,7 +189,7 @@ def gate(
         candidates: the changed mixes, at least one.
         items: as for `decide`.
         blocked: reasons by mix; those of the baseline block every candidate.
-        absent: as for `decide`.
+        missing: as for `decide`.
 
     Raises:
         AssayError: as for `decide`; there is no candidate; `blocked` names a mix that is not judged.
@@ -211,7 +210,7 @@ def gate(
             candidate=candidate,
             items=items,
             blocked=[*blocked.get(baseline, ()), *blocked.get(candidate, ())],
-            absent=absent,
+            missing=missing,
         )
         for candidate in candidates
     }
@@ -279,7 +278,7 @@ class _Case:
         return c.votes and c.p_noninferior <= self.policy.alpha
 
 
-def _arm(results: pd.DataFrame, mix: str, absent: Absent | None) -> reasons.Seeds:
+def _arm(results: pd.DataFrame, mix: str, missing: Mapping[str, Sequence[str]] | None) -> reasons.Seeds:
     rows = results[results["mix"] == mix] if "mix" in results and "seed" in results else results[:0]
     present = rows["seed"].drop_duplicates().tolist() if len(rows) else []
-    return reasons.Seeds(mix, tuple(sorted(present, key=seed_order)), (absent or {}).get(mix, {}))
+    return reasons.Seeds(mix, tuple(sorted(present, key=seed_order)), tuple((missing or {}).get(mix, ())))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from assay.compare import Comparison
@@ -11,9 +11,6 @@ from assay.stats.frames import Seed
 from assay.stats.power import noise_at_most, seeds_needed
 from assay.stats.signal import ACCURACIES
 from assay.suite import Policy
-
-Absent = Mapping[str, Mapping[Seed, str]]
-"""Planned runs without a result: by mix and seed, what became of each, such as `failed (diverged)`."""
 
 MOST_SEEDS = 100
 """More replicates than this is no advice: another metric or a larger proxy is."""
@@ -25,17 +22,13 @@ class Seeds:
 
     mix: str
     present: tuple[Seed, ...]
-    absent: Mapping[Seed, str]
-
-    @property
-    def missing(self) -> str:
-        """What became of the others, as a list; empty where none is known to be missing."""
-        return ", ".join(f"seed {seed} {fate}" for seed, fate in self.absent.items())
+    missing: tuple[str, ...]
 
     def too_few(self, wanted: int) -> str:
         """That there are not enough."""
-        planned = max(wanted, len(self.present) + len(self.absent))
-        why = self.missing or (f"only {_listed(self.present)} has results" if self.present else "it has no results")
+        planned = max(wanted, len(self.present) + len(self.missing))
+        seen = f"only {_listed(self.present)} {'has' if len(self.present) == 1 else 'have'} results"
+        why = ", ".join(self.missing) or (seen if self.present else "it has no results")
         return f"{self.mix} has {len(self.present)} of {planned} seeds: {why}."
 
 
@@ -111,7 +104,9 @@ def too_few_seeds(waiting: Sequence[Comparison], arms: Sequence[Seeds], policy: 
 
 def survivors(arms: Iterable[Seeds]) -> list[str]:
     """That the figures are of the runs that came through."""
-    return [f"{arm.mix}: {arm.missing}; the figures are of the other seeds only." for arm in arms if arm.absent]
+    return [
+        f"{arm.mix}: {', '.join(arm.missing)}; the figures are of its other seeds only." for arm in arms if arm.missing
+    ]
 
 
 def needed(waiting: Sequence[Comparison], comparisons: Sequence[Comparison], policy: Policy) -> list[str]:

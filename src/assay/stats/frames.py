@@ -167,13 +167,21 @@ class Items:
         _refuse_other_questions(table, runs, f"{task} {metric}")
         values = table[runs].to_numpy(dtype=float).T
         first = rows.drop_duplicates(["item", "copy"]).set_index(["item", "copy"]).loc[table.index]
-        weights = first["weight"].to_numpy(dtype=float) if "weight" in first else np.ones(len(first))
         clusters = np.asarray([str(item) for item, _ in table.index], dtype=object)
-        if "group" in first and first["group"].notna().any():
+        # One group of everything would say that there is but one question; it only names the task.
+        if "group" in first and len(set(first["group"])) > 1:
             groups = first["group"]
             clusters = np.where(groups.notna(), "group " + groups.astype(str), clusters).astype(object)
-        for run, score in zip(runs, values @ weights / weights.sum(), strict=True):
-            _refuse_other_score(results, run, task, metric, float(score))
+        given = first["weight"].to_numpy(dtype=float) if "weight" in first else np.ones(len(first))
+        recorded = np.array([results.scores(mix, task, metric).by_seed[seed] for mix, seed in runs])
+        weights = _weights_of_score(values, recorded, given, clusters)
+        if weights is None:
+            mix, seed = runs[0]
+            score = float(values[0] @ given / given.sum())
+            raise AssayError(
+                f"the items of {task} {metric} do not add up to the scores: {score:.6g} and {recorded[0]:.6g} for {mix} seed {seed}.",
+                fix="Results and items are of different evaluations, or a weight is missing.",
+            )
         half = len(seeds)
         return PairedItems(values[:half], values[half:], weights, clusters)
 
@@ -266,13 +274,18 @@ def _refuse_other_questions(table: pd.DataFrame, runs: list[tuple[str, Seed]], w
     )
 
 
-def _refuse_other_score(results: Results, run: tuple[str, Seed], task: str, metric: str, score: float) -> None:
-    recorded = results.scores(run[0], task, metric).by_seed[run[1]]
-    if abs(recorded - score) > AGREE * max(1.0, abs(recorded)):
-        raise AssayError(
-            f"{task} {metric} of {run[0]} seed {run[1]} is {recorded:.6g}, but its items add up to {score:.6g}.",
-            fix="Results and items are of different evaluations, or a weight is missing.",
-        )
+def _weights_of_score(
+    values: NDArray[np.float64],
+    recorded: NDArray[np.float64],
+    given: NDArray[np.float64],
+    clusters: NDArray[np.object_],
+) -> NDArray[np.float64] | None:
+    """Weights with which items add up to every score: those given, or every cluster alike, as in a macro average."""
+    _, labels = np.unique(clusters.astype(str), return_inverse=True)
+    for weights in (given, given / np.bincount(labels, weights=given)[labels]):
+        if np.allclose(values @ weights / weights.sum(), recorded, rtol=AGREE, atol=AGREE):
+            return weights
+    return None
 
 
 def _plain(seed: Hashable) -> Seed:
