@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -148,22 +148,32 @@ def _perform(submission: Submission, run: RunDirectory, stop: Stop) -> None:
         failure=None,
         job=submission.id,
     )
-    corpora = {**spec.corpora, **evaluation.validation}
-    folders = workspace.prepare(sorted(corpora), progress=_tell)
-    for name, identity in corpora.items():
-        if folders[name].name != identity:
-            raise AssayError(
-                f"source {name!r}: its files or its tokenizer are not those of when this was submitted.",
-                fix="Submit again: what changed makes other runs.",
-            )
     if not trained(run):
+        _corpora(workspace, spec.corpora)
         with stop.after_a_step():
             status = _train(workspace, spec, run, stop)
         if status.state in {"diverged", "failed"}:
             _name_log(run, status)
             return
-    _evaluate(workspace, submission, run, folders)
+    _evaluate(workspace, submission, run)
     _publish(workspace, submission, run)
+
+
+def _corpora(workspace: Workspace, wanted: Mapping[str, str]) -> dict[str, Path]:
+    """Make corpora that are missing; only those that are needed now, so that a broken source stops as little as it can.
+
+    Args:
+        workspace: the study here and now.
+        wanted: the corpora's identities by source, as they were when submitted.
+    """
+    folders = workspace.prepare(sorted(wanted), progress=_Teller())
+    for name, identity in wanted.items():
+        if folders[name].name != identity:
+            raise AssayError(
+                f"source {name!r}: its files or its tokenizer are not those of when this was submitted.",
+                fix="Submit again: what changed makes other runs.",
+            )
+    return folders
 
 
 def _train(workspace: Workspace, spec: RunSpec, run: RunDirectory, stop: Stop) -> Status:
@@ -188,22 +198,20 @@ def _train(workspace: Workspace, spec: RunSpec, run: RunDirectory, stop: Stop) -
     )
 
 
-def _evaluate(workspace: Workspace, submission: Submission, run: RunDirectory, folders: dict[str, Path]) -> None:
-    from assay.evaluate.offline import use_mirror
+def _evaluate(workspace: Workspace, submission: Submission, run: RunDirectory) -> None:
     from assay.evaluate.run import evaluate
 
-    if workspace.mirror is not None and submission.evaluation.tasks:
-        use_mirror(workspace.mirror)
+    corpora = _corpora(workspace, submission.evaluation.validation)
     spent, began = run.status().evaluate_seconds, time.monotonic()
     run.update(state="evaluating")
     try:
         evaluate(
             run,
             submission.evaluation,
-            {name: folders[name] for name in submission.evaluation.validation},
+            corpora,
             mirror=workspace.mirror,
             device=workspace.study.cluster.device,
-            progress=_tell,
+            progress=_Teller(),
         )
     finally:
         spent += time.monotonic() - began
@@ -263,10 +271,20 @@ def _give_back(run: RunDirectory) -> None:
         run.update(state="trained" if trained(run) else "queued")
 
 
-def _tell(what: str, share: float) -> None:
-    """Progress in the log: the beginning and the end of each thing."""
-    if share <= 0 or share >= 1:
-        log.info("%s: %.0f%%", what, 100 * share)
+class _Teller:
+    """Progress in the log: the beginning of each thing that is not there yet, and its end."""
+
+    def __init__(self) -> None:
+        self._begun: set[str] = set()
+
+    def __call__(self, what: str, share: float) -> None:
+        """Tell of a thing, and the share of it that is done."""
+        if share < 1 and what not in self._begun:
+            self._begun.add(what)
+            log.info("%s: begun", what)
+        elif share >= 1 and what in self._begun:
+            self._begun.remove(what)
+            log.info("%s: done", what)
 
 
 def end_with_parent() -> None:

@@ -25,9 +25,8 @@ POLL_SECONDS = 0.5
 GRACE_SECONDS = 60.0
 """What a run has to write a checkpoint in, once it was asked to stop; then it is killed, and its last checkpoint counts."""
 
-TRAINING = ("assay.launch.preload", "submitit.core.submission")
+PRELOADED = ("assay.launch.preload", "submitit.core.submission")
 """submitit's module is the worker's main one, which each of its processes imports again."""
-HARNESS = ("assay.launch.preload_harness",)
 
 
 class Ended(NamedTuple):
@@ -66,15 +65,11 @@ class Ended(NamedTuple):
 
 
 class Children:
-    """A worker's processes, one at a time.
+    """A worker's processes, one at a time."""
 
-    Args:
-        tasks: whether runs are evaluated with the harness, which takes seconds to import.
-    """
-
-    def __init__(self, *, tasks: bool) -> None:
+    def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([*TRAINING, *(HARNESS if tasks else ())])
+        self._context.set_forkserver_preload(list(PRELOADED))
 
     def attempt(self, directory: SubmissionDirectory, run: SubmittedRun, *, stop: Callable[[], bool]) -> Ended:
         """Do a run in a process of its own, and see to it that its status tells how that ended.

@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assay.errors import AssayError
+from assay.evaluate.offline import use_mirror
 from assay.files import exclusive
 from assay.launch.attempt import attempt_here, log_to_stderr
 from assay.launch.children import Children
@@ -44,11 +46,13 @@ def work(folder: str, number: int) -> None:
         number: which of its workers this is.
     """
     directory = SubmissionDirectory(Path(folder))
-    cluster = Study.parse(directory.read().study).cluster
+    submission = directory.read()
+    study = Study.parse(submission.study)
+    cluster = study.cluster
     me = Worker(
         number=number,
         process=ProcessIdentity.of(os.getpid()),
-        job=os.environ.get("SUBMITIT_LOCAL_JOB_ID", f"{cluster.executor}"),
+        job=os.environ.get("SUBMITIT_LOCAL_JOB_ID", cluster.executor),
         started=time.time(),
     )
     with recorded(directory, me):
@@ -57,6 +61,9 @@ def work(folder: str, number: int) -> None:
             return
         log_to_stderr()
         os.environ.update(worker_environment(cluster, number, os.environ))
+        if submission.evaluation.tasks and study.paths.benchmarks is not None:
+            with contextlib.suppress(AssayError):  # no mirror there: a run's failure, recorded when it comes to that
+                use_mirror(study.paths.resolve(study.paths.benchmarks))
         with _stop_on_signals() as asked, _slot(directory, cluster, asked) as mine:
             if mine:
                 _Rounds(directory, me, asked).work()
@@ -101,7 +108,7 @@ class _Rounds:
         self.submission = directory.read()
         self.me = me
         self.asked = asked
-        self.children = Children(tasks=bool(self.submission.evaluation.tasks))
+        self.children = Children()
         self.tried: set[str] = set()
 
     def work(self) -> None:
@@ -111,7 +118,10 @@ class _Rounds:
 
     def _round(self) -> bool:
         worked = False
-        for run in self.submission.runs:
+        runs = self.submission.runs
+        # Workers that begin together begin with different runs, and don't fetch the same one to find it taken.
+        first = self.me.number % len(runs) if not self.tried else 0
+        for run in (*runs[first:], *runs[:first]):
             if self._stopped():
                 break
             if not self._wanted(run):

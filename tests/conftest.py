@@ -1,0 +1,26 @@
+"""What tests of several parts share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.tiny import tiny_study as make
+
+if TYPE_CHECKING:
+    from assay.study import Study
+
+
+@pytest.fixture
+def tiny_study(tmp_path: Path) -> Callable[..., Study]:
+    """Makes a study that takes seconds, in a folder of the test's own; see `tests.tiny.tiny_study`."""
+
+    def study(*, steps: int = 12, folder: str = "project", **overrides: Any) -> Study:
+        return make(
+            tmp_path / folder, steps=steps, overrides={key.replace("__", "."): v for key, v in overrides.items()}
+        )
+
+    return study
