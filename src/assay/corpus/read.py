@@ -254,7 +254,7 @@ class _Counted(io.RawIOBase):
 
 def _open(file: _File, progress: Callable[[int], None]) -> BinaryIO:
     """The file's bytes, decompressed."""
-    raw = io.BufferedReader(_Counted(file.system.open(file.path, "rb"), progress), _CHUNK)
+    raw = io.BufferedReader(_Counted(file.system.open(file.path, "rb"), progress), 1 << 16)
     match file.compression:
         case ".gz":
             return cast("BinaryIO", gzip.GzipFile(fileobj=raw))

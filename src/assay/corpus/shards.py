@@ -111,6 +111,10 @@ class Corpus:
         self.shards = self._tokens("train")
         self.shard_starts = _starts(self.shards)
 
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        """Go to another process as a path, and not as gigabytes of tokens."""
+        return (Corpus.open, (self.path,))
+
     @classmethod
     def open(cls, path: Path, *, verify: bool = False) -> Corpus:
         """Open a corpus, its files' sizes checked against its manifest.

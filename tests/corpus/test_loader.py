@@ -1,0 +1,208 @@
+"""The loader: a run's sequences are a pure function of position, and no token is lost or repeated."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from assay.corpus import build
+from assay.corpus.loader import SequenceReader
+from assay.corpus.schedule import permute
+from assay.corpus.shards import Corpus
+from assay.errors import AssayError
+
+from .conftest import corpus_from, some_texts, source_of, write_jsonl
+
+Corpora = dict[str, Corpus]
+L = 32
+
+
+@pytest.fixture(scope="session")
+def corpora(tmp_path_factory: pytest.TempPathFactory, tokenizer: Path) -> Corpora:
+    """Sources of 30 to 400 documents; `code` in many shards."""
+    folder = tmp_path_factory.mktemp("corpora")
+
+    def make(name: str, count: int, seed: int) -> Corpus:
+        source = source_of(write_jsonl(folder / f"{name}.jsonl", some_texts(count, seed=seed)), name=name)
+        return corpus_from(source, tokenizer, folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "SHARD_TOKENS", 700)
+        code = make("code", 200, 1)
+    return {"web": make("web", 400, 0), "code": code, "books": make("books", 30, 2), "tiny": make("tiny", 2, 3)}
+
+
+def stream(corpus: Corpus, name: str, *, seed: int, length: int) -> NDArray[np.int64]:
+    """A source's tokens in the order in which a run sees them, put together document by document."""
+    parts: list[NDArray[np.int64]] = []
+    epoch = 0
+    while sum(map(len, parts)) < length:
+        order = permute(np.arange(corpus.documents), corpus.documents, seed=seed, name=name, epoch=epoch)
+        parts += [corpus.document(index).astype(np.int64) for index in order.tolist()]
+        epoch += 1
+    return np.concatenate(parts)[:length]
+
+
+def of_source(reader: SequenceReader, name: str) -> NDArray[np.int64]:
+    """The tokens that a source gives over the whole run: the inputs, and the very last target."""
+    tokens, sources = reader.read(0, reader.length)
+    rows = tokens[sources == reader.names.index(name)]
+    return np.concatenate([rows[:, :-1].ravel(), rows[-1:, -1]])
+
+
+MIX = {"web": 0.5, "code": 0.3, "books": 0.2}
+
+
+def test_no_token_is_lost_or_repeated_over_several_epochs(corpora: Corpora) -> None:
+    """What each source gives is its documents, each with its EOS, in the epochs' orders, and nothing else."""
+    reader = SequenceReader(corpora, [(MIX, 3000)], seed=4, sequence_length=L)
+    for name in reader.names:
+        given_out = of_source(reader, name)
+        np.testing.assert_array_equal(given_out, stream(corpora[name], name, seed=4, length=len(given_out)))
+    assert {name: part["epochs"] > 2 for name, part in reader.delivered(3000).items()} == dict.fromkeys(MIX, True)
+
+
+def test_sequences_overlap_by_one_token_so_that_each_is_a_target_once(corpora: Corpora) -> None:
+    tokens, sources = SequenceReader(corpora, [(MIX, 500)], seed=0, sequence_length=L).read(0, 500)
+    for source in range(3):
+        rows = tokens[sources == source]
+        np.testing.assert_array_equal(rows[1:, 0], rows[:-1, -1])
+
+
+def test_every_document_comes_once_an_epoch(corpora: Corpora) -> None:
+    corpus = corpora["code"]
+    sequences = -(-2 * corpus.tokens // L)
+    reader = SequenceReader(corpora, [({"code": 1.0}, sequences)], seed=0, sequence_length=L)
+    tokens = of_source(reader, "code")
+    known = Counter(tuple(corpus.document(i).tolist()) for i in range(corpus.documents))
+    for epoch in (tokens[: corpus.tokens], tokens[corpus.tokens : 2 * corpus.tokens]):
+        ends = np.flatnonzero(epoch == corpus.manifest.eos) + 1
+        assert Counter(tuple(part.tolist()) for part in np.split(epoch, ends)[:-1]) == known
+    assert not np.array_equal(tokens[: corpus.tokens], tokens[corpus.tokens : 2 * corpus.tokens])
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 8])
+def test_any_number_of_workers_reads_the_same_run(corpora: Corpora, workers: int) -> None:
+    """Each worker has a reader of its own and reads its slice of every step, in any order of steps."""
+    batch, steps, stages = 24, 20, [(MIX, 200), ({"web": 0.3, "tiny": 0.7}, 280)]
+    expected, sources = SequenceReader(corpora, stages, seed=1, sequence_length=L).read(0, batch * steps)
+    readers = [SequenceReader(corpora, stages, seed=1, sequence_length=L) for _ in range(workers)]
+    share = batch // workers
+    for step in np.random.default_rng(0).permutation(steps).tolist():
+        for worker, reader in enumerate(readers):
+            start = step * batch + worker * share
+            tokens, indices = reader.read(start, start + share)
+            np.testing.assert_array_equal(tokens, expected[start : start + share])
+            np.testing.assert_array_equal(indices, sources[start : start + share])
+
+
+@given(data=st.data(), length=st.integers(1, 300), seed=st.integers(0, 5))
+@settings(max_examples=60, deadline=None)
+def test_reading_a_stretch_gives_that_stretch_of_the_whole(
+    corpora: Corpora, data: st.DataObject, length: int, seed: int
+) -> None:
+    """For any sequence length, epochs shorter than a sequence included."""
+    stages = [({"tiny": 0.6, "books": 0.4}, 40), ({"code": 1.0}, 7)]
+    reader = SequenceReader(corpora, stages, seed=seed, sequence_length=length)
+    whole, sources = reader.read(0, 47)
+    start = data.draw(st.integers(0, 47))
+    stop = data.draw(st.integers(start, 47))
+    tokens, indices = SequenceReader(corpora, stages, seed=seed, sequence_length=length).read(start, stop)
+    np.testing.assert_array_equal(tokens, whole[start:stop])
+    np.testing.assert_array_equal(indices, sources[start:stop])
+    tiny = of_source(reader, "tiny")
+    np.testing.assert_array_equal(tiny, stream(corpora["tiny"], "tiny", seed=seed, length=len(tiny)))
+
+
+def test_two_mixes_that_share_a_source_see_it_in_the_same_order(corpora: Corpora) -> None:
+    one = SequenceReader(corpora, [({"web": 0.5, "books": 0.5}, 400)], seed=2, sequence_length=L)
+    two = SequenceReader(corpora, [({"code": 0.7, "web": 0.3}, 400)], seed=2, sequence_length=L)
+    first, second = of_source(one, "web"), of_source(two, "web")
+    both = min(len(first), len(second))
+    assert both > 100 * L
+    np.testing.assert_array_equal(first[:both], second[:both])
+
+
+def test_adding_a_source_leaves_the_order_of_the_others(corpora: Corpora) -> None:
+    """Even one whose name sorts before them."""
+    before = SequenceReader(corpora, [({"code": 0.5, "web": 0.5}, 300)], seed=2, sequence_length=L)
+    after = SequenceReader(corpora, [({"books": 0.2, "code": 0.4, "web": 0.4}, 300)], seed=2, sequence_length=L)
+    for name in ("code", "web"):
+        longer, shorter = of_source(before, name), of_source(after, name)
+        np.testing.assert_array_equal(longer[: len(shorter)], shorter)
+
+
+def test_another_seed_gives_another_order(corpora: Corpora) -> None:
+    one, two = (SequenceReader(corpora, [(MIX, 50)], seed=seed, sequence_length=L).read(0, 50)[0] for seed in (0, 1))
+    assert not np.array_equal(one, two)
+
+
+def test_a_later_stage_goes_on_where_the_earlier_ones_left_a_source(corpora: Corpora) -> None:
+    stages = [({"web": 0.5, "code": 0.5}, 101), ({"books": 0.9, "web": 0.1}, 60), ({"web": 1.0}, 50)]
+    reader = SequenceReader(corpora, stages, seed=0, sequence_length=L)
+    given_out = of_source(reader, "web")
+    np.testing.assert_array_equal(given_out, stream(corpora["web"], "web", seed=0, length=len(given_out)))
+    assert reader.length == 211
+    assert reader.counts(211).sum() == 211
+    assert reader.counts(161)[reader.names.index("web")] == (len(given_out) - 1) // L - 50
+
+
+def test_a_source_of_weight_0_gives_nothing_and_one_of_weight_1_all(corpora: Corpora) -> None:
+    reader = SequenceReader(corpora, [({"web": 1.0, "code": 0.0}, 20)], seed=0, sequence_length=L)
+    assert [part["sequences"] for part in reader.delivered(20).values()] == [0, 20]
+    assert reader.delivered(20)["code"] == {
+        "sequences": 0,
+        "tokens": 0,
+        "documents": 0,
+        "epochs": 0.0,
+        "epoch_starts": [],
+    }
+
+
+@pytest.mark.parametrize("stop", [0, 1, 777, 2000])
+def test_delivered_is_what_was_read(corpora: Corpora, stop: int) -> None:
+    """Counted from the tokens themselves: EOS marks documents, and an epoch begins after the source's last token."""
+    reader = SequenceReader(corpora, [(MIX, 900), ({"tiny": 0.5, "books": 0.5}, 1100)], seed=3, sequence_length=L)
+    tokens, sources = reader.read(0, stop)
+    for index, (name, part) in enumerate(reader.delivered(stop).items()):
+        inputs = tokens[sources == index][:, :-1].ravel()
+        corpus = corpora[name]
+        assert part["sequences"] * L == part["tokens"] == len(inputs)
+        begun = int((inputs[:-1] == corpus.manifest.eos).sum()) + 1 if len(inputs) else 0
+        assert part["documents"] == begun
+        assert part["epochs"] == pytest.approx(len(inputs) / corpus.tokens)
+        positions = np.flatnonzero(sources == index)
+        starts = [int(positions[token // L]) for token in range(corpus.tokens, len(inputs), corpus.tokens)]
+        assert part["epoch_starts"] == starts
+
+
+def test_no_epoch_begins_unnoticed_however_the_run_is_cut_into_steps(corpora: Corpora) -> None:
+    reader = SequenceReader(corpora, [(MIX, 900), ({"tiny": 0.5, "books": 0.5}, 1100)], seed=3, sequence_length=L)
+    noticed = [begin for start in range(0, 2000, 7) for begin in reader.epoch_starts(start, min(start + 7, 2000))]
+    assert noticed == reader.epoch_starts(0, 2000)
+    for name, part in reader.delivered(2000).items():
+        mine = [begin for begin in noticed if begin.source == name]
+        assert [begin.position for begin in mine] == part["epoch_starts"]
+        assert [begin.epoch for begin in mine] == list(range(1, 1 + len(mine)))
+    assert len({begin.source for begin in noticed}) == 4
+
+
+def test_stretches_outside_the_run_are_refused(corpora: Corpora) -> None:
+    reader = SequenceReader(corpora, [(MIX, 10)], seed=0, sequence_length=L)
+    for start, stop in ((0, 11), (-1, 2), (5, 4)):
+        with pytest.raises(ValueError, match="not a stretch"):
+            reader.read(start, stop)
+    assert reader.read(10, 10)[0].shape == (0, L + 1)
+    with pytest.raises(ValueError, match="not in the run"):
+        reader.delivered(11)
+
+
+def test_a_source_without_a_corpus_is_named(corpora: Corpora) -> None:
+    with pytest.raises(AssayError, match=r"source 'wbe' has no corpus\. Did you mean 'web'"):
+        SequenceReader(corpora, [({"wbe": 1.0}, 10)], seed=0, sequence_length=L)
