@@ -77,7 +77,7 @@ def delivered_problem(spec: RunSpec, delivered: Mapping[str, Any] | None) -> str
         return "its record of what was delivered is missing"
     for source in spec.corpora:
         asked = sum(stage.weights.get(source, 0.0) * stage.steps * spec.batch_sequences for stage in spec.stages)
-        given = delivered["sources"].get(source, {}).get("sequences", 0)
+        given = delivered["delivered"].get(source, {}).get("sequences", 0)
         if abs(given - asked) > len(spec.stages) + 1e-6:
             return f"{source} gave {given} sequences where {asked:.1f} were requested"
     return None
