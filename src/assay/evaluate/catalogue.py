@@ -75,19 +75,17 @@ class Catalogue:
         return reached
 
 
-def load_catalogue(*, fresh: bool = False) -> Catalogue:
+def load_catalogue(*, fresh: bool = False, root: Path | None = None) -> Catalogue:
     """The catalogue of the installed lm-eval, from the user's cache if it is there.
 
     Args:
         fresh: read the files again, for a name that an edited lm-eval may have gained.
+        root: the folder of tasks, where it is another than the installed lm-eval's.
 
     Raises:
         AssayError: lm-eval is not installed.
     """
-    spec = importlib.util.find_spec("lm_eval")
-    if spec is None or not spec.submodule_search_locations:
-        raise AssayError("lm-eval is not installed.", fix="Install assay with its dependencies: `pip install assay`.")
-    root = Path(next(iter(spec.submodule_search_locations))) / "tasks"
+    root = root or _installed()
     stamp = {"format": _FORMAT, "root": str(root), "version": importlib.metadata.version("lm_eval")}
     cache = _cache_folder() / f"lm_eval-{stamp['version']}-tasks.json"
     if not fresh and (kept := _read_cache(cache, stamp)) is not None:
@@ -121,6 +119,14 @@ def scan(root: Path) -> Catalogue:
         groups=found.groups,
         tags={tag: tuple(names) for tag, names in found.tags.items()},
     )
+
+
+def _installed() -> Path:
+    # Found without importing it: that takes seconds.
+    spec = importlib.util.find_spec("lm_eval")
+    if spec is None or not spec.submodule_search_locations:
+        raise AssayError("lm-eval is not installed.", fix="Install assay with its dependencies: `pip install assay`.")
+    return Path(next(iter(spec.submodule_search_locations))) / "tasks"
 
 
 @dataclass

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from assay.errors import AssayError
+from assay.evaluate.offline import use_mirror
+
+READ = """
+import sys
+from pathlib import Path
+{before}
+from assay.evaluate.offline import use_mirror
+use_mirror(Path(sys.argv[1]))
+import datasets, huggingface_hub, json
+assert huggingface_hub.is_offline_mode()
+print(json.dumps(datasets.load_dataset("baber/piqa")["validation"][0]))
+"""
+
+
+@pytest.mark.parametrize("before", ["", "import datasets, transformers"], ids=["before importing", "after importing"])
+def test_datasets_come_from_the_mirror_and_not_from_the_hub(
+    before: str, benchmarks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Anything that asks the hub all the same meets a closed port, and fails.
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_DATASETS_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    command = [sys.executable, "-c", READ.format(before=before), str(benchmarks)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert set(json.loads(result.stdout)) == {"goal", "sol1", "sol2", "label"}
+
+
+def test_a_mirror_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(AssayError, match="no mirror of the benchmarks is here"):
+        use_mirror(tmp_path / "benchmarks")

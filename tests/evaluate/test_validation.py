@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assay.errors import AssayError
+from assay.evaluate.scores import split_score
+from assay.evaluate.validation import beginning, read_split, validation_rows
+
+TEXTS = [
+    "The mill stood where the river bent. " * 80,
+    "def area(width, height):\n    return width * height\n",
+    "Ein Käfer läuft über die Straße: 東京は晴れ 🙂. " * 12,
+]
+
+
+def documents(lm: Any, texts: Sequence[str]) -> Iterator[tuple[str, Any, int]]:
+    """Texts as a corpus gives them: every document ended by the end-of-text token."""
+    for number, text in enumerate(texts):
+        ids = [*lm.tokenizer(text, add_special_tokens=False)["input_ids"], lm.eot_token_id]
+        yield f"{number:032x}", np.array(ids, dtype=np.uint16), len(text.encode())
+
+
+def measure(lm: Any, texts: Sequence[str], limit: int) -> list[dict[str, Any]]:
+    return validation_rows(
+        "books", read_split("books", documents(lm, texts), limit=limit, lm=lm), lm, done=lambda _: None
+    )
+
+
+def test_bits_are_those_that_lm_eval_gives_to_the_same_text(lm: Any) -> None:
+    from lm_eval.api.instance import Instance
+
+    rows = measure(lm, TEXTS, 10_000)
+    asked = [Instance("loglikelihood_rolling", {}, (text,), number) for number, text in enumerate(TEXTS)]
+    expected = [-answer / math.log(2) for answer in lm.loglikelihood_rolling(asked, disable_tqdm=True)]
+    # Batches are put together differently, which shows in the last digits of float32.
+    assert [row["bits"] for row in rows] == pytest.approx(expected, rel=1e-5)
+    assert [row["bytes"] for row in rows] == [len(text.encode()) for text in TEXTS]
+    assert [row["bits_per_byte"] for row in rows] == [row["bits"] / row["bytes"] for row in rows]
+
+
+def test_every_token_is_predicted_once_after_the_one_before_it(lm: Any) -> None:
+    (document,) = read_split("books", documents(lm, TEXTS[:1]), limit=10_000, lm=lm)
+    ids = lm.tokenizer(TEXTS[0], add_special_tokens=False)["input_ids"]
+    assert len(ids) > 3 * lm.max_length
+    assert [token for _, predicted in document.windows for token in predicted] == ids
+    before = [lm.eot_token_id, *ids]
+    start = 0
+    for given_ids, predicted in document.windows:
+        assert given_ids[-1] == before[start]
+        assert len(given_ids) + len(predicted) <= lm.max_length + 1
+        start += len(predicted)
+
+
+def test_a_split_is_read_up_to_its_limit_and_the_last_document_is_cut_there(lm: Any) -> None:
+    first, second = (len(text.encode()) for text in TEXTS[:2])
+    rows = measure(lm, TEXTS, first + second + 50)
+    assert [row["bytes"] for row in rows[:2]] == [first, second]
+    assert 40 <= rows[2]["bytes"] <= 50
+    assert [row["doc_hash"] for row in rows] == [f"{number:032x}" for number in range(3)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(min_size=1, max_size=200), limit=st.integers(0, 300))
+def test_a_beginning_is_whole_characters_of_the_text_within_the_limit(lm: Any, text: str, limit: int) -> None:
+    if "\ufffd" in text:  # what a cut character looks like; such a text may be cut a little earlier
+        return
+    ids = lm.tokenizer(text, add_special_tokens=False)["input_ids"]
+    kept, size = beginning(ids, limit, lm.tokenizer)
+    assert ids[: len(kept)] == kept
+    assert size <= limit
+    assert text.encode()[:size].decode() == lm.tokenizer.decode(kept)
+    if len(text.encode()) <= limit:
+        assert kept == ids
+
+
+def test_a_split_without_text_is_refused(lm: Any) -> None:
+    with pytest.raises(AssayError, match="source 'books': its validation split has no text"):
+        read_split("books", iter([("0" * 32, [lm.eot_token_id], 0)]), limit=100, lm=lm)
+
+
+def test_a_model_that_gives_no_number_is_refused(lm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = read_split("books", documents(lm, TEXTS[1:2]), limit=100, lm=lm)
+    monkeypatch.setattr(lm, "_loglikelihood_tokens", lambda requests, **_: [(math.nan, False)] * len(requests))
+    with pytest.raises(AssayError, match="task 'validation/books': the model gives loglikelihoods that are not finite"):
+        validation_rows("books", split, lm, done=lambda _: None)
+
+
+def test_a_split_is_scored_by_all_bits_over_all_bytes_with_a_ratios_standard_error() -> None:
+    bits, sizes = np.array([12.0, 30.0, 55.0, 8.0]), np.array([10, 20, 40, 5])
+    rows = [{"bits": float(b), "bytes": int(size)} for b, size in zip(bits, sizes, strict=True)]
+    score = split_score("validation/books", rows)
+    assert score["value"] == pytest.approx(105 / 75)
+    assert (score["n"], score["chance"], score["metric"]) == (4, None, "bits_per_byte")
+    # The delta method by another road: the covariance matrix of the two means.
+    spread = np.cov(bits, sizes) / 4
+    slope = np.array([1 / sizes.mean(), -bits.mean() / sizes.mean() ** 2])
+    assert score["stderr"] == pytest.approx(math.sqrt(slope @ spread @ slope))
+    assert split_score("validation/books", rows[:1])["stderr"] is None
