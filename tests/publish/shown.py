@@ -115,18 +115,20 @@ def make(
         tasks=tuple(Task(task=name, limit=5) for name in benchmarks),
         batch_size=16,
         validation_bytes=200_000,
-        validation={name: "c" * 64 for name in sources},
+        validation=dict.fromkeys(sources, "c" * 64),
         harness="lm_eval 0.4.13",
         datasets="d" * 64,
     )
     bad = {(called[mix], seed) for mix, seed in failed}
     unscored = {(called[mix], seed) for mix, seed in unevaluated}
     tasks = [HOSTILE if hostile and name == "sciq" else name for name in benchmarks]
-    results = {
-        spec.fingerprint: _result(mix, seed, spec, tasks, list(sources), tokens, records, bad, unscored, hostile=hostile)
-        for (mix, seed), spec in specs.items()
-        if not never
-    }
+    results: dict[str, RunResult] = {}
+    for (mix, seed), spec in ({} if never else specs).items():
+        if (mix, seed) in bad:
+            results[spec.fingerprint] = _failed(mix, seed, spec, records=records, hostile=hostile)
+        else:
+            scores = None if (mix, seed) in unscored else _scores(mix, seed, tasks, list(sources))
+            results[spec.fingerprint] = _finished(mix, seed, spec, records=records, tokens=tokens, scores=scores)
     plan = Plan(
         sweep=sweep,
         runs=tuple(
@@ -176,7 +178,10 @@ def _declared(
             language="en",
             licence=HOSTILE if hostile and name == "books" else licence,
             clearance=Clearance(
-                state="cleared", by=HOSTILE if hostile else "data board", date=datetime.date(2026, 9, 1), reference="T-17"
+                state="cleared",
+                by=HOSTILE if hostile else "data board",
+                date=datetime.date(2026, 9, 1),
+                reference="T-17",
             ),
             description="A source.",
         )
@@ -222,56 +227,55 @@ def _planned(mix: str, seed: int, spec: RunSpec, result: RunResult | None) -> Pl
     return PlannedRun(mix=mix, seed=seed, spec=spec, status="reuse", reasons=("trained and evaluated",))
 
 
-def _result(
-    mix: str,
-    seed: int,
-    spec: RunSpec,
-    tasks: Sequence[str],
-    sources: Sequence[str],
-    tokens: Mapping[str, int],
-    records: int,
-    bad: set[tuple[str, int]],
-    unscored: set[tuple[str, int]],
-    *,
-    hostile: bool,
-) -> RunResult:
-    draw = random.Random(f"{mix} {seed}")
-    diverged = (mix, seed) in bad
-    history = [_record(spec, place, records, draw) for place in range(1, (records // 3 if diverged else records) + 1)]
-    labels = {"sweep": "code_replace", "mix": mix, "seed": seed, "proxy": "0.3m", "role": "candidate"}
-    if diverged:
-        message = f"the loss is 9.125 at step {STEPS // 3}. {HOSTILE if hostile else ''}" + " It was above 6.1." * 12
-        status = Status(
-            state="diverged",
-            step=STEPS // 3,
-            steps=STEPS,
-            tokens=spec.tokens // 3,
-            tokens_per_second=9100.0,
-            train_seconds=20.0,
-            failure=Failure(kind="diverged", message=message, log="run.log"),
-        )
-        return RunResult(status=status, labels=labels, history=history)
-    scored = (mix, seed) not in unscored
+def _failed(mix: str, seed: int, spec: RunSpec, *, records: int, hostile: bool) -> RunResult:
+    message = f"the loss is 9.125 at step {STEPS // 3}. {HOSTILE if hostile else ''}" + " It was above 6.1." * 12
     status = Status(
-        state="done" if scored else "trained",
+        state="diverged",
+        step=STEPS // 3,
+        steps=STEPS,
+        tokens=spec.tokens // 3,
+        tokens_per_second=9100.0,
+        train_seconds=20.0,
+        failure=Failure(kind="diverged", message=message, log="run.log"),
+    )
+    return RunResult(
+        status=status, labels=_labels(mix, seed), history=_history(mix, seed, spec, records)[: records // 3]
+    )
+
+
+def _finished(
+    mix: str, seed: int, spec: RunSpec, *, records: int, tokens: Mapping[str, int], scores: list[dict[str, Any]] | None
+) -> RunResult:
+    status = Status(
+        state="trained" if scores is None else "done",
         step=STEPS,
         steps=STEPS,
         tokens=spec.tokens,
-        tokens_per_second=draw.uniform(8800, 9300),
+        tokens_per_second=9000.0 + seed,
         started=1795000000.0,
         finished=1795000090.0,
         train_seconds=54.0,
-        evaluate_seconds=31.0 if scored else 0.0,
+        evaluate_seconds=0.0 if scores is None else 31.0,
         attempt=1,
         weights="a" * 64,
     )
     return RunResult(
         status=status,
-        labels=labels,
-        history=history,
+        labels=_labels(mix, seed),
+        history=_history(mix, seed, spec, records),
         delivered=_delivered(spec, tokens),
-        scores=_scores(mix, tasks, sources, draw) if scored else None,
+        scores=scores,
     )
+
+
+def _labels(mix: str, seed: int) -> dict[str, Any]:
+    role = "baseline" if mix == "web_and_github" else "candidate"
+    return {"sweep": "code_replace", "mix": mix, "seed": seed, "proxy": "0.3m", "role": role, "parameters": 369_000}
+
+
+def _history(mix: str, seed: int, spec: RunSpec, records: int) -> list[dict[str, Any]]:
+    draw = random.Random(f"history {mix} {seed}")
+    return [_record(spec, place, records, draw) for place in range(1, records + 1)]
 
 
 def _record(spec: RunSpec, place: int, records: int, draw: random.Random) -> dict[str, Any]:
@@ -302,7 +306,7 @@ def _delivered(spec: RunSpec, tokens: Mapping[str, int]) -> dict[str, Any]:
     return {
         "requested": weights,
         "tokens": spec.tokens,
-        "sources": {
+        "delivered": {
             name: {
                 "sequences": n,
                 "tokens": n * length,
@@ -314,7 +318,8 @@ def _delivered(spec: RunSpec, tokens: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _scores(mix: str, tasks: Sequence[str], sources: Sequence[str], draw: random.Random) -> list[dict[str, Any]]:
+def _scores(mix: str, seed: int, tasks: Sequence[str], sources: Sequence[str]) -> list[dict[str, Any]]:
+    draw = random.Random(f"scores {mix} {seed}")
     swapped = "replace_github" in mix
     records = []
     for task in tasks:
@@ -329,7 +334,9 @@ def _scores(mix: str, tasks: Sequence[str], sources: Sequence[str], draw: random
     for name in sources:
         worse = {"code_github": 0.09, "code_cc": -0.05}.get(name, 0.0) if swapped else -0.006
         value = 2.2 + worse + draw.gauss(0, 0.003)
-        records.append({"task": f"validation/{name}", "metric": "bits_per_byte", "value": value, "n": 300, "stderr": None})
+        records.append(
+            {"task": f"validation/{name}", "metric": "bits_per_byte", "value": value, "n": 300, "stderr": None}
+        )
     return records
 
 
@@ -344,8 +351,8 @@ def _judge(sweep: Sweep, plan: Any, results: Mapping[str, RunResult], policy: Po
     if sweep.baseline not in {row["mix"] for row in rows}:
         return None
     table = pd.DataFrame(rows).reindex(columns=[*rows[0], "chance"] if "chance" not in rows[0] else list(rows[0]))
-    absent: dict[str, dict[Any, str]] = {}
+    missing: dict[str, list[str]] = {}
     for run in plan.runs:
         if not any((row["mix"], row["seed"]) == (run.mix, run.seed) for row in rows):
-            absent.setdefault(run.mix, {})[run.seed] = "failed (diverged)"
-    return gate(table, policy, baseline=sweep.baseline, candidates=sweep.candidates, absent=absent)
+            missing.setdefault(run.mix, []).append(f"seed {run.seed} failed (diverged)")
+    return gate(table, policy, baseline=sweep.baseline, candidates=sweep.candidates, missing=missing)

@@ -156,7 +156,7 @@ class RunShown:
             if self.result.problem:
                 parts.append(self.result.problem)
             if self.spec is not None and self.result.delivered is not None:
-                parts.append(delivered_problem(self.spec, {"sources": given(self.result.delivered)}) or "")
+                parts.append(delivered_problem(self.spec, {"delivered": given(self.result.delivered)}) or "")
         if self.planned == "refused":
             parts += [reason for reason in self.reasons if not any(part in reason for part in parts if part)]
         return "; ".join(part for part in parts if part)
@@ -373,7 +373,7 @@ def _in_order(history: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], 
 
 def given(delivered: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """What each source gave, by its name, out of the record of a run."""
-    return dict(delivered.get("sources") or delivered.get("delivered") or {})
+    return dict(delivered.get("delivered") or {})
 
 
 def _show_delivered(delivered: Mapping[str, Any], spec: RunSpec | None) -> tuple[DeliveredShown, ...]:

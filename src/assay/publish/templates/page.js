@@ -1,0 +1,231 @@
+(async () => {
+  "use strict";
+
+  const darkTheme = matchMedia("(prefers-color-scheme: dark)");
+  const narrow = matchMedia("(max-width: 640px)");
+  let printing = false;
+
+  let figures = {};
+  let dark = {};
+
+  // --- plots
+
+  async function unpacked(id) {
+    const packed = atob(document.getElementById(id).textContent.trim());
+    const bytes = Uint8Array.from(packed, (letter) => letter.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  }
+
+  // The figures come in the colours of the light theme.
+  function recoloured(value, colours) {
+    if (Array.isArray(value)) return value.map((inner) => recoloured(inner, colours));
+    if (value && typeof value === "object") {
+      return Object.fromEntries(
+        Object.entries(value).map(([key, inner]) => [
+          key,
+          /color$/.test(key) && typeof inner === "string" ? colours[inner] ?? inner : recoloured(inner, colours),
+        ]),
+      );
+    }
+    return value;
+  }
+
+  // On paper the ground is white whatever the theme, and the window's width means nothing.
+  const paper = { "--line": "#ccc", "--muted": "#444", "--ink": "#000", "--card": "#fff" };
+  const paperWidth = 640;
+
+  function variable(name) {
+    if (printing && paper[name]) return paper[name];
+    return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  }
+
+  function laidOut(figure) {
+    const line = variable("--line");
+    const axis = { gridcolor: line, linecolor: line, zerolinecolor: variable("--muted"), zerolinewidth: 1, fixedrange: false };
+    const layout = {
+      ...figure.layout,
+      autosize: !printing,
+      ...(printing && { width: paperWidth }),
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
+      font: { family: variable("--font"), size: 12, color: variable("--ink") },
+      margin: { l: 8, r: 12, t: 8, b: 40, pad: 4 },
+      legend: { orientation: "h", x: 0, xanchor: "left", y: 1.01, yanchor: "bottom", itemsizing: "constant" },
+      hoverlabel: {
+        align: "left",
+        bgcolor: variable("--card"),
+        bordercolor: variable("--muted"),
+        font: { color: variable("--ink"), family: variable("--font") },
+      },
+      xaxis: { ...axis, automargin: true, ...figure.layout.xaxis },
+      yaxis: { ...axis, automargin: true, ...figure.layout.yaxis },
+      dragmode: narrow.matches ? false : "zoom",
+    };
+    const rows = figure.layout.meta && figure.layout.meta.rows;
+    if (rows) {
+      layout.yaxis.showgrid = false;
+      if (narrow.matches && !printing) {
+        // Names beside the plot would leave it no room: each stands above its row instead.
+        layout.height = figure.layout.meta.narrow;
+        layout.yaxis.showticklabels = false;
+        layout.annotations = rows.map((text, row) => ({
+          text, x: 0, xref: "paper", xanchor: "left", y: row - 0.5, yref: "y", yanchor: "top", showarrow: false,
+          font: { size: 11, color: variable("--muted") },
+        }));
+      }
+    }
+    return layout;
+  }
+
+  // Makes room in each row for its name, which then stands above the marks.
+  function lowered(data) {
+    const at = (y) => Math.round(y) + 0.2 + (y - Math.round(y)) * 0.68;
+    return data.map((trace) => ({ ...trace, y: trace.y.map(at), ...(trace.width && { width: trace.width * 0.68 }) }));
+  }
+
+  function draw(holder) {
+    const figure = figures[holder.dataset.figure];
+    const rows = figure.layout.meta && figure.layout.meta.rows;
+    const light = printing || !darkTheme.matches;
+    const config = {
+      responsive: !printing,
+      displaylogo: false,
+      modeBarButtonsToRemove: ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "pan2d", "zoom2d"],
+      toImageButtonOptions: { filename: holder.dataset.figure, scale: 2 },
+    };
+    const data = recoloured(rows && narrow.matches && !printing ? lowered(figure.data) : figure.data, light ? {} : dark);
+    holder.dataset.drawn = "yes";
+    return Plotly.react(holder, data, laidOut(figure), config);
+  }
+
+  const holders = [...document.querySelectorAll("[data-figure]")];
+
+  function drawAgain() {
+    for (const holder of holders) if (holder.dataset.drawn) draw(holder);
+  }
+
+  async function plots() {
+    if (!holders.length) return;
+    try {
+      ({ figures, dark } = JSON.parse(await unpacked("data")));
+      const script = document.createElement("script");
+      script.textContent = await unpacked("library");
+      document.head.append(script);
+    } catch (error) {
+      for (const holder of holders) holder.textContent = `This browser cannot show the plot (${error.message}); the tables have its figures.`;
+      return;
+    }
+    for (const button of document.querySelectorAll("[data-csv-figure]")) {
+      const id = button.dataset.csvFigure;
+      button.addEventListener("click", () => save(id, [figures[id].columns, ...figures[id].rows]));
+    }
+    const watcher = new IntersectionObserver((entries) => {
+      for (const entry of entries) {
+        if (entry.isIntersecting && !entry.target.dataset.drawn) draw(entry.target);
+      }
+    }, { rootMargin: "800px" });
+    for (const holder of holders) watcher.observe(holder);
+    darkTheme.addEventListener("change", drawAgain);
+    narrow.addEventListener("change", drawAgain);
+    addEventListener("beforeprint", () => {
+      printing = true;
+      for (const holder of holders) if (holder.offsetParent) draw(holder);
+    });
+    addEventListener("afterprint", () => {
+      printing = false;
+      drawAgain();
+    });
+    document.documentElement.dataset.plots = "ready";
+  }
+
+  // --- data as CSV
+
+  function cell(value) {
+    if (value === null || value === undefined) return "";
+    let text = String(value);
+    // A spreadsheet would run text that begins so as a formula.
+    if (/^[=+\-@\t\r]/.test(text) && Number.isNaN(Number(text))) text = `'${text}`;
+    return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  }
+
+  function save(name, rows) {
+    const text = rows.map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+    link.download = `${name}.csv`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  }
+
+  function tableRows(table) {
+    const value = (td) => (td.dataset.value !== undefined ? td.dataset.value : td.textContent.trim().replace(/\s+/g, " "));
+    return [...table.rows].map((row) => [...row.cells].map(value));
+  }
+
+  for (const button of document.querySelectorAll("[data-csv-table]")) {
+    const table = document.getElementById(button.dataset.csvTable);
+    button.addEventListener("click", () => save(table.id, tableRows(table)));
+  }
+
+  // --- tables that sort and filter
+
+  function key(row, column) {
+    const td = row.cells[column];
+    const raw = td.dataset.value !== undefined ? td.dataset.value : td.textContent.trim();
+    const number = raw === "" ? NaN : Number(raw);
+    return { raw, number };
+  }
+
+  function compared(a, b) {
+    const numbers = !Number.isNaN(a.number) && !Number.isNaN(b.number);
+    return numbers ? a.number - b.number : a.raw.localeCompare(b.raw, "en", { numeric: true });
+  }
+
+  function sort(table, column, header) {
+    const falling = header.getAttribute("aria-sort") === "ascending";
+    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+    header.setAttribute("aria-sort", falling ? "descending" : "ascending");
+    const body = table.tBodies[0];
+    const keyed = [...body.rows].map((row) => ({ row, key: key(row, column) }));
+    // Whatever the direction, what has no value stands last.
+    keyed.sort((a, b) => (a.key.raw === "") - (b.key.raw === "") || (falling ? -1 : 1) * compared(a.key, b.key));
+    body.append(...keyed.map(({ row }) => row));
+  }
+
+  for (const table of document.querySelectorAll("table.sorts")) {
+    [...table.tHead.rows[0].cells].forEach((header, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "sort";
+      button.append(...header.childNodes);
+      button.addEventListener("click", () => sort(table, column, header));
+      header.append(button);
+    });
+  }
+
+  for (const input of document.querySelectorAll("input[data-filters]")) {
+    const table = document.getElementById(input.dataset.filters);
+    const shown = document.getElementById(`${table.id}-shown`);
+    input.addEventListener("input", () => {
+      const wanted = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      const rows = [...table.tBodies[0].rows];
+      for (const row of rows) {
+        const text = row.textContent.toLowerCase();
+        row.hidden = !wanted.every((word) => text.includes(word));
+      }
+      const left = rows.filter((row) => !row.hidden).length;
+      shown.textContent = wanted.length ? `${left} of ${rows.length} rows` : "";
+    });
+  }
+
+  // A link to something inside a folded part opens it.
+  function unfold() {
+    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    for (let part = target; part; part = part.parentElement) if (part.tagName === "DETAILS") part.open = true;
+    if (target) target.scrollIntoView();
+  }
+  addEventListener("hashchange", unfold);
+
+  await plots();
+  unfold();
+})();
