@@ -1,0 +1,109 @@
+"""How fast corpora are made and read: `python benchmarks/loader.py`. Makes its own text, in a temporary folder."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from assay.corpus.build import prepare
+from assay.corpus.kernels import epoch_table
+from assay.corpus.loader import SequenceReader
+from assay.corpus.read import source_digest
+from assay.corpus.schedule import permutation_key
+from assay.corpus.shards import Corpus, corpus_identity
+from assay.corpus.tokenizer import END, TokenizerSpec, make_tokenizer, tokenizer_identity
+from assay.sources import Source
+
+MIX = {"web": 0.5, "code": 0.3, "books": 0.15, "science": 0.05}
+WORDS_OF_A_DOCUMENT = {"web": 300, "code": 800, "books": 20_000, "science": 60}
+WORDS_OF_A_SOURCE = 700_000
+BATCH = 64
+
+
+def make_source(folder: Path, name: str) -> Source:
+    draw = np.random.default_rng(len(name))
+    with (folder / f"{name}.jsonl").open("w") as file:
+        left = WORDS_OF_A_SOURCE
+        while left > 0:
+            size = int(draw.exponential(WORDS_OF_A_DOCUMENT[name])) + 1
+            words = draw.integers(0, 4000, min(size, left))
+            file.write(json.dumps({"text": " ".join(f"w{word}" for word in words)}) + "\n")
+            left -= size
+    return Source(name=name, files=(str(folder / f"{name}.jsonl"),), domain=name, language="en", licence="CC0-1.0")
+
+
+def make_corpora(folder: Path) -> tuple[dict[str, Corpus], Table]:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = Tokenizer(models.WordLevel({END: 0, **{f"w{i}": i + 1 for i in range(4000)}}, unk_token=END))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    words.save(str(folder / "words.json"))
+    spec = TokenizerSpec(name="words", file=str(folder / "words.json"))
+    tokenizer = make_tokenizer(spec, {}, tokenizer_identity(spec, {}), folder).parent
+    table = Table(title="Making corpora (a tokenizer of whole words: what is measured is everything around BPE)")
+    for column in ("source", "documents", "tokens", "MB/s of text"):
+        table.add_column(column, justify="left" if column == "source" else "right")
+    corpora = {}
+    for name in MIX:
+        source = make_source(folder, name)
+        digest = source_digest(source, cache=folder)
+        started = time.perf_counter()
+        corpora[name] = prepare(
+            source,
+            digest=digest,
+            tokenizer=tokenizer,
+            identity=corpus_identity(digest, tokenizer.name),
+            folder=folder / "corpora",
+        )
+        speed = corpora[name].manifest.bytes / (time.perf_counter() - started) / 1e6
+        table.add_row(name, f"{corpora[name].documents:,}", f"{corpora[name].tokens:,}", f"{speed:.1f}")
+    return corpora, table
+
+
+def reading(corpora: dict[str, Corpus]) -> Table:
+    table = Table(
+        title=f"Reading sequences of {len(MIX)} sources, {BATCH} at a time, one core (documents shuffled and packed)"
+    )
+    for column in ("sequence length", "million tokens/s", "us a sequence", "epochs of the shortest source"):
+        table.add_column(column, justify="right")
+    for length in (256, 1024, 2048):
+        sequences = 8_000_000 // length // BATCH * BATCH
+        SequenceReader(corpora, [(MIX, sequences)], seed=1, sequence_length=length).read(0, BATCH)  # compiles
+        reader = SequenceReader(corpora, [(MIX, sequences)], seed=0, sequence_length=length)
+        started = time.perf_counter()
+        for start in range(0, sequences, BATCH):
+            reader.read(start, start + BATCH)
+        taken = time.perf_counter() - started
+        epochs = max(part["epochs"] for part in reader.delivered(sequences).values())
+        speed = sequences * length / taken / 1e6
+        table.add_row(f"{length:,}", f"{speed:,.0f}", f"{taken / sequences * 1e6:.1f}", f"{epochs:.1f}")
+    return table
+
+
+def tables() -> Table:
+    table = Table(title="Beginning an epoch: the table of where its documents fall")
+    for column in ("documents", "seconds", "MB"):
+        table.add_column(column, justify="right")
+    key = permutation_key(seed=0, name="web", epoch=0)
+    for count in (10_000, 1_000_000, 10_000_000):
+        offsets = np.arange(count + 1, dtype=np.int64) * 700
+        epoch_table(offsets[:10], key)
+        started = time.perf_counter()
+        size = epoch_table(offsets, key).nbytes
+        table.add_row(f"{count:,}", f"{time.perf_counter() - started:.3f}", f"{size / 1e6:.1f}")
+    return table
+
+
+if __name__ == "__main__":
+    console = Console(width=120)
+    with tempfile.TemporaryDirectory() as made:
+        corpora, making = make_corpora(Path(made))
+        console.print(making)
+        console.print(reading(corpora))
+    console.print(tables())
