@@ -69,8 +69,7 @@ class Team:
 
     def wait(self) -> None:
         """Go on once every rank is here."""
-        if self.world > 1:
-            dist.barrier()
+        self.any(False)  # noqa: FBT003  # nobody asks for anything; it is the meeting that counts
 
 
 @contextlib.contextmanager
