@@ -75,10 +75,21 @@ class Results:
         """
         frame = _at_scale(_with_columns(frame, [*SCORE_KEY, "value"], "results"), scale)
         _refuse_twice(frame)
+        columns = {name: _numbers(frame, name) for name in ("value", "n", "chance")}
+        seeds = [_plain(seed) for seed in frame["seed"]]
         self._scores: dict[tuple[str, str, str], Scores] = {}
         self._tokens: dict[str, float] = {}
-        for (mix, task, metric), rows in frame.groupby(["mix", "task", "metric"], sort=False):
-            self._scores[str(mix), str(task), str(metric)] = _scores(rows)
+        for (mix, task, metric), rows in _rows_of(frame, ["mix", "task", "metric"]).items():
+            values = dict(zip((seeds[at] for at in rows), columns["value"][rows].tolist(), strict=True))
+            n, chance = (_known(columns[name][rows]) for name in ("n", "chance"))
+            if len(n) > 1:
+                raise AssayError(f"the seeds of {mix} answered different numbers of questions of {task} {metric}.")
+            self._scores[str(mix), str(task), str(metric)] = Scores(
+                by_seed={seed: value for seed, value in values.items() if math.isfinite(value)},
+                broken={seed: value for seed, value in values.items() if not math.isfinite(value)},
+                n_items=int(n[0]) if n else None,
+                chance=max(chance, default=None),
+            )
         self.mixes = [str(mix) for mix in frame["mix"].drop_duplicates()]
         if "tokens" in frame:
             self._tokens = {str(mix): float(rows.max()) for mix, rows in frame.groupby("mix")["tokens"]}
@@ -120,7 +131,7 @@ class Results:
 
 
 class Items:
-    """An items table that was checked."""
+    """An items table that was checked, by run and metric."""
 
     def __init__(self, frame: pd.DataFrame | None) -> None:
         """Check the table; None stands for no items at all.
@@ -128,12 +139,19 @@ class Items:
         Raises:
             AssayError: a column is missing or a value is no number.
         """
-        self._by_metric: dict[Metric, pd.DataFrame] = {}
+        self._rows: dict[Any, NDArray[np.intp]] = {}
         if frame is None:
             return
-        frame = _with_columns(frame, [*ITEM_KEY, "value"], "items")
-        for (task, metric), rows in frame.groupby(["task", "metric"], sort=False):
-            self._by_metric[str(task), str(metric)] = rows
+        # Sorted once, so that the questions of two runs line up. Of a question that a benchmark holds twice, copies do too.
+        frame = _with_columns(frame, [*ITEM_KEY, "value"], "items").sort_values(["item", "value"], kind="stable")
+        self._item = frame["item"].to_numpy(dtype=object)
+        self._value = frame["value"].to_numpy(dtype=float)
+        self._weight = _numbers(frame, "weight") if "weight" in frame else np.ones(len(frame))
+        self._group: list[str | None] = [None] * len(frame)
+        if "group" in frame:
+            known = zip(frame["group"], frame["group"].notna(), strict=True)
+            self._group = [str(group) if there else None for group, there in known]
+        self._rows = _rows_of(frame, SCORE_KEY)
 
     def paired(
         self, results: Results, task: str, metric: str, *, baseline: str, candidate: str, seeds: list[Seed]
@@ -154,26 +172,17 @@ class Items:
         Raises:
             AssayError: arms or seeds answered different questions, only some runs have items, or the items do not add up.
         """
-        rows = self._by_metric.get((task, metric))
-        if rows is None or not seeds:
-            return None
-        rows = rows[rows["mix"].isin([baseline, candidate]) & rows["seed"].isin(seeds)]
-        if rows.empty:
-            return None
-        # A benchmark may hold one question twice: its copies are paired in turn, and share a cluster.
-        rows = rows.assign(copy=rows.groupby(ITEM_KEY, sort=False).cumcount())
-        table = rows.set_index(["item", "copy", "mix", "seed"])["value"].unstack(["mix", "seed"])  # noqa: PD010  # pivot_table averages
         runs = [(mix, seed) for mix in (baseline, candidate) for seed in seeds]
-        _refuse_other_questions(table, runs, f"{task} {metric}")
-        values = table[runs].to_numpy(dtype=float).T
-        first = rows.drop_duplicates(["item", "copy"]).set_index(["item", "copy"]).loc[table.index]
-        clusters = np.asarray([str(item) for item, _ in table.index], dtype=object)
-        # One group of everything would say that there is but one question; it only names the task.
-        if "group" in first and len(set(first["group"])) > 1:
-            groups = first["group"]
-            clusters = np.where(groups.notna(), "group " + groups.astype(str), clusters).astype(object)
-        given = first["weight"].to_numpy(dtype=float) if "weight" in first else np.ones(len(first))
+        found = [self._rows.get((mix, seed, task, metric)) for mix, seed in runs]
+        rows = [at for at in found if at is not None]
+        if not rows:
+            return None
+        self._refuse_other_questions(found, runs, f"{task} {metric}")
+        first = rows[0]
+        values = np.stack([self._value[at] for at in rows])
+        clusters = self._clusters(first)
         recorded = np.array([results.scores(mix, task, metric).by_seed[seed] for mix, seed in runs])
+        given = self._weight[first]
         weights = _weights_of_score(values, recorded, given, clusters)
         if weights is None:
             mix, seed = runs[0]
@@ -182,8 +191,38 @@ class Items:
                 f"the items of {task} {metric} do not add up to the scores: {score:.6g} and {recorded[0]:.6g} for {mix} seed {seed}.",
                 fix="Results and items are of different evaluations, or a weight is missing.",
             )
-        half = len(seeds)
-        return PairedItems(values[:half], values[half:], weights, clusters)
+        return PairedItems(values[: len(seeds)], values[len(seeds) :], weights, clusters)
+
+    def _clusters(self, rows: NDArray[np.intp]) -> NDArray[np.object_]:
+        of_rows = [self._group[at] for at in rows]
+        groups = set(of_rows)
+        # One group of everything would say that there is but one question; it only names the task.
+        named = groups if len(groups) > 1 else set()
+        pairs = zip(of_rows, self._item[rows], strict=True)
+        return np.array(
+            [f"item {item}" if g is None or g not in named else f"group {g}" for g, item in pairs], dtype=object
+        )
+
+    def _refuse_other_questions(
+        self, found: list[NDArray[np.intp] | None], runs: list[tuple[str, Seed]], what: str
+    ) -> None:
+        named = [f"{mix} seed {seed}" for mix, seed in runs]
+        without = [name for name, rows in zip(named, found, strict=True) if rows is None]
+        if without:
+            raise AssayError(
+                f"{what}: {', '.join(without)} has no items, while other runs do.", fix="Evaluate them again."
+            )
+        asked = [self._item[rows] for rows in found]
+        for name, questions in zip(named, asked, strict=True):
+            if np.array_equal(questions, asked[0]):
+                continue
+            odd = sorted(set(asked[0].tolist()) ^ set(questions.tolist()), key=str)
+            example = f", such as {str(odd[0])[:24]!r}" if odd else ""
+            raise AssayError(
+                f"{what}: {named[0]} answered {len(asked[0])} questions and {name} {len(questions)}, of which"
+                f" {len(odd)} are not the same questions with the same prompts{example}.",
+                fix="Evaluate all arms with one version of the suite.",
+            )
 
 
 def _with_columns(frame: pd.DataFrame, needed: list[str], what: str) -> pd.DataFrame:
@@ -236,42 +275,20 @@ def _refuse_twice(frame: pd.DataFrame) -> None:
     )
 
 
-def _scores(rows: pd.DataFrame) -> Scores:
-    values = {_plain(seed): float(value) for seed, value in zip(rows["seed"], rows["value"], strict=True)}
-    n = _number(rows, "n", "min")
-    if n is not None and n != _number(rows, "n", "max"):
-        mix, task, metric = rows.iloc[0][["mix", "task", "metric"]]
-        raise AssayError(f"the seeds of {mix} answered different numbers of questions of {task} {metric}.")
-    return Scores(
-        by_seed={seed: value for seed, value in values.items() if math.isfinite(value)},
-        broken={seed: value for seed, value in values.items() if not math.isfinite(value)},
-        n_items=None if n is None else int(n),
-        chance=_number(rows, "chance", "max"),
-    )
+def _rows_of(frame: pd.DataFrame, key: list[str]) -> dict[Any, NDArray[np.intp]]:
+    """Positions of the rows of each group."""
+    return {group: np.asarray(rows) for group, rows in frame.groupby(key, sort=False).indices.items()}
 
 
-def _number(rows: pd.DataFrame, column: str, how: str) -> float | None:
-    if column not in rows or rows[column].isna().all():
-        return None
-    return float(rows[column].agg(how))
+def _numbers(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    if column not in frame:
+        return np.full(len(frame), math.nan)
+    return np.array([math.nan if value is None else value for value in frame[column]], dtype=float)
 
 
-def _refuse_other_questions(table: pd.DataFrame, runs: list[tuple[str, Seed]], what: str) -> None:
-    named = [f"{mix} seed {seed}" for mix, seed in runs]
-    without = [name for run, name in zip(runs, named, strict=True) if run not in table.columns]
-    if without:
-        raise AssayError(f"{what}: {', '.join(without)} has no items, while other runs do.", fix="Evaluate them again.")
-    there = table[runs].notna().to_numpy()
-    if there.all():
-        return
-    counts = there.sum(axis=0)
-    fewest = int(counts.argmin())
-    odd = table.index[~there[:, fewest]][0][0]
-    raise AssayError(
-        f"{what}: the runs did not answer the same questions with the same prompts; of {len(table)} in all,"
-        f" {named[fewest]} has {counts[fewest]} and lacks {str(odd)[:24]!r} among others.",
-        fix="Evaluate all arms with one version of the suite.",
-    )
+def _known(values: NDArray[np.float64]) -> list[float]:
+    """The different values that are there."""
+    return sorted(set(values[~np.isnan(values)].tolist()))
 
 
 def _weights_of_score(
