@@ -7,8 +7,11 @@ import gzip
 import json
 import lzma
 import os
+import threading
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
@@ -197,6 +200,27 @@ def test_memory_does_not_grow_with_the_source(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert count == 1000
     assert peak < 5_000_000
+
+
+def test_a_place_that_cannot_be_reached_is_an_error_that_names_it() -> None:
+    """Port 9 answers nobody."""
+    with pytest.raises(AssayError, match=r"source 'web': http://127\.0\.0\.1:9/a\.jsonl cannot be reached"):
+        expand(source_of("http://127.0.0.1:9/a.jsonl"))
+
+
+def test_files_are_read_over_http(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(LINES))
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        there = source_of(f"http://127.0.0.1:{server.server_port}/a.jsonl.gz")
+        assert [document.text for document in documents(there)] == TEXTS
+        assert source_digest(there, cache=tmp_path) == fresh_digest(source_of(tmp_path / "a.jsonl.gz"))
+        server.shutdown()
 
 
 # --- digests

@@ -183,7 +183,7 @@ def _sha256(file: _File) -> str:
             while chunk := handle.read(_CHUNK):
                 digest.update(chunk)
             return digest.hexdigest()
-    except _BROKEN as error:
+    except Exception as error:  # each file system has errors of its own
         raise _unreadable(file, error) from error
 
 
@@ -202,16 +202,17 @@ def _matches(source: Source, pattern: str) -> Iterator[_File]:
         system, path = fsspec.core.url_to_fs(pattern)
         exact = system.isfile(path)
         paths = [path] if exact else [match for match in system.glob(path) if system.isfile(match)]
+        folder = not paths and not glob.has_magic(path) and system.isdir(path)
     except ImportError as error:
         raise AssayError(
-            f"source {source.name!r}: {pattern}: {error}", fix="Install the package that it names."
+            f"source {source.name!r}: {pattern}: {error}.", fix="Install the package that it names."
         ) from error
-    except (ValueError, OSError) as error:
-        raise AssayError(f"source {source.name!r}: {pattern}: cannot be reached ({error}).") from error
+    except Exception as error:  # each file system has errors of its own, such as those of its HTTP client
+        raise AssayError(
+            f"source {source.name!r}: {pattern} cannot be reached: {error}.", fix="Check the address and the network."
+        ) from error
     if not paths:
-        fix = "Check the path; `**` crosses folders."
-        if not glob.has_magic(path) and system.isdir(path):
-            fix = f"It is a folder; name its files, as in {pattern.rstrip('/')}/*.jsonl."
+        fix = f"It is a folder; name its files, as in {pattern.rstrip('/')}/*.jsonl." if folder else "Check the path."
         raise AssayError(f"source {source.name!r}: no file matches {pattern!r}.", fix=fix)
     local = "file" in ((system.protocol,) if isinstance(system.protocol, str) else system.protocol)
     for match in paths:
@@ -242,7 +243,12 @@ class _Counted(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        chunk = self._handle.read(len(buffer))
+        try:
+            chunk = self._handle.read(len(buffer))
+        except OSError:
+            raise
+        except Exception as error:  # each file system has errors of its own
+            raise OSError(f"{type(error).__name__}: {error}") from error
         buffer[: len(chunk)] = chunk
         self._progress(len(chunk))
         return len(chunk)
