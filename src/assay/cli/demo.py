@@ -65,7 +65,7 @@ def run_demo(space: Workspace, *, quiet: bool) -> dict[str, Any]:
     if not quiet:
         from assay.publish.terminal import verdict_view
 
-        console.print(verdict_view(verdict, width=console.width))
+        console.print(verdict_view(verdict))
     sweep = plan.sweep
     return {
         "sweep": sweep.name,

@@ -59,22 +59,24 @@ def _blocked(space: Workspace, baseline: str) -> dict[str, list[str]]:
 
 def make_report(space: Workspace, plan: Plan, verdict: SweepVerdict | None) -> Report:
     """All that is shown of a sweep."""
+    from assay.publish.collect import read_runs, versions
     from assay.publish.report import make_report as build
 
-    mixes = {}
-    for name in plan.sweep.mixes:
-        mixes[name] = space.mix(name)
-    used = {source for mix in mixes.values() for source in mix.weights}
     return build(
-        store=space.store,
+        sweep=plan.sweep,
         plan=plan,
-        mixes=mixes,
-        sources={name: space.study.sources[name] for name in sorted(used)},
+        mixes={name: space.mix(name) for name in plan.sweep.mixes},
+        sources=space.study.sources,
         tokens=space.tokens,
         budget=space.budget,
-        policy=space.study.policy,
+        runs=read_runs(
+            space.store, [run.fingerprint for run in plan.runs if run.fingerprint], evaluation=plan.evaluation
+        ),
         verdict=verdict,
+        evaluation=space.evaluation if plan.evaluation else None,
+        policy=space.study.policy,
         made=datetime.datetime.now(datetime.UTC),
+        versions=versions(),
     )
 
 
@@ -87,7 +89,9 @@ def compare(overrides: Overrides = None, *, candidate: Candidate = None, as_json
         return
     from assay.publish.terminal import comparisons_view
 
-    console.print(comparisons_view(verdict, width=console.width))
+    for name, judged in verdict.candidates.items():
+        console.print(f"{name} against {verdict.baseline}", markup=False)
+        console.print(comparisons_view(judged.comparisons))
 
 
 def gate(
@@ -115,7 +119,7 @@ def gate(
     else:
         from assay.publish.terminal import verdict_view
 
-        console.print(verdict_view(verdict, width=console.width))
+        console.print(verdict_view(verdict))
     raise typer.Exit(EXIT_CODES[verdict.decision])
 
 
@@ -149,40 +153,39 @@ def write_page(space: Workspace, *, out: Path | None = None) -> Path:
 
 
 def sync(overrides: Overrides = None, *, as_json: AsJson = False) -> None:
-    """Bring W&B up to date with the store: a run for each finished run that it does not have, and the verdict."""
+    """Bring W&B up to date with the store: a run for each run of the sweep, and one for its verdict."""
     space = workspace(overrides)
     done = publish(space, quiet=as_json)
     if as_json:
         print_json(done)
-    else:
-        console.print(f"{done['published']} runs published, {done['already']} were there ({done['mode']})")
+        return
+    console.print(
+        f"{done['published']} published to W&B ({done['mode']}): {done['folder']}", markup=False, soft_wrap=True
+    )
+    for problem in done["problems"]:
+        errors.print(f"W&B: {problem}", markup=False)
 
 
 def publish(space: Workspace, *, quiet: bool) -> dict[str, Any]:
-    """Publish every finished run of a sweep, and its verdict, to W&B."""
-    from assay.publish.tracking import publish_run, publish_verdict
+    """Publish every finished run of a sweep, and its verdict, to W&B; what is there and the same is left alone."""
+    from assay.publish.tracking import publish_run, publish_verdict, session
 
-    plan, settings = space.plan(), space.study.tracking
+    plan, settings, told = space.plan(), space.study.tracking, []
     if settings.mode == "disabled":
-        return {"published": 0, "already": 0, "mode": "disabled"}
+        return {"published": 0, "mode": "disabled", "folder": None, "problems": []}
     finished = plan.of("reuse")
-    published = 0
-    with progress_bars(quiet=quiet) as tell:
+    with progress_bars(quiet=quiet) as tell, session(space.store):
         for i, run in enumerate(finished):
-            assert run.spec is not None
-            record = space.store.run(run.spec.fingerprint)
-            published += publish_run(
-                record,
-                sweep=plan.sweep.name,
-                evaluation=plan.evaluation,
-                settings=settings,
-                folder=space.store.wandb,
+            assert run.fingerprint is not None
+            record = space.store.run(run.fingerprint)
+            told.append(
+                publish_run(space.store, record, sweep=plan.sweep.name, evaluation=plan.evaluation, settings=settings)
             )
-            tell("W&B", (i + 1) / len(finished))
-    if finished:
-        verdict = judge(space, plan)
-        try:
-            publish_verdict(make_report(space, plan, verdict), settings=settings, folder=space.store.wandb)
-        except OSError as error:
-            errors.print(f"W&B: {error}", markup=False)
-    return {"published": published, "already": len(finished) - published, "mode": settings.mode}
+            tell("W&B", (i + 1) / (len(finished) + 1))
+        if finished:
+            report = make_report(space, plan, judge(space, plan))
+            told.append(publish_verdict(space.store, report, settings=settings))
+        tell("W&B", 1.0)
+    problems = [one.problem for one in told if one is not None and one.problem]
+    published = sum(one is not None and one.folder is not None for one in told)
+    return {"published": published, "mode": settings.mode, "folder": space.store.wandb, "problems": problems}

@@ -228,11 +228,11 @@ def _publish(workspace: Workspace, submission: Submission, run: RunDirectory) ->
 
     try:
         publish_run(
+            workspace.store,
             run,
             sweep=submission.sweep,
             evaluation=submission.evaluation.fingerprint,
             settings=settings,
-            folder=workspace.store.wandb,
         )
     except Exception:
         log.exception("W&B did not get this run; `assay sync` tries again.")
