@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,3 +40,22 @@ def test_datasets_come_from_the_mirror_and_not_from_the_hub(
 def test_a_mirror_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
     with pytest.raises(AssayError, match="no mirror of the benchmarks is here"):
         use_mirror(tmp_path / "benchmarks")
+
+
+def test_a_mirror_that_cannot_be_written_is_read_all_the_same(
+    benchmarks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror, cache = tmp_path / "mirror", tmp_path / "cache"
+    shutil.copytree(benchmarks / "baber___piqa", mirror / "baber___piqa", ignore=shutil.ignore_patterns("cache-*"))
+    before = sorted(mirror.rglob("*"))
+    for folder in (mirror, *mirror.glob("**/")):
+        folder.chmod(0o555)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    # The superuser may write everywhere, so that the tests' own answer counts.
+    code = "import os; os.access = lambda path, mode: False\n" + READ.format(before="")
+    for _ in range(2):
+        result = subprocess.run([sys.executable, "-c", code, str(mirror)], capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        assert "goal" in result.stdout
+    assert sorted(mirror.rglob("*")) == before
+    assert len(list((cache / "assay").iterdir())) == 1

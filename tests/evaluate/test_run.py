@@ -157,6 +157,29 @@ def test_progress_rises_to_the_end_and_names_what_is_done(make_run: MakeRun, ben
     assert all(share < 1 for share in shares[:-1])
 
 
+def test_scores_do_not_depend_on_the_precision_that_training_left_behind(
+    make_run: MakeRun, benchmarks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from lm_eval.models.huggingface import HFLM
+
+    call, seen = HFLM._model_call, set()
+
+    def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.add(torch.get_float32_matmul_precision())
+        return call(self, *args, **kwargs)
+
+    monkeypatch.setattr(HFLM, "_model_call", watched)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        evaluate(make_run("a"), make_spec(Task(task="sciq", limit=2)), {}, mirror=benchmarks, device="cpu")
+        assert seen == {"highest"}
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def broken_weights(run: RunDirectory) -> None:
     import torch
     from safetensors.torch import load_file, save_file

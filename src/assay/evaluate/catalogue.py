@@ -87,7 +87,7 @@ def load_catalogue(*, fresh: bool = False, root: Path | None = None) -> Catalogu
     """
     root = root or _installed()
     stamp = {"format": _FORMAT, "root": str(root), "version": importlib.metadata.version("lm_eval")}
-    cache = _cache_folder() / f"lm_eval-{stamp['version']}-tasks.json"
+    cache = user_cache() / f"lm_eval-{stamp['version']}-tasks.json"
     if not fresh and (kept := _read_cache(cache, stamp)) is not None:
         return Catalogue(
             root=root,
@@ -203,7 +203,8 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 _Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))
 
 
-def _cache_folder() -> Path:
+def user_cache() -> Path:
+    """Where things are kept that can be made again at any time."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "assay"
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +78,7 @@ def evaluate(
         use_mirror(mirror)
     started = time.monotonic()
     report = _Progress(progress or (lambda _what, _share: None))
-    with quietly() as commentary:
+    with quietly() as commentary, _full_precision():
         lm = load_model(run.model, batch_size=spec.batch_size, device=device)
         outcome = _measure(lm, spec, corpora, report, commentary)
     with run.writing_evaluation(spec.fingerprint) as folder:
@@ -90,14 +91,16 @@ def load_model(model: Path, *, batch_size: int, device: str = "auto") -> Any:
     """lm-eval's Hugging Face model on a run's folder, as its command line would make it.
 
     Raises:
-        AssayError: the folder holds no whole model and tokenizer.
+        AssayError: the folder holds no whole model and tokenizer, or there is no such device.
     """
     import torch
     from lm_eval.models.huggingface import HFLM
 
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    from assay.train.device import choose
+
+    chosen = choose(device)
     try:
-        return HFLM(pretrained=str(model), device=chosen, batch_size=batch_size)
+        return HFLM(pretrained=str(model), device=str(chosen), batch_size=batch_size)
     except torch.cuda.OutOfMemoryError:
         raise
     except Exception as error:
@@ -105,6 +108,19 @@ def load_model(model: Path, *, batch_size: int, device: str = "auto") -> Any:
             f"{model}: the model could not be loaded: {' '.join(str(error).split()) or type(error).__name__}",
             fix="If a file there was cut or changed, delete the folder and submit again: the run goes on from its last checkpoint.",
         ) from error
+
+
+@contextlib.contextmanager
+def _full_precision() -> Iterator[None]:
+    """Products of float32 in float32, as in a fresh process: training lets GPUs round them, for all that comes after."""
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _check(run: RunDirectory, spec: EvaluationSpec, corpora: Mapping[str, Path]) -> None:
