@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assay.corpus.heldout import LEAST_BYTES, LEAST_DOCUMENTS, document_hash, held_out_by_rank, is_held_out
+from assay.corpus.heldout import LARGEST_SHARE, LEAST_BYTES, LEAST_DOCUMENTS, document_hash, held_out_by_rank, is_held_out
 
 
 def hashed(count: int, size: int, *, first: int = 0) -> list[tuple[bytes, int]]:
@@ -49,17 +49,17 @@ def test_it_is_seen_early_that_a_source_is_large() -> None:
     assert read < 5_000
 
 
-def test_a_small_source_holds_out_up_to_the_least_that_can_be_measured_within_5_percent() -> None:
+def test_a_small_source_holds_out_up_to_the_least_that_can_be_measured_within_its_share() -> None:
     documents = hashed(150, 25_000)
     ranked = held_out_by_rank(documents)
     held = sum(is_held_out(digest) or digest in ranked for digest, _ in documents)
     assert ranked
-    assert held <= 150 * 0.05
+    assert held <= 150 * LARGEST_SHARE
     assert held * 25_000 >= LEAST_BYTES
     assert held <= LEAST_DOCUMENTS
 
 
-def test_a_document_too_large_for_5_percent_is_passed_over() -> None:
+def test_a_document_too_large_for_the_share_is_passed_over() -> None:
     documents = sorted(item for item in hashed(200, 10_000) if not is_held_out(item[0]))
     second, *_ = documents[1]
     documents[1] = (second, 1_000_000)
