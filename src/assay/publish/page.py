@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from assay.publish import words
-from assay.publish.figures import DARK, Figure, figures, looks
+from assay.publish.figures import figures
+from assay.publish.plots import DARK, Figure, looks
 from assay.publish.report import finite
 
 if TYPE_CHECKING:

@@ -1,0 +1,190 @@
+"""Forest plots: every effect with its interval, its seeds and the policy's margin, grouped by role."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from assay.publish import words
+from assay.publish.plots import BASELINE, FAINT, Figure, Look, label_rows, looks, plain_spec, short, text
+from assay.publish.report import Report, finite
+from assay.suite import VALIDATION
+
+if TYPE_CHECKING:
+    from assay.compare import Comparison
+
+
+def effects(report: Report) -> list[Figure]:
+    """A forest plot for each metric: candidate minus baseline with its interval, seeds as dots."""
+    groups: dict[tuple[str, bool], list[Comparison]] = {}
+    for comparison in report.comparisons:
+        groups.setdefault((comparison.metric, comparison.task.startswith(VALIDATION)), []).append(comparison)
+    # What votes comes first and in the policy's order, so a group stands where its first member does.
+    return [_forest(report, group, place) for place, group in enumerate(groups.values())]
+
+
+def _forest(report: Report, comparisons: Sequence[Comparison], place: int) -> Figure:
+    import plotly.graph_objects as go
+
+    metric, better = comparisons[0].metric, comparisons[0].better
+    held_out = comparisons[0].task.startswith(VALIDATION)
+    rows = _forest_rows(comparisons)
+    at = {label: row for row, (label, _) in enumerate(rows)}
+    style = looks(report)
+    names = [name for name in report.sweep.candidates if any(c.candidate == name for c in comparisons)]
+    figure = go.Figure()
+    for number, name in enumerate(names):
+        shift = (number - (len(names) - 1) / 2) * 0.66 / len(names)
+        own = [c for c in comparisons if c.candidate == name]
+        for signal in ("ok", "unknown", "no signal"):
+            part = [c for c in own if c.signal == signal]
+            _add_estimates(figure, part, [at[c.task, c.role] + shift for c in part], name, style[name])
+    _add_margins(figure, comparisons, at)
+    labels = [(_row_label(label, comparisons), label[0] is None) for label, _ in rows]
+    label_rows(figure, labels, height=max(30, 17 * len(names) + 12))
+    arrow = "better \N{RIGHTWARDS ARROW}" if better == "higher" else "\N{LEFTWARDS ARROW} better"
+    what = words.metric_name(metric) + (" of held-out text" if held_out else "")
+    unit = "points" if metric in words.ACCURACIES else text(words.shortened(words.metric_name(metric), 20))
+    axis = f"candidate {words.MINUS} baseline, {unit} ({arrow})"
+    figure.update_layout(xaxis={"title": {"text": axis}, "zeroline": True})
+    return Figure(
+        id=f"effects-{place}",
+        title=f"{what[0].upper()}{what[1:]}",
+        note="",
+        described=f"Forest plot of {words.count(len(comparisons), 'comparison')} in {what}; "
+        "the table of comparisons has the same figures.",
+        spec=plain_spec(figure),
+        columns=("candidate", "task", "metric", "role", "effect", "ci_low", "ci_high", "p_adjusted", "signal", "seeds"),
+        rows=[_forest_row(c) for c in comparisons],
+    )
+
+
+def _forest_row(c: Comparison) -> list[Any]:
+    seeds = " ".join(f"{seed}:{value:.6g}" for seed, value in seed_differences(c).items())
+    figures = [finite(value) for value in (c.effect, c.ci_low, c.ci_high, c.p_adjusted)]
+    return [c.candidate, c.task, c.metric, c.role, *figures, c.signal, seeds]
+
+
+def seed_differences(comparison: Comparison) -> dict[str, float]:
+    """The differences of single seeds that are finite numbers, by seed."""
+    values = {str(seed): finite(value) for seed, value in comparison.differences.items()}
+    return {seed: value for seed, value in values.items() if value is not None}
+
+
+Row = tuple[str | None, str]
+"""A task and its role; no task is the heading of a role."""
+
+
+def _forest_rows(comparisons: Sequence[Comparison]) -> list[tuple[Row, bool]]:
+    rows: list[tuple[Row, bool]] = []
+    for role in ("primary", "guardrail", "monitor"):
+        tasks = list(dict.fromkeys(c.task for c in comparisons if c.role == role))
+        if tasks:
+            rows.append(((None, role), True))
+            rows += [((task, role), False) for task in tasks]
+    return rows
+
+
+def _row_label(row: Row, comparisons: Sequence[Comparison]) -> str:
+    task, role = row
+    if task is None:
+        return {"primary": "Primary", "guardrail": "Guardrails", "monitor": "Monitors"}[role]
+    name = task.removeprefix(VALIDATION)
+    silent = all(c.signal == "no signal" for c in comparisons if c.task == task)
+    return words.shortened(name, 30) + (" (no signal)" if silent else "")
+
+
+def _add_estimates(figure: Any, comparisons: Sequence[Comparison], ys: Sequence[float], name: str, look: Look) -> None:
+    """Marks, intervals and seeds of one candidate's comparisons that have one state of signal."""
+    if not comparisons:
+        return
+    state = comparisons[0].signal
+    colour = FAINT if state == "no signal" else look.colour
+    dots = [(value, y) for c, y in zip(comparisons, ys, strict=True) for value in seed_differences(c).values()]
+    figure.add_scatter(
+        x=[_scaled(value, comparisons[0]) for value, _ in dots],
+        y=[y + 0.13 for _, y in dots],
+        mode="markers",
+        marker={"size": 4, "color": colour, "opacity": 0.65},
+        legendgroup=name,
+        showlegend=False,
+        hoverinfo="skip",
+    )
+    figure.add_scatter(
+        x=[_scaled(finite(c.effect), c) for c in comparisons],
+        y=list(ys),
+        error_x=_interval_bars(comparisons, colour),
+        mode="markers",
+        marker={"size": 9, "symbol": look.symbol + ("" if state == "ok" else "-open"), "color": colour},
+        name=text(words.shortened(name, 60)) + {"ok": "", "unknown": ": signal unknown"}.get(state, ": no signal"),
+        legendgroup=name,
+        hovertext=[_forest_hover(c) for c in comparisons],
+        hoverinfo="text",
+    )
+
+
+def _interval_bars(comparisons: Sequence[Comparison], colour: str) -> dict[str, Any]:
+    # No interval (a single seed) is no bar; a bar of length 0 would read as certainty, so the hover says "no interval".
+    def reach(c: Comparison, end: float | None) -> float:
+        bound, effect = finite(end), finite(c.effect)
+        return 0.0 if bound is None or effect is None else abs(bound - effect)
+
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [_scaled(reach(c, c.ci_high), c) for c in comparisons],
+        "arrayminus": [_scaled(reach(c, c.ci_low), c) for c in comparisons],
+        "color": colour,
+        "thickness": 1.6,
+        "width": 0,
+    }
+
+
+def _add_margins(figure: Any, comparisons: Sequence[Comparison], at: Mapping[Row, int]) -> None:
+    """A tick where the policy draws its line: a primary has to be beyond it, a guardrail has to stay before it."""
+    seen: dict[Row, float] = {}
+    for c in comparisons:
+        if c.margin and c.role != "monitor":
+            good = 1 if c.better == "higher" else -1
+            seen[c.task, c.role] = c.margin * (good if c.role == "primary" else -good)
+    if not seen:
+        return
+    figure.add_scatter(
+        x=[_scaled(value, comparisons[0]) for value in seen.values()],
+        y=[at[row] for row in seen],
+        mode="markers",
+        marker={"symbol": "line-ns-open", "size": 22, "color": BASELINE, "line": {"width": 2, "color": BASELINE}},
+        name="margin of the policy",
+        hovertext=[
+            f"{text(row[0])}: margin {words.signed(comparisons[0].metric, value)}" for row, value in seen.items()
+        ],
+        hoverinfo="text",
+    )
+
+
+def _forest_hover(c: Comparison) -> str:
+    bounds = words.interval(c.metric, finite(c.ci_low), finite(c.ci_high))
+    lines = [
+        f"<b>{text(words.shortened(c.task, 60))}</b>, {c.role}",
+        text(words.shortened(c.candidate, 60)),
+        f"effect {words.signed(c.metric, finite(c.effect))} ({words.change(c)})",
+        f"{c.level:.0%} interval {bounds}" if bounds != words.NOTHING else "no interval: too few seeds",
+        f"adjusted p {words.probability(finite(c.p_adjusted))}" + ("" if c.votes else "; does not vote"),
+        f"{words.count(c.n_seeds, 'seed')}, {words.count(c.n_items or 0, 'item')}",
+    ]
+    if c.signal != "ok":
+        lines += [
+            text(part)
+            for part in _wrapped(f"{'no signal' if c.signal == 'no signal' else 'signal unknown'}: {c.signal_reason}")
+        ]
+    return "<br>".join(lines)
+
+
+def _scaled(value: float | None, comparison: Comparison) -> float | None:
+    """A difference in the unit that it is spoken of: points for accuracies."""
+    return short(None if value is None else value * (100 if comparison.metric in words.ACCURACIES else 1))
+
+
+def _wrapped(message: str, width: int = 60) -> list[str]:
+    return textwrap.wrap(message, width)[:4] or [""]

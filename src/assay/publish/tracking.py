@@ -1,0 +1,259 @@
+"""Weights & Biases: one run there for each run here, and one for each verdict; all of it derived from the store.
+
+What is published is first written to disk by the real client in its offline mode, then, where W&B is configured to be
+online, sent by `wandb sync` in a process of its own with a time limit. So a run's W&B copy is the same online and
+offline, no outage of W&B can slow or fail a run, and what could not be sent is sent the next time. Publishing again
+writes nothing unless what would be published has changed, and then takes the place of what was there: the W&B id comes
+from the run's fingerprint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from assay.errors import AssayError
+from assay.files import exclusive, read_json, write_json
+from assay.publish.collect import read_run
+from assay.publish.tracked import STEP, Content, run_content, verdict_content
+from assay.structure import from_mapping, to_mapping
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from assay.publish.report import Report
+    from assay.settings import Tracking
+    from assay.store import RunDirectory
+
+log = logging.getLogger(__name__)
+
+SEND_SECONDS = 120.0
+"""The longest that sending one run may take."""
+
+MARKER = "wandb.json"
+TABLE_ROWS = 10_000
+"""As many as W&B keeps of a table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What W&B was told of a run or a verdict; the marker file beside the record."""
+
+    id: str
+    """The run's id in W&B."""
+    name: str
+    content: str
+    """Digest of what was published: where it is still the same, nothing is written again."""
+    folder: str | None
+    """The offline run in W&B's folder of the store; `None` where writing it failed."""
+    sent: bool
+    sweeps: tuple[str, ...] = ()
+    problem: str | None = None
+    """Why it could not be written or sent."""
+
+
+def publish_run(run: RunDirectory, *, sweep: str, evaluation: str, settings: Tracking, folder: Path) -> bool:
+    """Tell W&B of a run as it stands in the store: config, history by tokens, scores, delivered mix.
+
+    A failure of W&B raises nothing: it is logged, and stands in the marker file beside the run's record.
+
+    Args:
+        run: the run; finished, failed or half done.
+        sweep: the study it is published for; the first one is its group in W&B, every one a tag.
+        evaluation: identity of the evaluation whose scores are told.
+        settings: mode, project and entity.
+        folder: where W&B's files go: the store's folder `wandb`, as W&B's client itself calls it.
+
+    Returns:
+        Whether W&B was told anything that it had not been told before.
+    """
+    if settings.mode == "disabled":
+        return False
+    marker = run.path / MARKER
+    before = read_marker(marker)
+    sweeps = tuple(dict.fromkeys([*(before.sweeps if before else ()), sweep]))
+    content = run_content(run, read_run(run, evaluation=evaluation), sweeps=sweeps, evaluation=evaluation)
+    return _Publication(content, settings, folder, marker, sweeps).publish(before)
+
+
+def publish_verdict(report: Report, *, settings: Tracking, folder: Path) -> bool:
+    """Tell W&B of a sweep's verdict: one run of job type `gate` with the comparisons, the mixes and the runs it used.
+
+    Args:
+        report: what is shown of the sweep.
+        settings: as for `publish_run`.
+        folder: as for `publish_run`; the marker file is in its folder `verdicts`.
+
+    Returns:
+        As for `publish_run`.
+    """
+    if settings.mode == "disabled":
+        return False
+    sweep = report.sweep.name
+    marker = folder / "verdicts" / f"{sweep}.json"
+    publication = _Publication(verdict_content(report), settings, folder, marker, (sweep,))
+    return publication.publish(read_marker(marker))
+
+
+# --- writing and sending
+
+
+@dataclass(frozen=True)
+class _Publication:
+    """One run on its way to W&B."""
+
+    content: Content
+    settings: Tracking
+    folder: Path
+    marker: Path
+    sweeps: tuple[str, ...]
+
+    def publish(self, before: Published | None) -> bool:
+        """Write and send what is not there yet, and say so in the marker; returns whether there was any of it."""
+        digest = self.content.digest(self.settings)
+        now = Published(
+            id=self.content.id, name=self.content.name, content=digest, folder=None, sent=False, sweeps=self.sweeps
+        )
+        if before is not None and before.content == digest and before.folder and (self.folder / before.folder).is_dir():
+            if before.sent or self.settings.mode == "offline":
+                return False
+            now = replace(before, problem=None)
+        told = now.folder is None
+        try:
+            if now.folder is None:
+                now = replace(now, folder=_write(self.content, self.settings, self.folder))
+            if self.settings.mode == "online":
+                send(self.folder / str(now.folder), self.settings)
+                now, told = replace(now, sent=True), True
+        # The one place where any exception is caught: whatever W&B's client does, the run and its record are whole.
+        except Exception as error:  # noqa: BLE001
+            now, told = replace(now, problem=f"{type(error).__name__}: {error}"), told and now.folder is not None
+            log.warning("W&B was not told of %s: %s", now.name, now.problem)
+        write_json(self.marker, to_mapping(now))
+        return told
+
+
+def read_marker(marker: Path) -> Published | None:
+    """What W&B was told before; `None` where the file is missing or damaged, which costs one more publication."""
+    try:
+        return from_mapping(Published, read_json(marker), where=str(marker))
+    except (FileNotFoundError, AssayError):
+        return None
+
+
+_sessions: dict[int, Path] = {}
+"""The folder of the session that is open in a process, by the process's id: a fork inherits none."""
+
+
+@contextlib.contextmanager
+def session(folder: Path) -> Iterator[None]:
+    """Keep W&B's service up over several publications, where each would start and stop its own (0.7 s) otherwise.
+
+    Within it W&B's client keeps all its files in the folder, and none in the user's home.
+    """
+    if _sessions.get(os.getpid()) == folder:
+        yield
+        return
+    import wandb
+
+    places = {"WANDB_DATA_DIR": "data", "WANDB_CACHE_DIR": "cache", "WANDB_CONFIG_DIR": "config"}
+    kept = {name: os.environ.get(name) for name in places}
+    os.environ.update({name: str(folder.absolute() / place) for name, place in places.items()})
+    _sessions[os.getpid()] = folder
+    try:
+        yield
+    finally:
+        del _sessions[os.getpid()]
+        wandb.teardown()
+        for name, value in kept.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _write(content: Content, settings: Tracking, folder: Path) -> str:
+    """Write an offline run; returns its folder's name in W&B's folder."""
+    with exclusive(folder / "lock", wait=True), session(folder):
+        import wandb
+
+        for superseded in folder.glob(f"offline-run-*-{content.id}"):
+            shutil.rmtree(superseded, ignore_errors=True)
+        run = wandb.init(
+            project=settings.project,
+            entity=settings.entity,
+            id=content.id,
+            name=content.name,
+            group=content.group,
+            job_type=content.job_type,
+            tags=content.tags,
+            config=content.config,
+            settings=_client_settings(folder.absolute().parent),
+        )
+        try:
+            run.define_metric(STEP, hidden=True)
+            run.define_metric("train/*", step_metric=STEP)
+            for step, record in content.history:
+                run.log(record, step=step)
+            last = content.history[-1][0] if content.history else 0
+            tables = {
+                name: wandb.Table(columns=list(table.columns), data=[*table.rows[:TABLE_ROWS]])
+                for name, table in content.tables.items()
+            }
+            run.log(tables, step=last)
+            run.summary.update(content.summary)
+        finally:
+            run.finish(exit_code=int(content.failed))
+    written = sorted(folder.glob(f"offline-run-*-{content.id}"))
+    if not written:
+        raise AssayError(f"W&B's client left no offline run of {content.name} in {folder}.")
+    return written[-1].name
+
+
+def _client_settings(root: Path) -> Any:
+    """Offline, silent, and telling nothing of this machine, its code or its packages."""
+    import wandb
+
+    return wandb.Settings(
+        mode="offline",
+        root_dir=str(root),  # W&B adds the folder `wandb` itself
+        reinit="create_new",
+        console="off",
+        silent=True,
+        disable_code=True,
+        disable_git=True,
+        disable_job_creation=True,
+        save_code=False,
+        x_disable_machine_info=True,
+        x_disable_meta=True,
+        x_disable_stats=True,
+        x_save_requirements=False,
+        init_timeout=60,
+    )
+
+
+def send(offline_run: Path, settings: Tracking, *, seconds: float = SEND_SECONDS) -> None:
+    """Send an offline run with `wandb sync`; sending one that W&B has already updates it.
+
+    Raises:
+        AssayError: W&B did not take it, or not in time.
+    """
+    where = ["--project", settings.project, *(["--entity", settings.entity] if settings.entity else [])]
+    command = [sys.executable, "-m", "wandb", "sync", "--include-synced", *where, str(offline_run)]
+    fix = "It is kept; publishing again sends it. `wandb login` and WANDB_BASE_URL say who and where."
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise AssayError(f"W&B did not take {offline_run.name} within {seconds:g} s.", fix=fix) from None
+    if done.returncode:
+        said = " ".join((done.stderr or done.stdout).split())[-300:]
+        raise AssayError(f"W&B did not take {offline_run.name}: {said}", fix=fix)
