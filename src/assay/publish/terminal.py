@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from rich import box
@@ -15,7 +15,7 @@ from assay.publish import words
 from assay.publish.report import finite
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
 
     from assay.compare import Comparison
     from assay.gate import SweepVerdict, Verdict
@@ -28,41 +28,43 @@ CHART = 25
 """Columns of the small chart; odd, so that 0 has a column of its own."""
 
 
-def verdict_view(verdict: SweepVerdict, *, width: int, monitors: bool = False) -> RenderableType:
+def verdict_view(verdict: SweepVerdict, *, monitors: bool = False) -> RenderableType:
     """A sweep's verdict: each candidate's decision, reasons, needs, and the comparisons that vote.
 
     Args:
         verdict: what the gate decided.
-        width: columns of the console.
         monitors: whether to show what does not vote too.
     """
     head = f"  policy {verdict.policy}, baseline {verdict.baseline}"
     parts: list[RenderableType] = [Text.assemble(_decision(str(verdict.decision)), head, overflow="fold")]
     for candidate in verdict.candidates.values():
-        parts += [Text(""), _candidate(candidate, width=width, monitors=monitors)]
+        parts += [Text(""), _candidate(candidate, monitors=monitors)]
     if verdict.note:
         parts += [Text(""), Text(verdict.note, style="dim")]
     return Group(*parts)
 
 
-def comparisons_view(verdict: SweepVerdict, *, width: int) -> RenderableType:
-    """All comparisons of a sweep, candidate by candidate; what votes stands first."""
-    parts: list[RenderableType] = []
-    for name, candidate in verdict.candidates.items():
-        title = Text.assemble((name, "bold"), f"  minus {candidate.baseline}", overflow="fold")
-        parts += [
-            title,
-            _table(candidate.comparisons, width) if candidate.comparisons else Text("nothing to compare"),
-            Text(""),
-        ]
-    return Group(*parts, *([Text(verdict.note, style="dim")] if verdict.note else []))
+def comparisons_view(comparisons: Sequence[Comparison]) -> RenderableType:
+    """Comparisons of one candidate as a table that takes as many columns as there is room for."""
+    return _Comparisons(tuple(comparisons))
+
+
+class _Comparisons:
+    """A table that looks at its room before it chooses its columns."""
+
+    def __init__(self, comparisons: tuple[Comparison, ...]) -> None:
+        self._comparisons = comparisons
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        del console
+        yield _table(self._comparisons, options.max_width)
 
 
 def _decision(decision: str) -> Text:
     return Text(f"{SIGNS[decision]} {decision}", style=STYLES[decision])
 
 
-def _candidate(verdict: Verdict, *, width: int, monitors: bool) -> RenderableType:
+def _candidate(verdict: Verdict, *, monitors: bool) -> RenderableType:
     name = Text.assemble(_decision(str(verdict.decision)), "  ", (verdict.candidate, "bold"), overflow="fold")
     lines: list[RenderableType] = [name]
     lines += [_item("-", reason) for reason in verdict.reasons]
@@ -70,7 +72,7 @@ def _candidate(verdict: Verdict, *, width: int, monitors: bool) -> RenderableTyp
     lines.append(_item(" ", verdict.scope, style="dim"))
     shown = [c for c in verdict.comparisons if monitors or c.role != "monitor"]
     if shown:
-        lines.append(Padding(_table(shown, width - 2), (1, 0, 0, 2), expand=False))
+        lines.append(Padding(comparisons_view(shown), (1, 0, 0, 2)))
     return Group(*lines)
 
 

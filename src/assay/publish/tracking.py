@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from assay.publish.report import Report
     from assay.settings import Tracking
-    from assay.store import RunDirectory
+    from assay.store import RunDirectory, Store
 
 log = logging.getLogger(__name__)
 
@@ -59,50 +59,47 @@ class Published:
     """Why it could not be written or sent."""
 
 
-def publish_run(run: RunDirectory, *, sweep: str, evaluation: str, settings: Tracking, folder: Path) -> bool:
+def publish_run(
+    store: Store, run: RunDirectory, *, sweep: str, evaluation: str, settings: Tracking
+) -> Published | None:
     """Tell W&B of a run as it stands in the store: config, history by tokens, scores, delivered mix.
 
-    A failure of W&B raises nothing: it is logged, and stands in the marker file beside the run's record.
-
     Args:
+        store: where the run is; W&B's files go to its folder `wandb`.
         run: the run; finished, failed or half done.
         sweep: the study it is published for; the first one is its group in W&B, every one a tag.
         evaluation: identity of the evaluation whose scores are told.
         settings: mode, project and entity.
-        folder: where W&B's files go: the store's folder `wandb`, as W&B's client itself calls it.
 
     Returns:
-        Whether W&B was told anything that it had not been told before.
+        What W&B knows now, or `None` where it is disabled. A failure of W&B raises nothing: it is logged, and stands
+        in `Published.problem` and in the marker file beside the run's record.
     """
     if settings.mode == "disabled":
-        return False
+        return None
     marker = run.path / MARKER
     before = read_marker(marker)
     sweeps = tuple(dict.fromkeys([*(before.sweeps if before else ()), sweep]))
     content = run_content(run, read_run(run, evaluation=evaluation), sweeps=sweeps, evaluation=evaluation)
-    return _Publication(content, settings, folder, marker, sweeps).publish(before)
+    return _Publication(content, settings, store.wandb, marker, sweeps).publish(before)
 
 
-def publish_verdict(report: Report, *, settings: Tracking, folder: Path) -> bool:
+def publish_verdict(store: Store, report: Report, *, settings: Tracking) -> Published | None:
     """Tell W&B of a sweep's verdict: one run of job type `gate` with the comparisons, the mixes and the runs it used.
 
     Args:
+        store: as for `publish_run`; the marker file is in the sweep's folder.
         report: what is shown of the sweep.
         settings: as for `publish_run`.
-        folder: as for `publish_run`; the marker file is in its folder `verdicts`.
 
     Returns:
         As for `publish_run`.
     """
     if settings.mode == "disabled":
-        return False
-    sweep = report.sweep.name
-    marker = folder / "verdicts" / f"{sweep}.json"
-    publication = _Publication(verdict_content(report), settings, folder, marker, (sweep,))
+        return None
+    marker = store.sweep(report.sweep.name) / MARKER
+    publication = _Publication(verdict_content(report), settings, store.wandb, marker, (report.sweep.name,))
     return publication.publish(read_marker(marker))
-
-
-# --- writing and sending
 
 
 @dataclass(frozen=True)
@@ -115,29 +112,28 @@ class _Publication:
     marker: Path
     sweeps: tuple[str, ...]
 
-    def publish(self, before: Published | None) -> bool:
-        """Write and send what is not there yet, and say so in the marker; returns whether there was any of it."""
+    def publish(self, before: Published | None) -> Published:
+        """Write and send what is not there yet, and say so in the marker."""
         digest = self.content.digest(self.settings)
         now = Published(
             id=self.content.id, name=self.content.name, content=digest, folder=None, sent=False, sweeps=self.sweeps
         )
         if before is not None and before.content == digest and before.folder and (self.folder / before.folder).is_dir():
             if before.sent or self.settings.mode == "offline":
-                return False
+                return before
             now = replace(before, problem=None)
-        told = now.folder is None
         try:
             if now.folder is None:
                 now = replace(now, folder=_write(self.content, self.settings, self.folder))
             if self.settings.mode == "online":
                 send(self.folder / str(now.folder), self.settings)
-                now, told = replace(now, sent=True), True
+                now = replace(now, sent=True)
         # The one place where any exception is caught: whatever W&B's client does, the run and its record are whole.
         except Exception as error:  # noqa: BLE001
-            now, told = replace(now, problem=f"{type(error).__name__}: {error}"), told and now.folder is not None
+            now = replace(now, problem=f"{type(error).__name__}: {error}")
             log.warning("W&B was not told of %s: %s", now.name, now.problem)
         write_json(self.marker, to_mapping(now))
-        return told
+        return now
 
 
 def read_marker(marker: Path) -> Published | None:
@@ -153,11 +149,17 @@ _sessions: dict[int, Path] = {}
 
 
 @contextlib.contextmanager
-def session(folder: Path) -> Iterator[None]:
+def session(store: Store) -> Iterator[None]:
     """Keep W&B's service up over several publications, where each would start and stop its own (0.7 s) otherwise.
 
-    Within it W&B's client keeps all its files in the folder, and none in the user's home.
+    Within it W&B's client keeps all its files in the store, and none in the user's home.
     """
+    with _session(store.wandb):
+        yield
+
+
+@contextlib.contextmanager
+def _session(folder: Path) -> Iterator[None]:
     if _sessions.get(os.getpid()) == folder:
         yield
         return
@@ -181,7 +183,7 @@ def session(folder: Path) -> Iterator[None]:
 
 def _write(content: Content, settings: Tracking, folder: Path) -> str:
     """Write an offline run; returns its folder's name in W&B's folder."""
-    with exclusive(folder / "lock", wait=True), session(folder):
+    with exclusive(folder / "lock", wait=True), _session(folder):
         import wandb
 
         for superseded in folder.glob(f"offline-run-*-{content.id}"):
