@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from assay.errors import AssayError
 from assay.evaluate.scores import split_score
-from assay.evaluate.validation import beginning, read_split, validation_rows
+from assay.evaluate.validation import beginning, common_length, read_split, validation_rows
 
 TEXTS = [
     "The mill stood where the river bent. " * 80,
@@ -58,12 +58,32 @@ def test_every_token_is_predicted_once_after_the_one_before_it(lm: Any) -> None:
         start += len(predicted)
 
 
-def test_a_split_is_read_up_to_its_limit_and_the_last_document_is_cut_there(lm: Any) -> None:
-    first, second = (len(text.encode()) for text in TEXTS[:2])
-    rows = measure(lm, TEXTS, first + second + 50)
-    assert [row["bytes"] for row in rows[:2]] == [first, second]
-    assert 40 <= rows[2]["bytes"] <= 50
+def test_a_limit_is_spent_on_the_beginnings_of_all_documents_the_short_ones_whole(lm: Any) -> None:
+    limit = 3_100
+    rows = measure(lm, TEXTS, limit)
+    short = len(TEXTS[1].encode())
     assert [row["doc_hash"] for row in rows] == [f"{number:032x}" for number in range(3)]
+    assert rows[1]["bytes"] == short
+    longest = max(row["bytes"] for row in rows)
+    assert longest == max(rows[0]["bytes"], rows[2]["bytes"]) <= limit
+    # A cut is at a whole token of whole characters, a few bytes before the common length.
+    assert limit - 64 <= sum(row["bytes"] for row in rows) <= limit
+
+
+def test_of_a_split_of_many_documents_as_many_are_read_as_give_a_thousand_bytes_each(lm: Any) -> None:
+    rows = measure(lm, [f"{number} {TEXTS[0]}" for number in range(20)], 5_000)
+    assert [row["doc_hash"] for row in rows] == [f"{number:032x}" for number in range(5)]
+    assert all(950 <= row["bytes"] <= 1_000 for row in rows)
+
+
+@given(st.lists(st.integers(0, 1_000), min_size=1), st.integers(0, 5_000))
+def test_documents_cut_to_the_common_length_are_within_the_limit_and_waste_less_than_a_byte_each(
+    sizes: list[int], limit: int
+) -> None:
+    length = common_length(sizes, limit)
+    spent = sum(min(size, length) for size in sizes)
+    assert spent <= limit
+    assert spent == sum(sizes) or limit - spent < len(sizes)
 
 
 @settings(max_examples=60, deadline=None)

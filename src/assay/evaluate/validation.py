@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 Documents = Iterable[tuple[str, "Sequence[int] | NDArray[Any]", int]]
 """Hash, token ids (the end-of-text token may be their last), and bytes of text."""
+
+LEAST_BYTES = 1000
+"""Of a document, where its split has more documents than can be measured: less would be its title."""
 
 Window = tuple[list[int], list[int]]
 """Token ids that are given, and those that are to be predicted."""
@@ -45,7 +49,10 @@ def open_documents(path: Path) -> Documents:
 
 
 def read_split(source: str, documents: Documents, *, limit: int, lm: Any) -> list[Document]:
-    """The first `limit` bytes of a split, whole documents but for the last.
+    """`limit` bytes of a split: the beginnings of as many documents as there are, each up to the same length.
+
+    Documents differ more than passages of one document do, so that much of few says less of a source than little of
+    many. The common length is what makes the beginnings add up to `limit`, and at least `LEAST_BYTES`.
 
     The text is cut into windows as lm-eval cuts it for a perplexity: no two overlap in what they predict, each is
     given the token before it, and the last one as much of what comes before as fits. Each token is predicted once,
@@ -61,24 +68,38 @@ def read_split(source: str, documents: Documents, *, limit: int, lm: Any) -> lis
     Raises:
         AssayError: the split has no text.
     """
+    candidates = list(itertools.islice(documents, max(1, limit // LEAST_BYTES)))
+    longest = common_length([size for _, _, size in candidates], limit)
     chosen: list[Document] = []
-    left = limit
-    for doc_hash, tokens, size in documents:
+    for doc_hash, tokens, size in candidates:
         ids = [int(token) for token in tokens]
         if ids and ids[-1] == lm.eot_token_id:
             ids.pop()
-        kept, length = (ids, size) if size <= left else beginning(ids, left, lm.tokenizer)
+        kept, length = (ids, size) if size <= longest else beginning(ids, longest, lm.tokenizer)
         if kept and length:
             chosen.append(Document(doc_hash=doc_hash, bytes=length, windows=tuple(_windows(kept, lm))))
-        left -= size
-        if left <= 0:
-            break
     if not chosen:
         raise AssayError(
             f"source {source!r}: its validation split has no text to measure bits per byte on.",
             fix="Give it more documents, or set the suite's validation_bytes to 0.",
         )
     return chosen
+
+
+def common_length(sizes: Sequence[int], limit: int) -> int:
+    """The length to which documents are cut so that together they are at most `limit` bytes.
+
+    >>> common_length([10, 50, 90], 100)
+    45
+    >>> common_length([10, 20], 100)
+    100
+    """
+    left, many = limit, len(sizes)
+    for size in sorted(sizes):
+        if size * many > left:
+            return left // many
+        left, many = left - size, many - 1
+    return limit
 
 
 def beginning(ids: Sequence[int], limit: int, tokenizer: Tokenizer) -> tuple[list[int], int]:
