@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import datetime
+import json
 import math
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from assay.files import write_json
 from assay.gate import gate
-from assay.mixes import MixDeclaration, resolve
+from assay.mixes import Mix, MixDeclaration, Step, resolve
 from assay.plan import Cost, Plan, PlannedRun, Sweep
 from assay.publish.report import Report, RunResult, make_report
 from assay.recipe import Optimiser, ProxyModel, RunSpec, StageSpec
 from assay.sources import Clearance, Source
-from assay.store import Failure, Status
+from assay.store import Failure, Status, Store
+from assay.structure import to_mapping
 from assay.suite import Criterion, EvaluationSpec, Policy, Task
 
 HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
@@ -164,6 +167,52 @@ def make(
         made=MADE,
         versions={"assay": "0.1.0", "torch": "2.13.0", "lm_eval": "0.4.13"},
     )
+
+
+def remade(report: Report, runs: Mapping[str | None, RunResult] | Mapping[str, RunResult]) -> Report:
+    """The same sweep with other results of some runs; its verdict stays."""
+    results = {run.fingerprint: run.result for run in report.runs if run.fingerprint and run.result}
+    results |= {key: result for key, result in runs.items() if key}
+    sources = _declared({report.sweep.baseline: report.sweep.baseline}, 0, hostile=False)[0]
+    mixes = {
+        mix.name: Mix(
+            name=mix.name,
+            weights=mix.weights,
+            base=mix.base,
+            steps=tuple(Step(edit, mix.weights) for edit in ((mix.base,) if mix.base else ()) + mix.edits),
+            description=mix.description,
+        )
+        for mix in report.mixes
+    }
+    return make_report(
+        sweep=report.sweep,
+        plan=report.plan,
+        mixes=mixes,
+        sources=sources,
+        tokens={source.name: source.tokens for source in report.sources if source.tokens},
+        budget=report.budget,
+        runs=results,
+        verdict=report.verdict,
+        evaluation=report.evaluation,
+        policy=report.policy,
+        made=report.made,
+        versions=report.versions,
+    )
+
+
+def fill(store: Store, report: Report) -> None:
+    """Write the runs of a report as training and evaluation would have written them."""
+    for run in report.runs:
+        if run.spec is None or run.result is None:
+            continue
+        directory = store.run(run.spec.fingerprint)
+        directory.create(run.spec, run.result.labels)
+        write_json(directory.path / "status.json", to_mapping(run.result.status))
+        directory.metrics.write_text("".join(json.dumps(record) + "\n" for record in run.result.history))
+        if run.result.delivered is not None:
+            write_json(directory.path / "delivered.json", run.result.delivered)
+        if run.result.scores is not None:
+            write_json(directory.evaluation(report.plan.evaluation) / "scores.json", {"scores": run.result.scores})
 
 
 def _declared(

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SEND_SECONDS = 120.0
-"""The longest that sending one run may take."""
+SEND_SECONDS = 60.0
+"""The longest that sending one run may take; 200 records and 60 scores take 1 s where the server answers."""
 
 MARKER = "wandb.json"
 TABLE_ROWS = 10_000
@@ -144,8 +144,17 @@ def read_marker(marker: Path) -> Published | None:
         return None
 
 
-_sessions: dict[int, Path] = {}
-"""The folder of the session that is open in a process, by the process's id: a fork inherits none."""
+@dataclass
+class _Session:
+    """W&B's service, kept up for one folder."""
+
+    folder: Path
+    silent: bool = False
+    """Whether the server has not answered in time: then nothing more is sent to it in this session."""
+
+
+_sessions: dict[int, _Session] = {}
+"""The session that is open in a process, by the process's id: a fork inherits none."""
 
 
 @contextlib.contextmanager
@@ -160,7 +169,8 @@ def session(store: Store) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _session(folder: Path) -> Iterator[None]:
-    if _sessions.get(os.getpid()) == folder:
+    current = _sessions.get(os.getpid())
+    if current is not None and current.folder == folder:
         yield
         return
     import wandb
@@ -168,7 +178,7 @@ def _session(folder: Path) -> Iterator[None]:
     places = {"WANDB_DATA_DIR": "data", "WANDB_CACHE_DIR": "cache", "WANDB_CONFIG_DIR": "config"}
     kept = {name: os.environ.get(name) for name in places}
     os.environ.update({name: str(folder.absolute() / place) for name, place in places.items()})
-    _sessions[os.getpid()] = folder
+    _sessions[os.getpid()] = _Session(folder)
     try:
         yield
     finally:
@@ -241,21 +251,28 @@ def _client_settings(root: Path) -> Any:
     )
 
 
+_KEPT = "It is kept; `assay sync` sends it. `wandb login` and WANDB_BASE_URL say who you are and where W&B is."
+
+
 def send(offline_run: Path, settings: Tracking, *, seconds: float = SEND_SECONDS) -> None:
     """Send an offline run with `wandb sync`; sending one that W&B has already updates it.
 
     Raises:
         AssayError: W&B did not take it, or not in time.
     """
+    current = _sessions.get(os.getpid())
+    if current is not None and current.silent:
+        raise AssayError(f"W&B did not answer a moment ago; {offline_run.name} was not sent.", fix=_KEPT)
     where = ["--project", settings.project, *(["--entity", settings.entity] if settings.entity else [])]
     command = [sys.executable, "-m", "wandb", "sync", "--include-synced", *where, str(offline_run)]
-    fix = "It is kept; publishing again sends it. `wandb login` and WANDB_BASE_URL say who and where."
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired:
-        raise AssayError(f"W&B did not take {offline_run.name} within {seconds:g} s.", fix=fix) from None
+        if current is not None:
+            current.silent = True
+        raise AssayError(f"W&B did not take {offline_run.name} within {seconds:g} s.", fix=_KEPT) from None
     if done.returncode:
         said = " ".join((done.stderr or done.stdout).split())[-300:]
-        raise AssayError(f"W&B did not take {offline_run.name}: {said}", fix=fix)
+        raise AssayError(f"W&B did not take {offline_run.name}: {said}", fix=_KEPT)
