@@ -1,20 +1,30 @@
+"""Studies that are submitted for real, and whose workers never outlive the test."""
+
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 from tests.launch.waiting import end_workers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from assay.study import Study
     from assay.workspace import Workspace
 
 
+class MakeWorkspace(Protocol):
+    """Makes the workspace of a tiny study; `changes` as `tests.conftest.tiny_study` takes them."""
+
+    def __call__(self, **changes: Any) -> Workspace: ...
+
+
 @pytest.fixture
-def workspace(tiny_study: Callable[..., Study]) -> Iterator[Callable[..., Workspace]]:
-    """Makes the workspace of a tiny study; what it has left running is killed when the test ends."""
+def workspace(tiny_study: Callable[..., Study]) -> Iterator[MakeWorkspace]:
+    """What its studies have left running is killed when the test ends."""
     from assay.workspace import Workspace
 
     made: list[Workspace] = []

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from assay.errors import AssayError
@@ -8,47 +10,46 @@ from assay.store import Store
 from tests.launch.planned import record
 
 
-def test_the_last_lines_are_those_at_the_end_in_order(tmp_path):
+def test_the_last_lines_are_those_at_the_end_in_order(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     log.write_text("".join(f"line {i}\n" for i in range(100_000)))
     assert last_lines(log, 3) == ["line 99997", "line 99998", "line 99999"]
 
 
-def test_a_log_of_fewer_lines_comes_whole(tmp_path):
+def test_a_log_of_fewer_lines_comes_whole(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     log.write_text("one\n\ntwo")
     assert last_lines(log, 10) == ["one", "two"]
 
 
-def test_a_progress_bar_counts_as_the_line_it_ended_as(tmp_path):
+def test_a_progress_bar_counts_as_the_line_it_ended_as(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     log.write_text("".join(f"\r{i}%" for i in range(101)) + "\nnext\n")
     assert last_lines(log, 2) == ["100%", "next"]
 
 
-def test_nothing_that_steers_a_terminal_comes_through(tmp_path):
+def test_nothing_that_steers_a_terminal_comes_through(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     log.write_bytes(b"\x1b]0;title\x07\x1b[2J\x1b[31mred\x1b[0m\x00\x9b1m caf\xc3\xa9 \xff\n")
     (line,) = last_lines(log, 1)
-    assert line == "red caf\N{LATIN SMALL LETTER E WITH ACUTE} \N{REPLACEMENT CHARACTER}" or "\x1b" not in line
-    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in line)
-    assert line.startswith("red")
+    unreadable = "\N{REPLACEMENT CHARACTER}"
+    assert line == f"red{unreadable}1m caf\N{LATIN SMALL LETTER E WITH ACUTE} {unreadable}"
 
 
-def test_one_endless_line_does_not_read_the_whole_file(tmp_path):
+def test_one_endless_line_does_not_read_the_whole_file(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     log.write_bytes(b"x" * (20 * CHUNK) + b"\nend\n")
     assert last_lines(log, 1) == ["end"]
 
 
-def test_a_run_that_nobody_has_taken_up_has_no_log_and_says_so(tmp_path):
+def test_a_run_that_nobody_has_taken_up_has_no_log_and_says_so(tmp_path: Path) -> None:
     store = Store(tmp_path)
     run = record(store, "web", 0)
     with pytest.raises(AssayError, match="no worker has taken it up"):
         log_tail(store, run.fingerprint[:8], 5)
 
 
-def test_a_run_is_found_by_the_first_digits_of_its_fingerprint(tmp_path):
+def test_a_run_is_found_by_the_first_digits_of_its_fingerprint(tmp_path: Path) -> None:
     store = Store(tmp_path)
     run = record(store, "web", 0)
     run.log.write_text("a\nb\nc\n")

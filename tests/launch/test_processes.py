@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,7 @@ from assay.launch.processes import ProcessIdentity, out_of_memory_kills
 
 
 @pytest.fixture
-def sleeper():
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"], stdout=subprocess.PIPE
     )
@@ -24,7 +26,7 @@ def sleeper():
     process.stdout.close()
 
 
-def test_a_process_is_alive_until_it_ends(sleeper):
+def test_a_process_is_alive_until_it_ends(sleeper: subprocess.Popen[bytes]) -> None:
     identity = ProcessIdentity.of(sleeper.pid)
     assert identity.here
     assert identity.alive
@@ -33,33 +35,35 @@ def test_a_process_is_alive_until_it_ends(sleeper):
     assert identity.alive is False
 
 
-def test_a_corpse_that_nobody_has_collected_is_not_alive(sleeper):
+def test_a_corpse_that_nobody_has_collected_is_not_alive(sleeper: subprocess.Popen[bytes]) -> None:
     identity = ProcessIdentity.of(sleeper.pid)
     sleeper.kill()
     os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
     assert identity.alive is False
 
 
-def test_a_pid_that_was_given_to_another_process_is_neither_alive_nor_signalled(sleeper):
+def test_a_pid_that_was_given_to_another_process_is_neither_alive_nor_signalled(
+    sleeper: subprocess.Popen[bytes],
+) -> None:
     reused = replace(ProcessIdentity.of(sleeper.pid), start="another boot:1")
     assert reused.alive is False
     assert not reused.send(signal.SIGKILL)
     assert sleeper.poll() is None
 
 
-def test_of_another_machine_nothing_is_known_and_nothing_is_signalled(sleeper):
+def test_of_another_machine_nothing_is_known_and_nothing_is_signalled(sleeper: subprocess.Popen[bytes]) -> None:
     there = replace(ProcessIdentity.of(sleeper.pid), host="another-machine")
     assert there.alive is None
     assert not there.send(signal.SIGKILL)
     assert sleeper.poll() is None
 
 
-def test_a_signal_reaches_the_process_itself(sleeper):
+def test_a_signal_reaches_the_process_itself(sleeper: subprocess.Popen[bytes]) -> None:
     assert ProcessIdentity.of(sleeper.pid).send(signal.SIGTERM)
     assert sleeper.wait(timeout=30) == -signal.SIGTERM
 
 
-def test_a_name_with_parentheses_and_spaces_does_not_shift_the_fields(tmp_path):
+def test_a_name_with_parentheses_and_spaces_does_not_shift_the_fields(tmp_path: Path) -> None:
     script = tmp_path / "a) S 1 (b"
     script.symlink_to(sys.executable)
     process = subprocess.Popen(
@@ -75,12 +79,12 @@ def test_a_name_with_parentheses_and_spaces_does_not_shift_the_fields(tmp_path):
         process.communicate()
 
 
-def test_no_process_has_no_identity(sleeper):
+def test_no_process_has_no_identity(sleeper: subprocess.Popen[bytes]) -> None:
     sleeper.kill()
     sleeper.wait()
     with pytest.raises(ProcessLookupError):
         ProcessIdentity.of(sleeper.pid)
 
 
-def test_memory_kills_are_counted_here():
+def test_memory_kills_are_counted_here() -> None:
     assert out_of_memory_kills() >= 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,22 +14,22 @@ from assay.launch.children import Ended
 from assay.launch.records import SubmissionDirectory, claiming
 from assay.launch.worker import GPUS, worker_environment
 from assay.settings import Cluster
-from assay.store import Failure, Store
+from assay.store import Failure, RunDirectory, Status, Store
 from tests.launch.planned import record
 
 
-def cluster(**changes):
+def cluster(**changes: Any) -> Cluster:
     fields = {"name": "c", "executor": "local", "workers": 2, "cpus_per_worker": 1, "device": "auto"}
     return Cluster(**{**fields, "environment": {}, "timeout_hours": 1.0, **changes})
 
 
-def test_every_library_gets_the_threads_of_the_job():
+def test_every_library_gets_the_threads_of_the_job() -> None:
     variables = worker_environment(cluster(cpus_per_worker=3), 0, {})
     names = ("OMP", "MKL", "OPENBLAS", "NUMBA", "RAYON")
     assert {variables[f"{name}_NUM_THREADS"] for name in names} == {"3"}
 
 
-def test_the_clusters_own_environment_has_the_last_word():
+def test_the_clusters_own_environment_has_the_last_word() -> None:
     variables = worker_environment(cluster(environment={"OMP_NUM_THREADS": "7", "X": "y"}), 0, {})
     assert (variables["OMP_NUM_THREADS"], variables["X"]) == ("7", "y")
 
@@ -44,15 +45,17 @@ def test_the_clusters_own_environment_has_the_last_word():
         ("cpu", "0,1", 0, ""),
     ],
 )
-def test_workers_take_the_submitters_gpus_in_turn(device, visible, number, expected):
+def test_workers_take_the_submitters_gpus_in_turn(device: str, visible: str, number: int, expected: str) -> None:
     assert worker_environment(cluster(device=device), number, {GPUS: visible})["CUDA_VISIBLE_DEVICES"] == expected
 
 
-def test_gpus_are_left_as_they_are_where_a_scheduler_gave_them():
+def test_gpus_are_left_as_they_are_where_a_scheduler_gave_them() -> None:
     assert "CUDA_VISIBLE_DEVICES" not in worker_environment(cluster(), 0, {"CUDA_VISIBLE_DEVICES": "3"})
 
 
-def test_a_worker_waits_until_one_of_the_machines_places_is_free(tmp_path, monkeypatch):
+def test_a_worker_waits_until_one_of_the_machines_places_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two sweeps on one machine share its cores instead of halving each other's speed."""
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.01)
     directory = SubmissionDirectory(tmp_path / "sweeps" / "s" / "submissions" / "1")
@@ -67,7 +70,7 @@ def test_a_worker_waits_until_one_of_the_machines_places_is_free(tmp_path, monke
         assert third
 
 
-def test_a_worker_of_a_cancelled_submission_does_not_wait_for_a_place(tmp_path):
+def test_a_worker_of_a_cancelled_submission_does_not_wait_for_a_place(tmp_path: Path) -> None:
     directory = SubmissionDirectory(tmp_path / "sweeps" / "s" / "submissions" / "1")
     directory.cancel(None)
     with worker._slot(directory, cluster(), lambda: False) as had:
@@ -75,18 +78,18 @@ def test_a_worker_of_a_cancelled_submission_does_not_wait_for_a_place(tmp_path):
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path: Path) -> RunDirectory:
     run = record(Store(tmp_path), "web", 0, state="training", step=5)
     run.log.write_text("step 5\nloss 3.2\n")
     return run
 
 
-def settle(run, ended):
+def settle(run: RunDirectory, ended: Ended) -> Status:
     children._settle(run, ended, str(ended))
     return run.status()
 
 
-def test_a_run_killed_by_the_kernel_for_memory_says_so(run):
+def test_a_run_killed_by_the_kernel_for_memory_says_so(run: RunDirectory) -> None:
     status = settle(run, Ended(-signal.SIGKILL, starved=True))
     assert status.state == "failed"
     assert status.failure.kind == "out of memory"
@@ -94,39 +97,43 @@ def test_a_run_killed_by_the_kernel_for_memory_says_so(run):
     assert status.failure.log == str(run.log)
 
 
-def test_a_run_killed_by_somebody_names_the_signal(run):
+def test_a_run_killed_by_somebody_names_the_signal(run: RunDirectory) -> None:
     failure = settle(run, Ended(-signal.SIGSEGV)).failure
     assert (failure.kind, "SIGSEGV" in failure.message) == ("killed", True)
 
 
-def test_a_run_that_just_ended_says_with_which_code(run):
+def test_a_run_that_just_ended_says_with_which_code(run: RunDirectory) -> None:
     failure = settle(run, Ended(3)).failure
     assert (failure.kind, "exit code 3" in failure.message) == ("ended without a word", True)
 
 
-def test_a_run_that_had_to_be_killed_after_it_was_asked_to_stop_has_not_failed(run):
+def test_a_run_that_had_to_be_killed_after_it_was_asked_to_stop_has_not_failed(run: RunDirectory) -> None:
     status = settle(run, Ended(-signal.SIGKILL, asked=True))
     assert (status.state, status.failure) == ("queued", None)
 
 
-def test_what_a_run_has_said_of_its_own_failure_stands(run):
+def test_what_a_run_has_said_of_its_own_failure_stands(run: RunDirectory) -> None:
     run.update(state="failed", failure=Failure(kind="ValueError", message="m"))
     assert settle(run, Ended(FAILED)).failure == Failure(kind="ValueError", message="m")
 
 
 @pytest.mark.parametrize("code", [0, BUSY, STOPPED])
-def test_a_process_that_left_its_run_in_order_leaves_nothing_to_write(run, code):
+def test_a_process_that_left_its_run_in_order_leaves_nothing_to_write(run: RunDirectory, code: int) -> None:
     before = run.status()
     assert settle(run, Ended(code)) == before
 
 
-def test_a_run_that_another_has_taken_up_meanwhile_is_theirs(run, monkeypatch):
+def test_a_run_that_another_has_taken_up_meanwhile_is_theirs(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("assay.launch.records.time.sleep", lambda _: None)
     with run.claim():
         assert settle(run, Ended(-signal.SIGKILL)).state == "training"
 
 
-def test_whoever_looks_at_a_lock_does_not_keep_a_worker_from_it(run, monkeypatch):
+def test_whoever_looks_at_a_lock_does_not_keep_a_worker_from_it(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`claimed` takes the lock for an instant; a worker that comes just then asks again."""
     looking = run.claim()
     looking.__enter__()
@@ -135,7 +142,7 @@ def test_whoever_looks_at_a_lock_does_not_keep_a_worker_from_it(run, monkeypatch
         assert held
 
 
-def no_memory():
+def no_memory() -> RuntimeError:
     return RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you")
 
 
@@ -148,20 +155,22 @@ def no_memory():
         (OSError(28, "No space left on device"), "disk full"),
     ],
 )
-def test_failures_are_told_apart_by_a_short_class(run, error, kind, capfd):
+def test_failures_are_told_apart_by_a_short_class(
+    run: RunDirectory, error: Exception, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     record_failure(run, error)
     assert run.status().failure.kind == kind
     assert type(error).__name__ in capfd.readouterr().err
 
 
-def test_a_long_message_is_cut_and_is_one_line(run):
+def test_a_long_message_is_cut_and_is_one_line(run: RunDirectory) -> None:
     record_failure(run, ValueError("a\n" * 10_000))
     message = run.status().failure.message
     assert len(message) <= 600
     assert "\n" not in message
 
 
-def test_the_entry_point_is_a_name_and_its_arguments_are_plain():
+def test_the_entry_point_is_a_name_and_its_arguments_are_plain() -> None:
     """What submitit pickles is a reference and two plain values: never code of the user's, never a study."""
     import cloudpickle
 

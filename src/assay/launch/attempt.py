@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 FAILED, BUSY, STOPPED = 1, 75, 76
 """Exit codes: the run's status tells why; another process has the run; it was asked to stop and gave the run back."""
 
+FINAL = frozenset({"failed", "diverged"})
+"""What is left alone until somebody submits again, which puts it back to `queued`."""
+
 LONGEST_MESSAGE = 600
 
 
@@ -102,6 +105,8 @@ def attempt_in_child(folder: str, fingerprint: str) -> None:
             called_off = directory.cancellation
             if called_off is not None and called_off.covers(fingerprint):
                 sys.exit(STOPPED)
+            if run.status().state in FINAL:
+                sys.exit(BUSY)  # another worker came first, and it failed
             _print_to(run.log)
             try:
                 _perform(directory.read(), run, stop)
@@ -152,7 +157,7 @@ def _perform(submission: Submission, run: RunDirectory, stop: Stop) -> None:
         _corpora(workspace, spec.corpora)
         with stop.after_a_step():
             status = _train(workspace, spec, run, stop)
-        if status.state in {"diverged", "failed"}:
+        if status.state in FINAL:
             _name_log(run, status)
             return
     _evaluate(workspace, submission, run)
@@ -170,7 +175,7 @@ def _corpora(workspace: Workspace, wanted: Mapping[str, str]) -> dict[str, Path]
     for name, identity in wanted.items():
         if folders[name].name != identity:
             raise AssayError(
-                f"source {name!r}: its files or its tokenizer are not those of when this was submitted.",
+                f"source {name!r}: its files, its tokenizer or assay itself changed after this was submitted.",
                 fix="Submit again: what changed makes other runs.",
             )
     return folders

@@ -76,19 +76,15 @@ def cancel(
         for worker in workers:
             worker.process.send(signal.SIGTERM)
     until = clock() + wait_seconds
-    while _at_work(store, workers, chosen, whole=not some) and clock() < until:
+    while clock() < until and (_held(store, workers, chosen) if some else any(directory.live for directory in told)):
         time.sleep(POLL_SECONDS)
     return _settle(store, told, workers, list(chosen.values()))
 
 
-def _at_work(store: Store, workers: Sequence[Worker], chosen: Collection[str], *, whole: bool) -> bool:
-    """Whether a worker of ours still runs, or holds one of the runs."""
-    alive = [worker for worker in workers if worker.process.alive]
-    return bool(alive) if whole else any(worker.run in chosen for worker in alive) and _held(store, chosen)
-
-
-def _held(store: Store, fingerprints: Collection[str]) -> bool:
-    return any(store.run(fingerprint).claimed for fingerprint in fingerprints)
+def _held(store: Store, workers: Sequence[Worker], fingerprints: Collection[str]) -> bool:
+    """Whether a worker of ours, and not another sweep's, still holds one of the runs."""
+    taken = {worker.run for worker in workers if worker.process.alive}
+    return any(fingerprint in taken and store.run(fingerprint).claimed for fingerprint in fingerprints)
 
 
 def _settle(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from assay.errors import AssayError
 from assay.evaluate.offline import use_mirror
 from assay.files import exclusive
-from assay.launch.attempt import attempt_here, log_to_stderr
+from assay.launch.attempt import FINAL, attempt_here, log_to_stderr
 from assay.launch.children import Children
 from assay.launch.processes import ProcessIdentity
 from assay.launch.records import SubmissionDirectory, SubmittedRun, Worker, recorded
@@ -143,7 +143,7 @@ class _Rounds:
             run.fingerprint in self.tried
             or self._called_off(run.fingerprint)
             or folder.evaluated(self.submission.evaluation.fingerprint)
-            or folder.status().state in {"failed", "diverged"}
+            or folder.status().state in FINAL
             or folder.claimed
         )
 
