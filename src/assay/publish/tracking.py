@@ -126,7 +126,7 @@ class _Publication:
             if now.folder is None:
                 now = replace(now, folder=_write(self.content, self.settings, self.folder))
             if self.settings.mode == "online":
-                send(self.folder / str(now.folder), self.settings)
+                send(self.folder / str(now.folder), self.settings, seconds=SEND_SECONDS)
                 now = replace(now, sent=True)
         # The one place where any exception is caught: whatever W&B's client does, the run and its record are whole.
         except Exception as error:  # noqa: BLE001
@@ -149,6 +149,8 @@ class _Session:
     """W&B's service, kept up for one folder."""
 
     folder: Path
+    outside: dict[str, str]
+    """The environment outside of it."""
     silent: bool = False
     """Whether the server has not answered in time: then nothing more is sent to it in this session."""
 
@@ -176,19 +178,18 @@ def _session(folder: Path) -> Iterator[None]:
     import wandb
 
     places = {"WANDB_DATA_DIR": "data", "WANDB_CACHE_DIR": "cache", "WANDB_CONFIG_DIR": "config"}
-    kept = {name: os.environ.get(name) for name in places}
+    outside = dict(os.environ)
     os.environ.update({name: str(folder.absolute() / place) for name, place in places.items()})
-    _sessions[os.getpid()] = _Session(folder)
+    _sessions[os.getpid()] = _Session(folder, outside)
     try:
         yield
     finally:
         del _sessions[os.getpid()]
         wandb.teardown()
-        for name, value in kept.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in places:
+            os.environ.pop(name)
+            if name in outside:
+                os.environ[name] = outside[name]
 
 
 def _write(content: Content, settings: Tracking, folder: Path) -> str:
@@ -254,8 +255,13 @@ def _client_settings(root: Path) -> Any:
 _KEPT = "It is kept; `assay sync` sends it. `wandb login` and WANDB_BASE_URL say who you are and where W&B is."
 
 
-def send(offline_run: Path, settings: Tracking, *, seconds: float = SEND_SECONDS) -> None:
-    """Send an offline run with `wandb sync`; sending one that W&B has already updates it.
+def send(offline_run: Path, settings: Tracking, *, seconds: float) -> None:
+    """Send an offline run with `wandb sync`; one that it has sent before is left alone.
+
+    Args:
+        offline_run: the folder of an offline run.
+        settings: which project of whom.
+        seconds: the longest that it may take.
 
     Raises:
         AssayError: W&B did not take it, or not in time.
@@ -263,16 +269,30 @@ def send(offline_run: Path, settings: Tracking, *, seconds: float = SEND_SECONDS
     current = _sessions.get(os.getpid())
     if current is not None and current.silent:
         raise AssayError(f"W&B did not answer a moment ago; {offline_run.name} was not sent.", fix=_KEPT)
+    if _taken(offline_run):
+        return
     where = ["--project", settings.project, *(["--entity", settings.entity] if settings.entity else [])]
-    command = [sys.executable, "-m", "wandb", "sync", "--include-synced", *where, str(offline_run)]
+    command = [sys.executable, "-m", "wandb", "sync", *where, str(offline_run)]
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False
+            command,
+            # With the user's own settings: `wandb login` and a host of their own are in their configuration.
+            env=None if current is None else current.outside,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         if current is not None:
             current.silent = True
         raise AssayError(f"W&B did not take {offline_run.name} within {seconds:g} s.", fix=_KEPT) from None
-    if done.returncode:
+    # Its exit status is 0 where the server refuses the key, too; the mark it leaves on what was taken is what counts.
+    if done.returncode or not _taken(offline_run):
         said = " ".join((done.stderr or done.stdout).split())[-300:]
         raise AssayError(f"W&B did not take {offline_run.name}: {said}", fix=_KEPT)
+
+
+def _taken(offline_run: Path) -> bool:
+    return any(offline_run.glob("*.wandb.synced"))
