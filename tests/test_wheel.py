@@ -43,7 +43,9 @@ def test_it_plans_the_packaged_sweep_outside_the_repository(wheel: Path, tmp_pat
     env = {**os.environ, "PYTHONPATH": str(site)}
 
     def run(*command: str) -> str:
-        done = subprocess.run([sys.executable, *command], cwd=elsewhere, env=env, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, *command], cwd=elsewhere, env=env, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

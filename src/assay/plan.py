@@ -174,10 +174,7 @@ def make_plan(
     for mix in sweep.mixes:
         for seed in sweep.seeds:
             spec = specs.get((mix, seed))
-            if mix in waiting and not refusals.get(mix):
-                status, reasons = "todo", (waiting[mix],)
-            else:
-                status, reasons = _decide(spec, refusals.get(mix, ()), known, retry_failed=retry_failed)
+            status, reasons = _decide(spec, refusals.get(mix, ()), waiting.get(mix), known, retry_failed=retry_failed)
             trained = spec is not None and spec.fingerprint in known and known[spec.fingerprint].trained
             seconds = _seconds(0 if trained else tokens, speed) if status == "todo" else None
             runs.append(PlannedRun(mix=mix, seed=seed, spec=spec, status=status, reasons=reasons, seconds=seconds))
@@ -191,8 +188,15 @@ def make_plan(
 
 
 def _decide(
-    spec: RunSpec | None, refusals: Sequence[str], known: Mapping[str, Known], *, retry_failed: bool
+    spec: RunSpec | None,
+    refusals: Sequence[str],
+    waiting: str | None,
+    known: Mapping[str, Known],
+    *,
+    retry_failed: bool,
 ) -> tuple[PlanStatus, tuple[str, ...]]:
+    if not refusals and waiting is not None:
+        return "todo", (waiting,)
     if refusals or spec is None:
         return "refused", tuple(refusals)
     record = known.get(spec.fingerprint)
@@ -219,9 +223,7 @@ def _seconds(tokens: int, speed: Speed) -> float | None:
     return tokens / speed.tokens_per_second + (speed.evaluate_seconds or 0.0)
 
 
-def _cost(
-    runs: Sequence[PlannedRun], known: Mapping[str, Known], speed: Speed, tokens: int, workers: int
-) -> Cost:
+def _cost(runs: Sequence[PlannedRun], known: Mapping[str, Known], speed: Speed, tokens: int, workers: int) -> Cost:
     # A run that two arms share is done once; one whose spec is not known yet counts for itself.
     todo = {run.fingerprint or run.label: run for run in runs if run.status == "todo"}
     fresh = [run for key, run in todo.items() if not (key in known and known[key].trained)]

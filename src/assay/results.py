@@ -46,7 +46,7 @@ def collect(store: Store, plan: Plan) -> Results:
             continue
         assert run.spec is not None
         record = store.run(run.spec.fingerprint)
-        arm = {"mix": run.mix, "seed": run.seed}
+        arm: dict[str, Any] = {"mix": run.mix, "seed": run.seed}
         place = {"scale": run.spec.model.parameters(run.spec.vocabulary), "tokens": run.spec.tokens}
         scores += [{**arm, **place, **score} for score in record.scores(plan.evaluation)]
         frame = pd.read_parquet(record.evaluation(plan.evaluation) / "items.parquet")
@@ -89,12 +89,12 @@ def _long(items: pd.DataFrame) -> pd.DataFrame:
 
     items = items.assign(item=items["doc_hash"].astype(str) + ":" + items["prompt_hash"].astype(str))
     items["weight"] = items["bytes"].where(items["bytes"].notna(), 1.0) if "bytes" in items else 1.0
-    parts = [
-        items.loc[items[metric].notna()].assign(metric=metric, value=lambda part, m=metric: part[m])
-        for metric in ITEM_METRICS
-        if metric in items
-    ]
+    parts = []
+    for metric in ITEM_METRICS:
+        if metric in items:
+            part = items.loc[items[metric].notna()]
+            parts.append(part.assign(metric=metric, value=part[metric]))
     long = pd.concat(parts, ignore_index=True)[["task", "group", "metric", "item", "value", "weight"]]
     grouped = long[long["group"] != long["task"]]
-    # An item of mmlu_anatomy counts for mmlu too, clustered by its subject.
-    return pd.concat([long.assign(group=long["task"]), grouped.assign(task=grouped["group"], group=grouped["task"])])
+    # An item of mmlu_anatomy counts for mmlu too, clustered by its subject; by itself it is in no cluster.
+    return pd.concat([long.assign(group=None), grouped.assign(task=grouped["group"], group=grouped["task"])])

@@ -73,7 +73,7 @@ def compose(overrides: Sequence[str], *, root: Path | None = None) -> Study:
 
 
 def _check_choices(overrides: Sequence[str], roots: Sequence[Path]) -> dict[str, str]:
-    choices = {}
+    choices: dict[str, str] = {}
     for override in overrides:
         if override.startswith("-") or "=" not in override.lstrip("~+"):
             if override.startswith("~"):

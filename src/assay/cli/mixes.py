@@ -53,7 +53,9 @@ def prepare(overrides: Overrides = None, *, as_json: AsJson = False) -> None:
     space = workspace(overrides)
     with progress_bars(quiet=as_json) as tell:
         folders = space.prepare(progress=tell)
-    rows = [{"source": name, "corpus": folders[name].name, "tokens": space.tokens[name]} for name in folders]
+    rows: list[dict[str, Any]] = [
+        {"source": name, "corpus": folders[name].name, "tokens": space.tokens[name]} for name in folders
+    ]
     if as_json:
         print_json({"tokenizer": space.tokenizer_id, "corpora": rows})
         return

@@ -178,7 +178,7 @@ def logs(
     space = workspace(overrides)
     found = space.store.find(run)
     errors.print(f"{found.log}", markup=False, style="dim", soft_wrap=True)
-    console.print(log_tail(found, lines), markup=False, soft_wrap=True)
+    console.print(log_tail(space.store, found, lines), markup=False, soft_wrap=True)
 
 
 def cancel(overrides: Overrides = None, *, mix: MixOption = None, as_json: AsJson = False) -> None:
@@ -186,11 +186,18 @@ def cancel(overrides: Overrides = None, *, mix: MixOption = None, as_json: AsJso
     from assay.launch.cancel import cancel as stop
 
     space = workspace(overrides)
-    stopped = stop(space, mix=mix)
+    done = stop(space.store, space.study.require_sweep().name, mix=mix)
     if as_json:
-        print_json({"stopped": stopped})
+        print_json(vars(done))
         return
-    console.print(f"stopped {len(stopped)} runs" + (": " + ", ".join(stopped) if stopped else ""), markup=False)
+    parts = {
+        "stopped": done.stopped,
+        "kept, for they had ended": done.kept,
+        "still held": done.still_running,
+        "told to stop on other machines": done.elsewhere,
+    }
+    lines = [f"{what}: {len(names)} ({', '.join(names)})" for what, names in parts.items() if names]
+    console.print("\n".join(lines) or "nothing was running", markup=False)
 
 
 def why(
