@@ -10,6 +10,7 @@ import pytest
 from assay.launch.submission import submit
 
 if TYPE_CHECKING:
+    from assay.store import RunDirectory
     from tests.launch.conftest import MakeWorkspace
 
 
@@ -63,3 +64,21 @@ def test_work_that_was_done_before_is_not_done_again(workspace: MakeWorkspace, m
         assert run.status().weights == weights[run.fingerprint]
         assert run.evaluated(space.evaluation.fingerprint)
         assert run.evaluated(other.evaluation.fingerprint)
+
+
+def test_a_finished_run_is_told_to_wandb_whose_trouble_costs_the_run_nothing(
+    workspace: MakeWorkspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = []
+
+    def publish(_: Any, run: RunDirectory, *, sweep: str, evaluation: str, **__: Any) -> NoReturn:
+        told.append((run.fingerprint, sweep, run.evaluated(evaluation)))
+        raise OSError("no W&B today")
+
+    monkeypatch.setattr("assay.publish.tracking.publish_run", publish)
+    space = workspace(cluster__executor="debug", sweep__seeds=[0])
+    sent = submit(space, space.plan())
+    assert sent is not None
+    assert told == [(run.fingerprint, "tiny", True) for run in sent.runs]
+    assert [run.status().state for run in space.store.runs()] == ["done"] * 3
+    assert "no W&B today" in caplog.text

@@ -225,10 +225,7 @@ def _evaluate(workspace: Workspace, submission: Submission, run: RunDirectory) -
 
 
 def _publish(workspace: Workspace, submission: Submission, run: RunDirectory) -> None:
-    """Make the run's W&B run. It is derived from the record, so that a failure is told in the log and costs nothing."""
-    settings = workspace.study.tracking
-    if settings.mode == "disabled":
-        return
+    """Tell W&B of the run. That is derived from the record: a failure is told in the log and costs the run nothing."""
     from assay.publish.tracking import publish_run
 
     try:
@@ -237,7 +234,7 @@ def _publish(workspace: Workspace, submission: Submission, run: RunDirectory) ->
             run,
             sweep=submission.sweep,
             evaluation=submission.evaluation.fingerprint,
-            settings=settings,
+            settings=workspace.study.tracking,
         )
     except Exception:
         log.exception("W&B did not get this run; `assay sync` tries again.")

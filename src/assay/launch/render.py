@@ -42,8 +42,13 @@ LABELS = 6
 """Runs that a failure names before it only counts them."""
 
 
-def render(progress: SweepProgress) -> RenderableType:
-    """What `assay status` shows: counts, speed and time left, the runs, the failures by cause, and what to do next."""
+def render(progress: SweepProgress, *, arguments: str = "") -> RenderableType:
+    """What `assay status` shows: counts, speed and time left, the runs, the failures by cause, and what to do next.
+
+    Args:
+        progress: the sweep.
+        arguments: what commands have to be given to mean this sweep; left out, `sweep=NAME`.
+    """
     parts: list[RenderableType] = [_headline(progress), Text()]
     if len(progress.runs) <= EACH:
         parts.append(_Runs(progress.runs))
@@ -54,7 +59,7 @@ def render(progress: SweepProgress) -> RenderableType:
             parts += [Text(), _Runs(at_work)]
     for failure in progress.failures:
         parts += [Text(), _failure(failure)]
-    hint = _hint(progress)
+    hint = _hint(progress, arguments or f"sweep={progress.sweep}")
     if hint is not None:
         parts += [Text(), hint]
     return Group(*parts)
@@ -140,11 +145,11 @@ def _failure(failure: FailureGroup) -> Text:
     return text
 
 
-def _hint(progress: SweepProgress) -> Text | None:
+def _hint(progress: SweepProgress, arguments: str) -> Text | None:
     if progress.complete:
-        return Text(f"every run is done: assay gate sweep={progress.sweep}", style="green")
+        return Text(f"every run is done: assay gate {arguments}", style="green")
     if progress.left_behind:
         runs = len(progress.left_behind)
         wait = f"{count(runs, 'run')} {'waits' if runs == 1 else 'wait'} for"
-        return Text(f"{wait}: assay submit sweep={progress.sweep}", style="yellow")
+        return Text(f"{wait}: assay submit {arguments}", style="yellow")
     return None

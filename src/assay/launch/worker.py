@@ -82,8 +82,11 @@ def worker_environment(cluster: Cluster, number: int, inherited: Mapping[str, st
     """
     threads = ("OMP", "MKL", "OPENBLAS", "NUMBA", "RAYON")
     variables = {f"{library}_NUM_THREADS": str(cluster.cpus_per_worker) for library in threads}
-    # Forked after the tokenizers were imported, with threads of their own count: they would warn of it each time.
+    # The tokenizers warn of every fork where this is not said.
     variables["TOKENIZERS_PARALLELISM"] = "true" if cluster.cpus_per_worker > 1 else "false"
+    # Asked whether there is a GPU, torch begins to use it, which a process that others are forked from must not;
+    # asked this way, it looks at the driver only.
+    variables["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     if GPUS in inherited or cluster.device == "cpu":
         variables["CUDA_VISIBLE_DEVICES"] = _gpus(cluster.device, number, inherited.get(GPUS, ""))
     return {**variables, **cluster.environment}
