@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -37,6 +38,17 @@ def store(tmp_path: Path, report: Report, monkeypatch: pytest.MonkeyPatch) -> St
     return store
 
 
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory, report: Report) -> Path:
+    """The offline run of the first run, for the tests that only read it."""
+    store = Store(tmp_path_factory.mktemp("told") / "store")
+    shown.fill(store, report)
+    published = publish(store, report)
+    assert published.problem is None
+    assert offline_runs(store) == [store.wandb / (published.folder or "")]
+    return offline_runs(store)[0]
+
+
 def run_of(store: Store, report: Report, place: int = 0) -> RunDirectory:
     return store.run(report.runs[place].fingerprint or "")
 
@@ -53,6 +65,7 @@ def offline_runs(store: Store) -> list[Path]:
     return sorted(store.wandb.glob("offline-run-*"))
 
 
+@functools.cache
 def inspect(folder: Path, *options: str) -> str:
     (file,) = folder.glob("*.wandb")
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(file)]
@@ -75,46 +88,37 @@ def table_of(folder: Path, name: str) -> list[list[Any]]:
     return rows
 
 
-def test_what_wandb_has_of_a_run_is_what_the_store_has(store: Store, report: Report) -> None:
-    published = publish(store, report)
-    shown_run, folder = report.runs[0], store.wandb / (published.folder or "")
-    assert (published.problem, offline_runs(store)) == (None, [folder])
-    seen = summary_of(folder)
-    scores = {f"eval/{score.task}/{score.metric}": score.value for score in shown_run.scores}
+def test_what_wandb_has_of_a_run_is_what_the_store_has(told: Path, report: Report) -> None:
+    seen, run = summary_of(told), report.runs[0]
+    assert run.spec is not None
+    assert run.result is not None
+    scores = {f"eval/{score.task}/{score.metric}": score.value for score in run.scores}
     assert {key: value for key, value in seen["summary"].items() if key.startswith("eval/")} == scores
     config = seen["config"]
-    assert config["fingerprint"] == shown_run.fingerprint
-    assert config["evaluation"] == report.plan.evaluation
-    assert config["spec"]["corpora"] == shown_run.spec.corpora if shown_run.spec else False
-    assert {name: part["tokens"] for name, part in config["delivered"].items()} == {
-        part.source: part.tokens for part in shown_run.delivered
-    }
+    assert (config["fingerprint"], config["evaluation"]) == (run.fingerprint, report.plan.evaluation)
+    assert config["spec"]["corpora"] == run.spec.corpora
+    given = {part.source: part.tokens for part in run.delivered}
+    assert {name: part["tokens"] for name, part in config["delivered"].items()} == given
     assert seen["state"] == "finished"
-    assert (
-        [row[:3] for row in table_of(folder, "evaluation")]
-        == [[score["task"], score["metric"], score["value"]] for score in shown_run.result.scores or ()]
-        if shown_run.result
-        else False
-    )
-    assert len(table_of(folder, "delivered")) == len(shown_run.delivered)
+    wanted = [[score["task"], score["metric"], score["value"]] for score in run.result.scores or ()]
+    assert [row[:3] for row in table_of(told, "evaluation")] == wanted
+    assert len(table_of(told, "delivered")) == len(run.delivered)
 
 
-def test_history_is_by_tokens_and_equals_the_stores(store: Store, report: Report) -> None:
-    folder = store.wandb / (publish(store, report).folder or "")
-    history = [record["item"] for record in records_of(folder, "history")]
+def test_history_is_by_tokens_and_equals_the_stores(told: Path, report: Report) -> None:
+    history = [record["item"] for record in records_of(told, "history")]
     wanted = report.runs[0].history
     assert [row["tokens"] for row in history] == [record["tokens"] for record in wanted]
     assert [row["_step"] for row in history] == [record["step"] for record in wanted]
     for key in ("loss", "bits_per_byte", "lr", "grad_norm", "tokens_per_second"):
         assert [row[f"train/{key}"] for row in history] == [record[key] for record in wanted]
     assert history[0]["train/loss_by_source/books"] == wanted[0]["loss_by_source"]["books"]
-    metrics = {metric.get("glob_name"): metric.get("step_metric") for metric in records_of(folder, "metric")}
+    metrics = {metric.get("glob_name"): metric.get("step_metric") for metric in records_of(told, "metric")}
     assert metrics["train/*"] == "tokens"
 
 
-def test_runs_need_no_tidying(store: Store, report: Report) -> None:
-    folder = store.wandb / (publish(store, report).folder or "")
-    (run,) = records_of(folder, "run")
+def test_runs_need_no_tidying(told: Path, report: Report) -> None:
+    (run,) = records_of(told, "run")
     assert run["display_name"] == "261118_web_and_github_0.3m_s000"
     assert (run["run_group"], run["job_type"], run["project"]) == ("code_replace", "train", "assay")
     assert run["tags"] == ["web_and_github", "0.3m", "baseline", "done", "sweep:code_replace"]
