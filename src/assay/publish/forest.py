@@ -44,7 +44,9 @@ def _forest(report: Report, comparisons: Sequence[Comparison], place: int) -> Fi
     labels = [(_row_label(label, comparisons), label[0] is None) for label, _ in rows]
     label_rows(figure, labels, height=max(30, 17 * len(names) + 12))
     arrow = "better \N{RIGHTWARDS ARROW}" if better == "higher" else "\N{LEFTWARDS ARROW} better"
-    what = words.metric_name(metric) + (" of held-out text" if held_out else "")
+    what = words.metric_name(metric)
+    if metric == "bits_per_byte":
+        what += " of held-out text" if held_out else " of the right answer"
     unit = "points" if metric in words.ACCURACIES else text(words.shortened(words.metric_name(metric), 20))
     axis = f"candidate {words.MINUS} baseline, {unit} ({arrow})"
     figure.update_layout(xaxis={"title": {"text": axis}, "zeroline": True})

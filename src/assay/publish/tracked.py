@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from assay.fingerprint import fingerprint
 from assay.publish import words
-from assay.publish.collect import versions
 from assay.publish.report import finite, given, overall_weights
 from assay.structure import to_mapping
 
@@ -149,7 +148,6 @@ def _config(spec: RunSpec, result: RunResult) -> dict[str, Any]:
         "delivered": {name: dict(part) for name, part in given(result.delivered or {}).items()},
         "spec": to_mapping(spec),
         "weights_sha256": result.status.weights,
-        "assay": versions().get("assay"),
     }
 
 
