@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from assay.corpus.heldout import LARGEST_SHARE, LEAST_BYTES, LEAST_DOCUMENTS, document_hash, held_out_by_rank, is_held_out
+from assay.corpus.heldout import (
+    LARGEST_SHARE,
+    LEAST_BYTES,
+    LEAST_DOCUMENTS,
+    document_hash,
+    held_out_by_rank,
+    is_held_out,
+)
 
 
 def hashed(count: int, size: int, *, first: int = 0) -> list[tuple[bytes, int]]:

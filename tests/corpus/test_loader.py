@@ -49,11 +49,29 @@ def stream(corpus: Corpus, name: str, *, seed: int, length: int) -> NDArray[np.i
     return np.concatenate(parts)[:length]
 
 
-def of_source(reader: SequenceReader, name: str) -> NDArray[np.int64]:
-    """The tokens that a source gives over the whole run: the inputs, and the very last target."""
+def rows_of(reader: SequenceReader, name: str) -> NDArray[np.int64]:
+    """The sequences that a source gives over the whole run, as they are drawn; shape (draws, L + 1)."""
     tokens, sources = reader.read(0, reader.length)
-    rows = tokens[sources == reader.names.index(name)]
-    return np.concatenate([rows[:, :-1].ravel(), rows[-1:, -1]])
+    return tokens[sources == reader.names.index(name)]
+
+
+def drawn(corpus: Corpus, name: str, *, seed: int, draws: int, length: int = L) -> list[int]:
+    """Which of the stream's sequences the draws are: those that begin in an epoch, shuffled."""
+    order: list[int] = []
+    epoch = 0
+    while len(order) < draws:
+        first, after = (-(-e * corpus.tokens // length) for e in (epoch, epoch + 1))
+        inside = permute(np.arange(after - first), after - first, seed=seed, name=f"{name}|sequences", epoch=epoch)
+        order += [first + int(i) for i in inside]
+        epoch += 1
+    return order[:draws]
+
+
+def expected_rows(corpus: Corpus, name: str, *, seed: int, draws: int, length: int = L) -> NDArray[np.int64]:
+    """A source's sequences put together by hand."""
+    order = drawn(corpus, name, seed=seed, draws=draws, length=length)
+    row = stream(corpus, name, seed=seed, length=(max(order, default=0) + 1) * length + 1)
+    return np.array([row[n * length : n * length + length + 1] for n in order]).reshape(draws, length + 1)
 
 
 MIX = {"web": 0.5, "code": 0.3, "books": 0.2}
@@ -63,28 +81,38 @@ def test_no_token_is_lost_or_repeated_over_several_epochs(corpora: Corpora) -> N
     """What each source gives is its documents, each with its EOS, in the epochs' orders, and nothing else."""
     reader = SequenceReader(corpora, [(MIX, 3000)], seed=4, sequence_length=L)
     for name in reader.names:
-        given_out = of_source(reader, name)
-        np.testing.assert_array_equal(given_out, stream(corpora[name], name, seed=4, length=len(given_out)))
+        rows = rows_of(reader, name)
+        np.testing.assert_array_equal(rows, expected_rows(corpora[name], name, seed=4, draws=len(rows)))
     assert {name: part["epochs"] > 2 for name, part in reader.delivered(3000).items()} == dict.fromkeys(MIX, True)
 
 
-def test_sequences_overlap_by_one_token_so_that_each_is_a_target_once(corpora: Corpora) -> None:
-    tokens, sources = SequenceReader(corpora, [(MIX, 500)], seed=0, sequence_length=L).read(0, 500)
-    for source in range(3):
-        rows = tokens[sources == source]
-        np.testing.assert_array_equal(rows[1:, 0], rows[:-1, -1])
+@pytest.mark.parametrize("name", ["web", "code", "books"])
+def test_the_draws_of_whole_epochs_are_the_stream_each_token_a_target_once(corpora: Corpora, name: str) -> None:
+    corpus = corpora[name]
+    draws = -(-2 * corpus.tokens // L)
+    reader = SequenceReader(corpora, [({name: 1.0}, draws)], seed=0, sequence_length=L)
+    row = stream(corpus, name, seed=0, length=draws * L + 1)
+    expected = Counter(tuple(row[n * L : n * L + L + 1].tolist()) for n in range(draws))
+    assert Counter(map(tuple, rows_of(reader, name).tolist())) == expected
+    assert Counter(rows_of(reader, name)[:, 1:].ravel().tolist()) == Counter(row[1:].tolist())
+
+
+def test_sequences_of_one_document_are_not_drawn_one_after_the_other(corpora: Corpora) -> None:
+    """In a stretch of the stream neighbours overlap by a token; in the order of draws hardly any do."""
+    rows = rows_of(SequenceReader(corpora, [({"web": 1.0}, 400)], seed=0, sequence_length=L), "web")
+    following = (rows[1:, 0] == rows[:-1, -1]) & (rows[:-1, -1] != corpora["web"].manifest.eos)
+    by_chance = max(Counter(rows[:, 0].tolist()).values()) / len(rows)
+    assert following.mean() < 2 * by_chance + 0.02
 
 
 def test_every_document_comes_once_an_epoch(corpora: Corpora) -> None:
     corpus = corpora["code"]
-    sequences = -(-2 * corpus.tokens // L)
-    reader = SequenceReader(corpora, [({"code": 1.0}, sequences)], seed=0, sequence_length=L)
-    tokens = of_source(reader, "code")
     known = Counter(tuple(corpus.document(i).tolist()) for i in range(corpus.documents))
-    for epoch in (tokens[: corpus.tokens], tokens[corpus.tokens : 2 * corpus.tokens]):
+    tokens = stream(corpus, "code", seed=0, length=2 * corpus.tokens)
+    for epoch in (tokens[: corpus.tokens], tokens[corpus.tokens :]):
         ends = np.flatnonzero(epoch == corpus.manifest.eos) + 1
         assert Counter(tuple(part.tolist()) for part in np.split(epoch, ends)[:-1]) == known
-    assert not np.array_equal(tokens[: corpus.tokens], tokens[corpus.tokens : 2 * corpus.tokens])
+    assert not np.array_equal(tokens[: corpus.tokens], tokens[corpus.tokens :])
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 8])
@@ -116,16 +144,18 @@ def test_reading_a_stretch_gives_that_stretch_of_the_whole(
     tokens, indices = SequenceReader(corpora, stages, seed=seed, sequence_length=length).read(start, stop)
     np.testing.assert_array_equal(tokens, whole[start:stop])
     np.testing.assert_array_equal(indices, sources[start:stop])
-    tiny = of_source(reader, "tiny")
-    np.testing.assert_array_equal(tiny, stream(corpora["tiny"], "tiny", seed=seed, length=len(tiny)))
+    tiny = rows_of(reader, "tiny")
+    np.testing.assert_array_equal(
+        tiny, expected_rows(corpora["tiny"], "tiny", seed=seed, draws=len(tiny), length=length)
+    )
 
 
 def test_two_mixes_that_share_a_source_see_it_in_the_same_order(corpora: Corpora) -> None:
     one = SequenceReader(corpora, [({"web": 0.5, "books": 0.5}, 400)], seed=2, sequence_length=L)
     two = SequenceReader(corpora, [({"code": 0.7, "web": 0.3}, 400)], seed=2, sequence_length=L)
-    first, second = of_source(one, "web"), of_source(two, "web")
+    first, second = rows_of(one, "web"), rows_of(two, "web")
     both = min(len(first), len(second))
-    assert both > 100 * L
+    assert both > 100
     np.testing.assert_array_equal(first[:both], second[:both])
 
 
@@ -134,7 +164,7 @@ def test_adding_a_source_leaves_the_order_of_the_others(corpora: Corpora) -> Non
     before = SequenceReader(corpora, [({"code": 0.5, "web": 0.5}, 300)], seed=2, sequence_length=L)
     after = SequenceReader(corpora, [({"books": 0.2, "code": 0.4, "web": 0.4}, 300)], seed=2, sequence_length=L)
     for name in ("code", "web"):
-        longer, shorter = of_source(before, name), of_source(after, name)
+        longer, shorter = rows_of(before, name), rows_of(after, name)
         np.testing.assert_array_equal(longer[: len(shorter)], shorter)
 
 
@@ -146,11 +176,11 @@ def test_another_seed_gives_another_order(corpora: Corpora) -> None:
 def test_a_later_stage_goes_on_where_the_earlier_ones_left_a_source(corpora: Corpora) -> None:
     stages = [({"web": 0.5, "code": 0.5}, 101), ({"books": 0.9, "web": 0.1}, 60), ({"web": 1.0}, 50)]
     reader = SequenceReader(corpora, stages, seed=0, sequence_length=L)
-    given_out = of_source(reader, "web")
-    np.testing.assert_array_equal(given_out, stream(corpora["web"], "web", seed=0, length=len(given_out)))
+    rows = rows_of(reader, "web")
+    np.testing.assert_array_equal(rows, expected_rows(corpora["web"], "web", seed=0, draws=len(rows)))
     assert reader.length == 211
     assert reader.counts(211).sum() == 211
-    assert reader.counts(161)[reader.names.index("web")] == (len(given_out) - 1) // L - 50
+    assert reader.counts(161)[reader.names.index("web")] == len(rows) - 50
 
 
 def test_a_source_of_weight_0_gives_nothing_and_one_of_weight_1_all(corpora: Corpora) -> None:
@@ -167,19 +197,25 @@ def test_a_source_of_weight_0_gives_nothing_and_one_of_weight_1_all(corpora: Cor
 
 @pytest.mark.parametrize("stop", [0, 1, 777, 2000])
 def test_delivered_is_what_was_read(corpora: Corpora, stop: int) -> None:
-    """Counted from the tokens themselves: EOS marks documents, and an epoch begins after the source's last token."""
+    """Counted from the sequences themselves: a document begins after an EOS, an epoch after the source's last token."""
     reader = SequenceReader(corpora, [(MIX, 900), ({"tiny": 0.5, "books": 0.5}, 1100)], seed=3, sequence_length=L)
     tokens, sources = reader.read(0, stop)
     for index, (name, part) in enumerate(reader.delivered(stop).items()):
-        inputs = tokens[sources == index][:, :-1].ravel()
-        corpus = corpora[name]
-        assert part["sequences"] * L == part["tokens"] == len(inputs)
-        begun = int((inputs[:-1] == corpus.manifest.eos).sum()) + 1 if len(inputs) else 0
-        assert part["documents"] == begun
-        assert part["epochs"] == pytest.approx(len(inputs) / corpus.tokens)
+        corpus, rows = corpora[name], tokens[sources == index]
+        assert part["sequences"] * L == part["tokens"] == rows[:, :-1].size
+        # An EOS anywhere but at the end of a row is followed by a document's first token in the same row; one that
+        # begins with a row was preceded by an EOS that is the last target of some row, or begins the stream.
+        inside = int((rows[:, :-2] == corpus.manifest.eos).sum())
+        at_edges = part["documents"] - inside
+        assert 0 <= at_edges <= len(rows)
+        chosen = set(drawn(corpus, name, seed=3, draws=len(rows)))
+        row = stream(corpus, name, seed=3, length=(len(rows) + 2 * corpus.tokens // L + 3) * L + 1)
+        edges = [n for n in range(len(row) // L) if n == 0 or row[n * L - 1] == corpus.manifest.eos]
+        assert at_edges == len(chosen & set(edges))
+        assert part["epochs"] == pytest.approx(part["tokens"] / corpus.tokens)
         positions = np.flatnonzero(sources == index)
-        starts = [int(positions[token // L]) for token in range(corpus.tokens, len(inputs), corpus.tokens)]
-        assert part["epoch_starts"] == starts
+        firsts = [-(-epoch * corpus.tokens // L) for epoch in range(1, 1 + len(rows) * L // corpus.tokens + 1)]
+        assert part["epoch_starts"] == [int(positions[first]) for first in firsts if first < len(rows)]
 
 
 def test_no_epoch_begins_unnoticed_however_the_run_is_cut_into_steps(corpora: Corpora) -> None:

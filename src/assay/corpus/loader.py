@@ -1,10 +1,12 @@
 """The sequences of a run: a pure function of its mixes, its seed and the position, for any number of workers.
 
 Every source is an endless stream: its documents in a new order each epoch, each document with its EOS, one epoch
-after the other. Draw n of a source covers the stream's tokens n L to n L + L: sequences overlap by one token, so that
-every token is an input exactly once and a target exactly once. Where documents fall in an epoch takes a table of 8
-bytes a document for the epoch that a source is in, made in about 0.1 s for a million documents; nothing is kept
-for the run as a whole but the schedule's small one.
+after the other, cut into sequences: sequence n covers the stream's tokens n L to n L + L. They overlap by one token,
+so that every token is an input exactly once and a target exactly once. The sequences that begin in an epoch are drawn
+in an order of their own: in the stream's order a document of ten sequences would be ten steps of nearly the same
+gradient, and the last documents would decide what a short run ends with. Where documents fall in an epoch takes a
+table of 8 bytes a document for the epoch that a source is in, made in about 0.1 s for a million documents; nothing is
+kept for the run as a whole but the schedule's small one.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from assay.corpus.kernels import Integers, Words, copy, epoch_table, locate
-from assay.corpus.schedule import MixSchedule, permutation_key
+from assay.corpus.schedule import MixSchedule, permutation_key, permute
 from assay.corpus.shards import Corpus
 from assay.errors import AssayError, did_you_mean
 
@@ -28,7 +30,7 @@ class EpochStart(NamedTuple):
     Attributes:
         source: its name.
         epoch: the epoch that begins, counted from 0: 1 is the first repetition.
-        position: the run's sequence that holds the epoch's first token.
+        position: the first of the run's sequences that begin in that epoch.
     """
 
     source: str
@@ -71,7 +73,7 @@ class SequenceReader:
             if name not in corpora:
                 raise AssayError(f"reader: source {name!r} has no corpus. {did_you_mean(name, corpora)}")
         self.sequence_length = sequence_length
-        self._streams = [_Stream(corpora[name], name, seed) for name in self.names]
+        self._streams = [_Stream(corpora[name], name, seed, sequence_length) for name in self.names]
         self._stages: list[_Stage] = []
         first, before = 0, np.zeros(len(self.names), np.int64)
         for weights, length in stages:
@@ -96,7 +98,7 @@ class SequenceReader:
         order = np.argsort(sources, kind="stable")
         edges = np.flatnonzero(np.diff(sources[order])) + 1
         for rows in np.split(order, edges) if stop > start else ():
-            self._streams[sources[rows[0]]].fill(draws[rows] * self.sequence_length, rows, tokens)
+            self._streams[sources[rows[0]]].fill(draws[rows], rows, tokens)
         return tokens, sources
 
     def counts(self, position: int) -> Integers:
@@ -121,7 +123,7 @@ class SequenceReader:
             delivered[name] = {
                 "sequences": sequences,
                 "tokens": tokens,
-                "documents": stream.begun(tokens),
+                "documents": stream.begun(sequences),
                 "epochs": tokens / stream.tokens,
                 "epoch_starts": [begin.position for begin in starts if begin.source == name],
             }
@@ -132,10 +134,10 @@ class SequenceReader:
         before, after = self.counts(start), self.counts(stop)
         found = []
         for source, (name, stream) in enumerate(zip(self.names, self._streams, strict=True)):
-            low, high = (int(count[source]) * self.sequence_length for count in (before, after))
-            for epoch in range(max(1, -(-low // stream.tokens)), -(-high // stream.tokens)):
-                draw = epoch * stream.tokens // self.sequence_length
-                found.append(EpochStart(name, epoch, self._find(source, draw)))
+            low, high = int(before[source]), int(after[source])
+            # An epoch shorter than a sequence may begin and end within one; it is told of all the same.
+            for epoch in range(max(1, stream.epoch(low - 1) + 1), stream.epoch(high - 1) + 1):
+                found.append(EpochStart(name, epoch, self._find(source, stream.first(epoch))))
         return sorted(found, key=lambda begin: (begin.position, begin.source, begin.epoch))
 
     def _draws(self, start: int, stop: int) -> tuple[Integers, Integers]:
@@ -192,34 +194,64 @@ class _Stage:
 
 
 class _Stream:
-    """A source's documents, reordered each epoch, as one endless row of tokens."""
+    """A source's documents, reordered each epoch, as one endless row of tokens cut into sequences."""
 
-    def __init__(self, corpus: Corpus, name: str, seed: int) -> None:
-        self.corpus, self.name, self.seed = corpus, name, seed
+    def __init__(self, corpus: Corpus, name: str, seed: int, sequence_length: int) -> None:
+        self.corpus, self.name, self.seed, self.sequence_length = corpus, name, seed, sequence_length
         self.tokens = corpus.tokens
         self._epochs: OrderedDict[int, tuple[Words, Integers]] = OrderedDict()
 
-    def fill(self, starts: Integers, rows: Integers, out: Integers) -> None:
-        """Copy the tokens from each of the stream tokens `starts` into its row of `out`."""
-        length = out.shape[1]
-        for epoch in range(int(starts[0]) // self.tokens, (int(starts[-1]) + length - 1) // self.tokens + 1):
+    def first(self, epoch: int) -> int:
+        """The first sequence, and so the first draw, that begins in an epoch."""
+        return -(-epoch * self.tokens // self.sequence_length)
+
+    def epoch(self, draw: int) -> int:
+        """The epoch in which a draw's sequence begins: draws stay in the epoch whose sequences they reorder."""
+        return draw * self.sequence_length // self.tokens
+
+    def sequences(self, draws: Integers) -> Integers:
+        """The sequence of each draw: within an epoch, the sequences that begin there in an order of their own."""
+        found = np.empty_like(draws)
+        epochs = draws * self.sequence_length // self.tokens
+        for epoch in np.unique(epochs).tolist():
+            inside, first = epochs == epoch, self.first(epoch)
+            count = self.first(epoch + 1) - first
+            name = f"{self.name}|sequences"
+            found[inside] = first + permute(draws[inside] - first, count, seed=self.seed, name=name, epoch=epoch)
+        return found
+
+    def fill(self, draws: Integers, rows: Integers, out: Integers) -> None:
+        """Copy the tokens of each draw into its row of `out`."""
+        starts, length = self.sequences(draws) * self.sequence_length, out.shape[1]
+        for epoch in range(int(starts.min()) // self.tokens, (int(starts.max()) + length - 1) // self.tokens + 1):
             key, before = self._epoch(epoch)
             pieces = locate(starts, length, epoch * self.tokens, before, self.corpus.offsets, key)
             for first, shard in zip(self.corpus.shard_starts, self.corpus.shards, strict=True):
                 copy(shard, first, pieces, rows, out)
 
-    def begun(self, tokens: int) -> int:
-        """Documents whose first token is among the stream's first `tokens`."""
+    def begun(self, draws: int) -> int:
+        """Documents whose first token is in one of the first `draws` sequences that were drawn."""
+        epoch = self.epoch(draws)
+        border = self.first(epoch)  # the stream up to here was drawn whole
+        starts = self.sequences(np.arange(border, draws)) * self.sequence_length
+        spans = [(0, border * self.sequence_length), *((s, s + self.sequence_length) for s in starts.tolist())]
+        return sum(self._beginning(start, stop) for start, stop in spans)
+
+    def _beginning(self, start: int, stop: int) -> int:
+        """Documents whose first token is among the stream's tokens `start` up to `stop`."""
+        return self._documents(stop) - self._documents(start)
+
+    def _documents(self, tokens: int) -> int:
         epoch, rest = divmod(tokens, self.tokens)
         inside = int(np.searchsorted(self._epoch(epoch)[1][:-1], rest)) if rest else 0
         return epoch * self.corpus.documents + inside
 
     def _epoch(self, epoch: int) -> tuple[Words, Integers]:
-        # Two are kept, for the sequences across the border between them.
+        # Three are kept: a sequence may reach into the next epoch, and a step into the one after the last.
         if epoch not in self._epochs:
             key = permutation_key(seed=self.seed, name=self.name, epoch=epoch)
             self._epochs[epoch] = (key, epoch_table(self.corpus.offsets, key))
-            if len(self._epochs) > 2:
+            if len(self._epochs) > 3:
                 self._epochs.popitem(last=False)
         self._epochs.move_to_end(epoch)
         return self._epochs[epoch]
