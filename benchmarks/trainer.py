@@ -89,9 +89,10 @@ def compare(options: argparse.Namespace) -> None:
     for name, loop in track(turns, "training", console=Console(stderr=True), transient=True):
         speeds[name, loop].append(loops[loop](specs[name], options.threads))
 
-    malloc = "glibc's own memory settings" if options.plain_malloc else "memory settings of conf/cluster/local.yaml"
-    table = Table(title=f"Training speed, {options.threads} thread(s), batch of {options.sequences}, {malloc}")
-    for column in ("proxy", "loop", "tokens/s", "tokens/CPU s", "from", "to", "of peak", "ratio"):
+    malloc = "plain malloc" if options.plain_malloc else "malloc as in conf/cluster/local.yaml"
+    table = Table(title=f"{options.threads} thread(s), batch of {options.sequences}, {malloc}")
+    # Seconds of processor time, where the machine does other things too.
+    for column in ("proxy", "loop", "tokens/s", "per CPU second", "lowest", "of peak", "ratio"):
         table.add_column(column, justify="left" if column in {"proxy", "loop"} else "right")
     peak = peak_flops(torch.device("cpu"))
     for name, spec in specs.items():
@@ -105,7 +106,6 @@ def compare(options: argparse.Namespace) -> None:
                 f"{statistics.median(speed.wall for speed in speeds[name, loop]):,.0f}",
                 f"{middle[loop]:,.0f}",
                 f"{min(cpu):,.0f}",
-                f"{max(cpu):,.0f}",
                 f"{share:.0%}",
                 f"{middle[loop] / middle['HF Trainer']:.2f}",
             )
