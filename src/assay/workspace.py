@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +41,7 @@ class Workspace:
         self.study = study
         self.store = Store(study.paths.resolve(study.paths.store))
         self._digests: dict[str, str] = {}
+        self._tokens: dict[str, int] = {}
 
     # --- sources and corpora
 
@@ -61,7 +62,7 @@ class Workspace:
     @cached_property
     def sources(self) -> tuple[str, ...]:
         """Every source that the sweep needs: of its arms, of their stages, and of its tokenizer."""
-        used = {name for mix in self._mixes_used for name in self.mix(mix).weights}
+        used = {name for mix in self._mixes_used for name in self.names(mix)}
         return tuple(sorted(used | set(self.tokenizer.sources)))
 
     @cached_property
@@ -72,7 +73,7 @@ class Workspace:
             return replace(spec, file=str(self.study.paths.resolve(spec.file)))
         if spec.sources:
             return spec
-        return replace(spec, sources=tuple(self.mix(self.study.require_sweep().baseline).weights))
+        return replace(spec, sources=self.names(self.study.require_sweep().baseline))
 
     @cached_property
     def tokenizer_id(self) -> str:
@@ -92,32 +93,22 @@ class Workspace:
         path = self.store.corpora / self.corpus_id(name)
         return Corpus.open(path) if path.exists() else None
 
-    @cached_property
-    def tokens(self) -> dict[str, int]:
-        """Training tokens of every source whose corpus was made."""
-        found = {}
-        for name in self.sources_declared:
-            try:
-                corpus = self.corpus(name)
-            except AssayError:
-                continue  # its files are missing or broken; who needs the source is told so by `plan`
-            if corpus is not None:
-                found[name] = corpus.tokens
-        return found
+    def tokens_of(self, names: Iterable[str]) -> dict[str, int]:
+        """Training tokens of those sources whose corpus was made."""
+        for name in names:
+            if name not in self._tokens:
+                try:
+                    corpus = self.corpus(name)
+                except AssayError:
+                    continue  # its files are missing or broken; who needs the source is told so by `plan`
+                if corpus is not None:
+                    self._tokens[name] = corpus.tokens
+        return {name: self._tokens[name] for name in names if name in self._tokens}
 
-    @cached_property
-    def sources_declared(self) -> tuple[str, ...]:
-        """Sources whose tokens may matter: those of the study's mixes."""
-        names = set()
-        for declaration in self.study.mixes.values():
-            names |= set(declaration.weights or {})
-            if declaration.natural is not None:
-                chosen = declaration.natural.selection
-                names |= {name for name, source in self.study.sources.items() if chosen.matches(source)}
-            names |= {edit.by for edit in declaration.edits if hasattr(edit, "by")}
-            for edit in declaration.edits:
-                names |= set(getattr(edit, "weights", {}))
-        return tuple(sorted(names & set(self.study.sources)))
+    @property
+    def tokens(self) -> dict[str, int]:
+        """Training tokens of the sweep's sources, where they are known."""
+        return self.tokens_of(self.sources)
 
     def prepare(self, sources: Iterable[str] | None = None, *, progress: Progress | None = None) -> dict[str, Path]:
         """Make the tokenizer and the corpora that are missing.
@@ -146,35 +137,40 @@ class Workspace:
                 folder=self.store.corpora,
                 progress=tell(name),
             )
-        self.__dict__.pop("tokens", None)
         return {name: self.store.corpora / self.corpus_id(name) for name in names}
 
     # --- mixes and runs
 
     def mix(self, name: str) -> Mix:
-        """A declared mix, resolved."""
-        needs_tokens = any(declaration.natural for declaration in self.study.mixes.values())
-        tokens = self._tokens_for_natural() if needs_tokens else None
+        """A declared mix, resolved.
+
+        Raises:
+            AssayError: it cannot be; or it is in natural proportion to sources that are not tokenised yet.
+        """
+        tokens = self.tokens_of(self.names(name)) if self._is_natural(name) else None
         return resolve(name, self.study.mixes, self.study.sources, tokens=tokens)
 
-    def _tokens_for_natural(self) -> Mapping[str, int]:
-        # The tokenizer may itself be trained on the baseline's sources; where it is, and the baseline is a
-        # natural mix, the sources have to be named in the tokenizer's own configuration.
-        if not self.study.tokenizer.sources and self.study.tokenizer.file is None:
-            sweep = self.study.sweep
-            if sweep is None or self._is_natural(sweep.baseline):
-                return {}
-        return self.tokens
+    def names(self, mix: str) -> tuple[str, ...]:
+        """A mix's sources, which are known before its weights are."""
+        alike = dict.fromkeys(self.study.sources, 1)
+        return tuple(resolve(mix, self.study.mixes, self.study.sources, tokens=alike).weights)
 
     def _is_natural(self, name: str) -> bool:
-        seen: set[str] = set()
-        while name in self.study.mixes and name not in seen:
-            seen.add(name)
-            declaration = self.study.mixes[name]
-            if declaration.natural is not None:
-                return True
-            name = declaration.base or ""
-        return False
+        while (declaration := self.study.mixes[name]).base is not None:
+            name = declaration.base
+        return declaration.natural is not None
+
+    def unmeasured(self) -> list[str]:
+        """Sources that have to be tokenised before the sweep's weights are known."""
+        found: set[str] = set()
+        for name in self._mixes_used:
+            if self._is_natural(name) or self._capped(name):
+                found |= {source for source in self.names(name) if self.study.sources[source].refusal is None}
+        return sorted(found - set(self.tokens_of(found)))
+
+    def _capped(self, name: str) -> bool:
+        alike = dict.fromkeys(self.study.sources, 1)
+        return resolve(name, self.study.mixes, self.study.sources, tokens=alike).max_epochs is not None
 
     @cached_property
     def _mixes_used(self) -> tuple[str, ...]:
@@ -216,13 +212,14 @@ class Workspace:
         mix = self.mix(name)
         if mix.max_epochs is None:
             return mix.weights
-        unknown = [source for source in mix.weights if source not in self.tokens]
+        tokens_of = self.tokens_of(mix.weights)
+        unknown = [source for source in mix.weights if source not in tokens_of]
         if unknown:
             raise AssayError(
                 f"mix {name!r}: max_epochs needs the tokens of {', '.join(unknown)}, which are not tokenised yet.",
                 fix="Run `assay prepare` with the same arguments first; `assay submit` does it by itself.",
             )
-        return cap_epochs(mix, tokens, self.tokens)
+        return cap_epochs(mix, tokens, tokens_of)
 
     def spec(self, mix: str, seed: int) -> RunSpec:
         """The spec of one run: everything that decides its weights."""
@@ -322,7 +319,7 @@ class Workspace:
         """Why a mix may not be trained: sources that are not cleared or not there, weights that cannot be met."""
         found = []
         stages = [stage.mix or mix for stage in self.study.stages]
-        for source in sorted({name for stage in stages for name in self.mix(stage).weights}):
+        for source in sorted({name for stage in stages for name in self.names(stage)}):
             refusal = self.study.sources[source].refusal
             if refusal:
                 found.append(refusal)
@@ -340,12 +337,12 @@ class Workspace:
 
     def waiting(self, mix: str) -> str | None:
         """What has to be made before the mix's weights are known; ``None`` where they are."""
-        capped = [self.mix(stage.mix or mix) for stage in self.study.stages]
-        names = {name for found in capped if found.max_epochs is not None for name in found.weights}
-        unknown = sorted(names - set(self.tokens))
+        stages = {stage.mix or mix for stage in self.study.stages}
+        names = {name for one in stages if self._is_natural(one) or self._capped(one) for name in self.names(one)}
+        unknown = sorted(names - set(self.tokens_of(names)))
         if not unknown:
             return None
-        return f"never run; tokenises {', '.join(unknown)} first, which max_epochs needs (`assay prepare`)"
+        return f"never run; its weights are known once {', '.join(unknown)} are tokenised (`assay prepare`)"
 
     def _warnings(self, mixes: Iterable[str]) -> list[str]:
         found = []

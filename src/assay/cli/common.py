@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from assay.publish.words import amount
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -136,27 +138,6 @@ def _lines() -> Iterator[Callable[[str, float], None]]:
     yield tell
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds as people say them: `45 s`, `12 min`, `3.5 h`."""
-    if seconds is None:
-        return "unknown"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
-
-
-def amount(number: float | None) -> str:
-    """A count in three digits: `950`, `12.3k`, `1.5B`."""
-    if number is None:
-        return "?"
-    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(number) >= size:
-            return f"{number / size:.3g}{unit}"
-    return f"{number:.3g}"
-
-
 def size(count: float) -> str:
     """Bytes as people say them, in powers of 1000."""
-    return "0 B" if not count else f"{amount(count)}B".replace("BB", "GB")
+    return f"{amount(count)}B".replace("BB", "GB") if count else "0 B"

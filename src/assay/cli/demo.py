@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from assay.cli.common import console, duration, errors, progress_bars
+from assay.cli.common import console, errors, progress_bars
 from assay.cli.results import judge, publish, write_page
 from assay.cli.runs import follow, print_plan
 from assay.errors import AssayError
+from assay.publish.words import duration
 
 if TYPE_CHECKING:
     from assay.launch.status import SweepProgress
+    from assay.plan import Plan
     from assay.workspace import Workspace
 
 LINE_SECONDS = 15.0
@@ -51,7 +53,7 @@ def run_demo(space: Workspace, *, quiet: bool) -> dict[str, Any]:
             print_plan(plan)
         if plan.of("todo"):
             submit(space, plan)
-        _wait(space, quiet=quiet)
+        _wait(space, plan, quiet=quiet)
         plan = space.plan()
     else:
         _say(quiet, f"[bold]3/4[/] all {len(plan.runs)} runs are there, trained and scored")
@@ -82,13 +84,13 @@ def _say(quiet: bool, text: str) -> None:  # noqa: FBT001  # one caller, one mea
         errors.print(text)
 
 
-def _wait(space: Workspace, *, quiet: bool) -> None:
+def _wait(space: Workspace, plan: Plan, *, quiet: bool) -> None:
     if errors.is_terminal and not quiet:
-        follow(space)
+        follow(space, plan)
         return
     from assay.launch.status import overview
 
-    plan, told = space.plan(), 0.0
+    told = 0.0
     while (seen := overview(space.store, plan, now=time.time())).active:
         if not quiet and time.monotonic() - told >= LINE_SECONDS:
             errors.print(_line(seen), markup=False)

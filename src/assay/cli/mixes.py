@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from assay.cli.common import AsJson, Overrides, amount, console, print_json, progress_bars, workspace
+from assay.cli.common import AsJson, Overrides, console, print_json, progress_bars, workspace
+from assay.publish.words import amount
 
 if TYPE_CHECKING:
     from assay.mixes import Mix
@@ -32,7 +33,8 @@ def sources(overrides: Overrides = None, *, as_json: AsJson = False) -> None:
     from assay.structure import to_mapping
 
     found = sorted(space.study.sources.values(), key=lambda source: (source.domain, source.name))
-    tokens = space.tokens if space.study.sweep or space.study.tokenizer.sources else {}
+    known = space.study.sweep or space.study.tokenizer.sources
+    tokens = space.tokens_of(space.study.sources) if known else {}
     if as_json:
         print_json([{**to_mapping(s), "tokens": tokens.get(s.name), "refusal": s.refusal} for s in found])
         return
@@ -125,7 +127,7 @@ def describe(space: Workspace, mix: Mix) -> list[dict[str, Any]]:
     """A mix under the study's budget: weight, tokens and epochs of each source, and whether it may be used."""
     from assay.mixes import epochs
 
-    known = space.tokens if space.study.sweep or space.study.tokenizer.sources else {}
+    known = space.tokens_of(mix.weights) if space.study.sweep or space.study.tokenizer.sources else {}
     weights = (
         space.weights(mix.name, space.budget)
         if mix.max_epochs is None or set(mix.weights) <= set(known)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from assay.cli.common import AsJson, Overrides, console, duration, errors, print_json, progress_bars, size, workspace
+from assay.cli.common import AsJson, Overrides, console, errors, print_json, progress_bars, size, workspace
 from assay.errors import AssayError
+from assay.publish.words import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,15 +12,14 @@ from rich.table import Table
 from assay.cli.common import (
     AsJson,
     Overrides,
-    amount,
     console,
-    duration,
     errors,
     print_json,
     progress_bars,
     size,
     workspace,
 )
+from assay.publish.words import amount, duration
 
 if TYPE_CHECKING:
     from assay.plan import Plan
@@ -99,37 +99,26 @@ def submit(overrides: Overrides = None, *, retry_failed: RetryFailed = False, as
     from assay.launch.submission import submit as send
 
     space = workspace(overrides)
-    prepare_where_needed(space, quiet=as_json)
+    missing = space.unmeasured()
+    if missing:  # the jobs make corpora by themselves, but for those that weights and so identities depend on
+        with progress_bars(quiet=as_json) as tell:
+            space.prepare(missing, progress=tell)
     made = space.plan(retry_failed=retry_failed)
     sent = send(space, made) if made.of("todo") else None
     if as_json:
-        print_json({**plan_mapping(made), "submission": sent.id if sent else None, "sent": len(made.of("todo"))})
+        count = len(sent.runs) if sent else 0
+        print_json({**plan_mapping(made), "submission": sent.id if sent else None, "sent": count})
     else:
         print_plan(made)
-        if sent is None:
-            console.print("nothing to send" + ("" if made.complete else ": see the reasons above"))
+        if sent is not None:
+            console.print(f"sent {len(sent.runs)} runs to {sent.workers} workers; see them with:")
+            console.print(f"  assay status {shlex.join(overrides or ())} --watch", markup=False, soft_wrap=True)
+        elif made.of("todo"):
+            console.print("nothing to send: workers that run already have all of it")
         else:
-            console.print(f"sent {len(made.of('todo'))} runs to {space.study.cluster.width} workers.")
-            console.print(f"see them with: assay status {' '.join(overrides or ())} --watch", markup=False)
+            console.print("nothing to send" + ("" if made.complete else ": see the reasons above"))
     if made.of("refused") and not made.of("todo") and not made.of("running"):
         raise typer.Exit(4)
-
-
-def prepare_where_needed(space: Workspace, *, quiet: bool) -> None:
-    """Tokenise first where weights depend on how many tokens a source has; the jobs do it otherwise."""
-    sweep = space.study.require_sweep()
-    declared = [space.study.mixes[name] for name in space.study.mixes]
-    if not any(mix.max_epochs is not None or mix.natural is not None for mix in declared):
-        return
-    usable = [mix for mix in sweep.mixes if not _refused_sources(space, mix)]
-    names = sorted({name for mix in usable for name in space.mix(mix).weights})
-    if any(name not in space.tokens for name in names):
-        with progress_bars(quiet=quiet) as tell:
-            space.prepare(names, progress=tell)
-
-
-def _refused_sources(space: Workspace, mix: str) -> list[str]:
-    return [name for name in space.mix(mix).weights if space.study.sources[name].refusal]
 
 
 def status(
@@ -142,27 +131,28 @@ def status(
     from assay.launch.status import overview, render
 
     space = workspace(overrides)
-    now = overview(space.store, space.plan(), now=time.time())
+    plan = space.plan()
+    if watch and not as_json:
+        follow(space, plan)
+        return
+    now = overview(space.store, plan, now=time.time())
     if as_json:
         print_json(now.to_mapping())
-        return
-    if not watch:
-        console.print(render(now))
-        return
-    follow(space)
+    else:
+        console.print(render(now, arguments=shlex.join(overrides or ())))
 
 
-def follow(space: Workspace) -> None:
+def follow(space: Workspace, plan: Plan) -> None:
     """Show a sweep's progress until nothing runs."""
     from rich.live import Live
 
     from assay.launch.status import overview, render
 
-    seen = overview(space.store, space.plan(), now=time.time())
+    seen = overview(space.store, plan, now=time.time())
     with Live(render(seen), console=console, auto_refresh=False) as live:
         while seen.active:
             time.sleep(2)
-            seen = overview(space.store, space.plan(), now=time.time())
+            seen = overview(space.store, plan, now=time.time())
             live.update(render(seen), refresh=True)
 
 

@@ -136,8 +136,8 @@ class SequenceReader:
         for source, (name, stream) in enumerate(zip(self.names, self._streams, strict=True)):
             low, high = int(before[source]), int(after[source])
             # An epoch shorter than a sequence may begin and end within one; it is told of all the same.
-            for epoch in range(max(1, stream.epoch(low - 1) + 1), stream.epoch(high - 1) + 1):
-                found.append(EpochStart(name, epoch, self._find(source, stream.first(epoch))))
+            epochs = range(max(1, stream.epoch(low - 1) + 1), stream.epoch(high - 1) + 1)
+            found += [EpochStart(name, epoch, self._find(source, stream.first(epoch))) for epoch in epochs]
         return sorted(found, key=lambda begin: (begin.position, begin.source, begin.epoch))
 
     def _draws(self, start: int, stop: int) -> tuple[Integers, Integers]:
