@@ -1,0 +1,74 @@
+"""A study on this machine: what has to be made before what is known, and what bears identity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from assay.errors import AssayError
+from assay.mixes import MixDeclaration
+from assay.study import Study
+from assay.workspace import Workspace
+
+MakeStudy = Callable[..., Study]
+
+
+def with_mix(study: Study, name: str, **raw: object) -> Workspace:
+    return Workspace(replace(study, mixes={**study.mixes, name: MixDeclaration.parse(name, raw)}))
+
+
+def test_fingerprints_are_known_before_anything_is_made_and_stay(tiny_study: MakeStudy) -> None:
+    space = Workspace(tiny_study())
+    before = space.spec("base", 0).fingerprint
+    assert not (space.store.root / "corpora").exists()
+    space.prepare()
+    assert Workspace(space.study).spec("base", 0).fingerprint == before
+
+
+def test_a_natural_mix_knows_its_sources_at_once_and_its_weights_once_they_are_tokenised(tiny_study: MakeStudy) -> None:
+    space = with_mix(tiny_study(sweep__candidates=["more_web"]), "base", natural={"sources": ["code", "web"]})
+    assert space.names("base") == ("code", "web")
+    assert "code, web" in space.plan().runs[0].reasons[0]
+    assert space.plan().runs[0].status == "todo"
+    with pytest.raises(AssayError, match="need the tokens of code, web"):
+        space.spec("base", 0)
+    space.prepare(space.unmeasured())
+    assert space.unmeasured() == []
+    tokens = space.tokens
+    weights = space.spec("base", 0).stages[0].weights
+    assert weights["code"] == pytest.approx(tokens["code"] / (tokens["code"] + tokens["web"]))
+
+
+def test_a_cap_on_epochs_holds_in_what_a_run_is_given(tiny_study: MakeStudy) -> None:
+    space = with_mix(tiny_study(steps=200, sweep__candidates=["more_web"]), "base", weights={"code": 0.98, "web": 0.02}, max_epochs=1)
+    space.prepare(space.unmeasured())
+    spec = space.spec("base", 0)
+    assert spec.stages[0].weights["code"] == pytest.approx(space.tokens["code"] / spec.tokens)
+    assert space.reader(spec).delivered(spec.steps * spec.batch_sequences)["code"]["epochs"] == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"cluster__workers": 2}, {"training": {"keep_checkpoints": 5}}, {"paths__store": "elsewhere"}, {"policy__alpha": 0.1}],
+)
+def test_where_and_how_a_run_is_made_bears_no_identity(tiny_study: MakeStudy, change: dict) -> None:
+    assert Workspace(tiny_study(**change)).spec("base", 0) == Workspace(tiny_study()).spec("base", 0)
+
+
+def test_an_edit_of_a_sources_text_makes_other_runs_of_the_mixes_that_use_it_only(tiny_study: MakeStudy) -> None:
+    overrides = {"tokenizer__sources": ["code", "web"]}
+    before = Workspace(tiny_study(**overrides))
+    specs = {mix: before.spec(mix, 0).fingerprint for mix in ("base", "no_books")}
+    books = before.study.paths.resolve(before.study.sources["books"].files[0])
+    books.write_text(books.read_text() + '{"text": "one more"}\n')
+    after = Workspace(before.study)
+    assert after.spec("no_books", 0).fingerprint == specs["no_books"]
+    assert after.spec("base", 0).fingerprint != specs["base"]
+
+
+def test_equal_weights_reached_by_other_edits_are_the_same_run(tiny_study: MakeStudy) -> None:
+    study = tiny_study()
+    one = with_mix(study, "other", base="base", edits=[{"drop": "books"}]).spec("other", 0)
+    assert one.fingerprint == Workspace(study).spec("no_books", 0).fingerprint
