@@ -67,7 +67,7 @@ def test_killed_five_times_a_run_ends_with_the_same_bytes(processes: Processes, 
     assert weights[0] == weights[1], f"seed {seed}, {kills} kills, step {reached} reached"
     histories = [[(record["step"], record["loss"]) for record in folder.history()] for folder in (alone, run)]
     assert histories[0] == histories[1], f"seed {seed}"
-    assert not list(run.path.rglob("*.tmp"))
+    assert all(path.name.startswith("step-") for path in run.checkpoints.iterdir())
 
 
 def last_step(run: RunDirectory) -> int:

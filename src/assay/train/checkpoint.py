@@ -76,8 +76,7 @@ def save(
         write_json(temporary / STATE, to_mapping(position) | {"files": to_mapping(files)})
     for old in _steps(folder)[keep:]:
         # Renamed first: a kill in the middle of removing leaves nothing that looks like a checkpoint.
-        gone = old.rename(old.with_name(f".{old.name}.tmp"))
-        shutil.rmtree(gone)
+        shutil.rmtree(old.rename(old.with_name(f".{old.name}.old.tmp")))
 
 
 def newest(folder: Path, run: str) -> tuple[Path, Position] | None:
@@ -105,13 +104,10 @@ def load(path: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer) -
     load_state(optimiser, parameters.items(), load_file(path / OPTIMISER))
 
 
-def clear_partial(*folders: Path) -> None:
-    """Remove what a kill left half-written in folders; only for the one who holds the run's lock."""
-    for path in (path for folder in folders for path in folder.glob(".*.tmp")):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+def clear_partial(target: Path) -> None:
+    """Remove what kills left of a folder that was never put in place; only for the one who holds the run's lock."""
+    for leftover in target.parent.glob(f".{target.name}.*.tmp"):
+        shutil.rmtree(leftover)
 
 
 def record(path: Path) -> FileRecord:

@@ -98,7 +98,8 @@ def train(
         if _is_trained(run):
             return run.status() if run.status().state in AFTER_TRAINING else run.update(state="trained")
         if here.leads:
-            checkpoint.clear_partial(run.path, run.checkpoints)
+            checkpoint.clear_partial(run.model)
+            checkpoint.clear_partial(run.checkpoints / "step-*")
 
         # The model, which is the same for every mix of this seed, and its optimiser.
         model = build(spec.model, spec.vocabulary, seed=spec.seed)
