@@ -42,7 +42,7 @@ def test_a_natural_mix_knows_its_sources_at_once_and_its_weights_once_they_are_t
 
 
 def test_a_cap_on_epochs_holds_in_what_a_run_is_given(tiny_study: MakeStudy) -> None:
-    space = with_mix(tiny_study(steps=200, sweep__candidates=["more_web"]), "base", weights={"code": 0.98, "web": 0.02}, max_epochs=1)
+    space = with_mix(tiny_study(steps=150, sweep__candidates=["more_web"]), "base", weights={"code": 0.98, "web": 0.02}, max_epochs=1)
     space.prepare(space.unmeasured())
     spec = space.spec("base", 0)
     assert spec.stages[0].weights["code"] == pytest.approx(space.tokens["code"] / spec.tokens)
