@@ -32,6 +32,23 @@ def test_a_folder_is_put_in_place_whole(tmp_path: Path) -> None:
     assert (tmp_path / "folder" / "x").read_text() == "new"
 
 
+def test_a_folder_that_cannot_be_put_in_place_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with replacing(tmp_path / "folder") as temporary:
+        temporary.mkdir()
+        (temporary / "x").write_text("old")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(PermissionError), replacing(tmp_path / "folder") as temporary:
+        temporary.mkdir()
+    assert (tmp_path / "folder" / "x").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     with pytest.raises(AssayError, match="the disk is full"), replacing(tmp_path / "a"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

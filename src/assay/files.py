@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -24,26 +25,30 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mktemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))  # noqa: S306  # the name only; made by the block, and unique enough beside one target
+    old = temporary.with_suffix(".old")
     try:
         yield temporary
         if temporary.is_dir():
             _sync_tree(temporary)
-            if path.exists():
-                shutil.rmtree(path)
+            if path.exists():  # a folder cannot be renamed over a full one: step aside first, for an instant
+                path.rename(old)
         else:
             _sync(temporary)
         temporary.replace(path)
     except OSError as error:
-        if error.errno is not None and os.strerror(error.errno) == "No space left on device":
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise AssayError(
                 f"{path}: the disk is full.", fix="Free some space and run the same command again."
             ) from error
         raise
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        if old.is_dir() and not path.exists():
+            old.rename(path)
+        for left in (temporary, old):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -22,12 +22,6 @@ pytestmark = pytest.mark.network
 
 
 @pytest.fixture(scope="module")
-def cache() -> Path:
-    """Where `make demo` keeps its data, so that nothing is downloaded twice."""
-    return Path(os.environ.get("ASSAY_TEST_CACHE", Path(__file__).parents[2] / "data"))
-
-
-@pytest.fixture(scope="module")
 def mirror(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mirror made now, from the cached package."""
     try:
