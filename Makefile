@@ -9,7 +9,7 @@ demo: install
 	$(BIN)/assay demo
 
 test: install-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: install-dev
 	$(BIN)/ruff check .

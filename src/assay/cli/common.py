@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -136,6 +137,14 @@ def _lines() -> Iterator[Callable[[str, float], None]]:
         seen[name] = share
 
     yield tell
+
+
+def program() -> str:
+    """How this program is called from here: `assay` where the shell finds it, else its path."""
+    if shutil.which("assay"):
+        return "assay"
+    path = Path(sys.argv[0]).absolute()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def size(count: float) -> str:

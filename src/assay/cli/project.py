@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from assay.cli.common import AsJson, Overrides, console, errors, print_json, progress_bars, size, workspace
+from assay.cli.common import AsJson, Overrides, console, errors, print_json, program, progress_bars, size, workspace
 from assay.errors import AssayError
 from assay.publish.words import duration
 
@@ -144,6 +144,10 @@ def demo(overrides: Overrides = None, *, as_json: AsJson = False) -> None:
 def _print_found(found: dict[str, Any], sweep: str) -> None:
     console.print(f"\npage: {found['page']}", markup=False, soft_wrap=True)
     console.print("\nthree commands to try next:")
-    console.print(f"  assay mix diff {found['baseline']} {found['candidate']} sweep={sweep}", markup=False)
-    console.print(f"  assay gate sweep={sweep} --markdown", markup=False)
-    console.print(f"  assay plan sweep={sweep} budget.tokens=2e6", markup=False)
+    tries = (
+        f"mix diff {found['baseline']} {found['candidate']} sweep={sweep}",
+        f"gate sweep={sweep} --markdown",
+        f"plan sweep={sweep} proxy=1m budget.tokens=2e6",
+    )
+    for arguments in tries:
+        console.print(f"  {program()} {arguments}", markup=False, soft_wrap=True)

@@ -9,16 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from assay.cli.common import (
-    AsJson,
-    Overrides,
-    console,
-    errors,
-    print_json,
-    progress_bars,
-    size,
-    workspace,
-)
+from assay.cli.common import AsJson, Overrides, console, errors, print_json, program, progress_bars, size, workspace
 from assay.publish.words import amount, duration
 
 if TYPE_CHECKING:
@@ -112,7 +103,7 @@ def submit(overrides: Overrides = None, *, retry_failed: RetryFailed = False, as
         print_plan(made)
         if sent is not None:
             console.print(f"sent {len(sent.runs)} runs to {sent.workers} workers; see them with:")
-            console.print(f"  assay status {shlex.join(overrides or ())} --watch", markup=False, soft_wrap=True)
+            console.print(f"  {program()} status {shlex.join(overrides or ())} --watch", markup=False, soft_wrap=True)
         elif made.of("todo"):
             console.print("nothing to send: workers that run already have all of it")
         else:

@@ -16,15 +16,22 @@ if TYPE_CHECKING:
 
 
 def effects(report: Report) -> list[Figure]:
-    """A forest plot for each metric: candidate minus baseline with its interval, seeds as dots."""
-    groups: dict[tuple[str, bool], list[Comparison]] = {}
+    """A forest plot for each metric: candidate minus baseline with its interval, seeds as dots.
+
+    Parts of a task that the suite names as a whole, such as MMLU's subjects, are plots of their own, folded away.
+    """
+    whole = {task.task for task in report.evaluation.tasks} if report.evaluation else set()
+    groups: dict[tuple[bool, str, bool], list[Comparison]] = {}
     for comparison in report.comparisons:
-        groups.setdefault((comparison.metric, comparison.task.startswith(VALIDATION)), []).append(comparison)
-    # What votes comes first and in the policy's order, so a group stands where its first member does.
-    return [_forest(report, group, place) for place, group in enumerate(groups.values())]
+        held_out = comparison.task.startswith(VALIDATION)
+        part = bool(whole) and comparison.role == "monitor" and not held_out and comparison.task not in whole
+        groups.setdefault((part, comparison.metric, held_out), []).append(comparison)
+    # What votes comes first and in the policy's order, so a group stands where its first member does; parts come last.
+    ordered = sorted(groups.items(), key=lambda item: item[0][0])
+    return [_forest(report, group, place, parts=key[0]) for place, (key, group) in enumerate(ordered)]
 
 
-def _forest(report: Report, comparisons: Sequence[Comparison], place: int) -> Figure:
+def _forest(report: Report, comparisons: Sequence[Comparison], place: int, *, parts: bool) -> Figure:
     import plotly.graph_objects as go
 
     metric, better = comparisons[0].metric, comparisons[0].better
@@ -52,13 +59,14 @@ def _forest(report: Report, comparisons: Sequence[Comparison], place: int) -> Fi
     figure.update_layout(xaxis={"title": {"text": axis}, "zeroline": True})
     return Figure(
         id=f"effects-{place}",
-        title=f"{what[0].upper()}{what[1:]}",
+        title=f"{what[0].upper()}{what[1:]}{', by parts of tasks' if parts else ''}",
         note="",
         described=f"Forest plot of {words.count(len(comparisons), 'comparison')} in {what}; "
         "the table of comparisons has the same figures.",
         spec=plain_spec(figure),
         columns=("candidate", "task", "metric", "role", "effect", "ci_low", "ci_high", "p_adjusted", "signal", "seeds"),
         rows=[_forest_row(c) for c in comparisons],
+        folded=parts,
     )
 
 

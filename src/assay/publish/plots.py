@@ -50,6 +50,8 @@ class Figure:
     """Plotly's `data` and `layout`, as plain JSON values."""
     columns: tuple[str, ...]
     rows: list[list[Any]]
+    folded: bool = False
+    """Whether it is out of the way until somebody opens it."""
 
 
 @dataclass(frozen=True)
