@@ -42,16 +42,25 @@ def test_a_natural_mix_knows_its_sources_at_once_and_its_weights_once_they_are_t
 
 
 def test_a_cap_on_epochs_holds_in_what_a_run_is_given(tiny_study: MakeStudy) -> None:
-    space = with_mix(tiny_study(steps=150, sweep__candidates=["more_web"]), "base", weights={"code": 0.98, "web": 0.02}, max_epochs=1)
+    space = with_mix(
+        tiny_study(steps=150, sweep__candidates=["more_web"]), "base", weights={"code": 0.98, "web": 0.02}, max_epochs=1
+    )
     space.prepare(space.unmeasured())
     spec = space.spec("base", 0)
     assert spec.stages[0].weights["code"] == pytest.approx(space.tokens["code"] / spec.tokens)
-    assert space.reader(spec).delivered(spec.steps * spec.batch_sequences)["code"]["epochs"] == pytest.approx(1, abs=0.01)
+    assert space.reader(spec).delivered(spec.steps * spec.batch_sequences)["code"]["epochs"] == pytest.approx(
+        1, abs=0.01
+    )
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"cluster__workers": 2}, {"training": {"keep_checkpoints": 5}}, {"paths__store": "elsewhere"}, {"policy__alpha": 0.1}],
+    [
+        {"cluster__workers": 2},
+        {"training": {"keep_checkpoints": 5}},
+        {"paths__store": "elsewhere"},
+        {"policy__alpha": 0.1},
+    ],
 )
 def test_where_and_how_a_run_is_made_bears_no_identity(tiny_study: MakeStudy, change: dict) -> None:
     assert Workspace(tiny_study(**change)).spec("base", 0) == Workspace(tiny_study()).spec("base", 0)

@@ -147,7 +147,8 @@ class Workspace:
         Raises:
             AssayError: it cannot be; or it is in natural proportion to sources that are not tokenised yet.
         """
-        tokens = self.tokens_of(self.names(name)) if self._is_natural(name) else None
+        names = self.names(name)
+        tokens = self.tokens_of(names) if self._is_natural(name) else None
         return resolve(name, self.study.mixes, self.study.sources, tokens=tokens)
 
     def names(self, mix: str) -> tuple[str, ...]:

@@ -134,7 +134,9 @@ def test_a_sweep_goes_from_its_file_to_a_verdict_and_is_reused(project: Path) ->
 
     first, second = (run["fingerprint"] for run in after["runs"][:2])
     assert of_json(assay(project, "why", first, second, "--json")) == [{"path": "seed", "left": 0, "right": 1}]
-    assert "tokens" in assay(project, "logs", first[:10]).stdout or assay(project, "logs", first[:10]).returncode == 0
+    logs = assay(project, "logs", first[:10])
+    assert logs.returncode == 2
+    assert "debug executor" in logs.stderr
 
 
 def test_a_new_evaluation_retrains_nothing(project: Path) -> None:

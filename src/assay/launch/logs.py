@@ -30,7 +30,7 @@ def log_tail(store: Store, run: str | RunDirectory, lines: int) -> str:
     folder = store.find(run) if isinstance(run, str) else run
     if not folder.log.exists():
         raise AssayError(
-            f"run {folder.fingerprint[:12]} has no log: no worker has taken it up yet.",
+            f"run {folder.fingerprint[:12]} has no log: no worker has taken it up yet, or the debug executor did, which prints to its own terminal.",
             fix="`assay status` tells where it stands.",
         )
     return "\n".join(last_lines(folder.log, lines))
