@@ -342,7 +342,7 @@ def epochs(weights: Mapping[str, float], budget: int, tokens: Mapping[str, int])
     return {name: weight * budget / tokens[name] for name, weight in weights.items() if tokens.get(name)}
 
 
-def cap_epochs(mix: Mix, budget: int, tokens: Mapping[str, int]) -> Weights:
+def cap_epochs(mix: Mix, budget: int, tokens: Mapping[str, int], taken: Mapping[str, float] | None = None) -> Weights:
     """Weights under which no source is repeated more than the mix allows.
 
     What a capped source cannot take goes to the others in their proportions, until none is above the cap
@@ -350,15 +350,17 @@ def cap_epochs(mix: Mix, budget: int, tokens: Mapping[str, int]) -> Weights:
 
     Args:
         mix: a resolved mix; without `max_epochs` its weights come back as they are.
-        budget: tokens of the run.
+        budget: tokens of the run, or of the stage of it that trains on this mix.
         tokens: training tokens of each source of the mix.
+        taken: tokens that earlier stages of the run took of a source.
 
     Raises:
         AssayError: even with every source at the cap the budget is not filled.
     """
     if mix.max_epochs is None:
         return mix.weights
-    limit = {name: mix.max_epochs * tokens[name] / budget for name in mix.weights}
+    before = taken or {}
+    limit = {name: max(0.0, mix.max_epochs * tokens[name] - before.get(name, 0.0)) / budget for name in mix.weights}
     capped: Weights = {}
     while True:
         free = {name: weight for name, weight in mix.weights.items() if name not in capped}

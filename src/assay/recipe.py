@@ -126,7 +126,10 @@ class Budget:
 
     def __post_init__(self) -> None:
         if (self.tokens is None) == (self.tokens_per_parameter is None):
-            raise AssayError("budget: give exactly one of `tokens` and `tokens_per_parameter`.")
+            raise AssayError(
+                "budget: give exactly one of `tokens` and `tokens_per_parameter`.",
+                fix="Set the other to null: budget.tokens=null budget.tokens_per_parameter=20.",
+            )
         given = self.tokens if self.tokens is not None else self.tokens_per_parameter
         _positive("budget", tokens=given or 0)
 

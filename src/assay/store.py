@@ -110,8 +110,10 @@ class RunDirectory:
         """
         if spec.fingerprint != self.fingerprint:
             raise AssayError(f"{self.path}: this folder is not the place of run {spec.short}.")
-        if not (self.path / "spec.json").exists():
-            write_json(self.path / "spec.json", {"spec": to_mapping(spec), "labels": dict(labels)})
+        with contextlib.suppress(FileNotFoundError, AssayError, KeyError, TypeError):
+            if self.spec() == spec:
+                return
+        write_json(self.path / "spec.json", {"spec": to_mapping(spec), "labels": dict(labels)})
 
     def spec(self) -> RunSpec:
         """The run's spec, checked against the folder's name."""
@@ -126,10 +128,13 @@ class RunDirectory:
         return labels
 
     def status(self) -> Status:
-        """Where the run stands; `queued` where nothing was written yet."""
+        """Where the run stands; `queued` where nothing was written yet, or what was written is damaged.
+
+        A status is progress, not a result: a damaged one costs what it told, and never stops another run.
+        """
         try:
             return from_mapping(Status, read_json(self.path / "status.json"), where=f"{self.path}/status.json")
-        except FileNotFoundError:
+        except (FileNotFoundError, AssayError):
             return Status(state="queued")
 
     def update(self, **changes: Any) -> Status:
@@ -175,8 +180,9 @@ class RunDirectory:
         return self.path / "evaluations" / fingerprint
 
     def evaluated(self, fingerprint: str) -> bool:
-        """Whether this evaluation is there, whole."""
-        return (self.evaluation(fingerprint) / "scores.json").exists()
+        """Whether this evaluation is there, whole: both files, neither cut off at its end."""
+        folder = self.evaluation(fingerprint)
+        return _ends_with(folder / "scores.json", b"}\n") and _ends_with(folder / "items.parquet", b"PAR1")
 
     def scores(self, fingerprint: str) -> list[dict[str, Any]]:
         """Its scores: records of task, metric, value, n, stderr, chance."""
@@ -186,6 +192,16 @@ class RunDirectory:
     def writing_evaluation(self, fingerprint: str) -> contextlib.AbstractContextManager[Path]:
         """A folder to fill with an evaluation, put in place when the block ends well."""
         return replacing(self.evaluation(fingerprint))
+
+
+def _ends_with(path: Path, ending: bytes) -> bool:
+    """Whether a file is there and ends so: what a cut takes first."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(ending), os.SEEK_END)
+            return file.read() == ending
+    except OSError:
+        return False
 
 
 class Store:

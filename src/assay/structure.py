@@ -32,7 +32,8 @@ def from_mapping(kind: type[T], mapping: Mapping[str, Any], *, where: str) -> T:
     try:
         return _converter.structure(mapping, kind)
     except ClassValidationError as error:
-        raise AssayError(f"{where}: {_first_problem(error, kind)}") from None
+        problem = _first_problem(error, kind)
+        raise AssayError(problem if problem.startswith(where) else f"{where}: {problem}") from None
     except IterableValidationError as error:
         raise AssayError(f"{where}: {error}") from None
 
@@ -114,6 +115,8 @@ def _first_problem(error: BaseException, kind: Any, path: str = "") -> str:
         return f"{place}no field is called {key!r}. {did_you_mean(str(key), names)}"
     if isinstance(error, KeyError):
         return f"{path or str(error.args[0])!r} is missing"
+    if isinstance(error, TypeError) and "is not iterable" in str(error):
+        return f"{place}expected a list, such as [0, 1, 2]"
     literal = re.fullmatch(r"(.*) not in literal typing\.Literal\[(.*)\]", str(error))
     if literal:
         return f"{place}{literal[1]!r} is not one of {literal[2]}"

@@ -51,6 +51,7 @@ class Study:
         for key in raw:
             if key not in known:
                 raise AssayError(f"configuration: no section is called {key!r}. {did_you_mean(str(key), known)}")
+        _check_stages(raw.get("stages"))
         sections = {key: from_mapping(kind, _section(raw, key), where=key) for key, kind in _SECTIONS.items()}
         return cls(
             sources={
@@ -84,6 +85,16 @@ _SECTIONS: dict[str, type[Any]] = {
     "tracking": Tracking,
     "paths": Paths,
 }
+
+
+def _check_stages(stages: Any) -> None:
+    if not isinstance(stages, list) or not stages:
+        raise AssayError("stages: there is none.", fix="Give at least one, as conf/config.yaml does.")
+    if all(isinstance(stage, Mapping) and stage.get("mix") is not None for stage in stages):
+        raise AssayError(
+            "stages: every one names a mix of its own, so that candidates could not differ.",
+            fix="Give `mix: null` to the stage that trains on the mix under test.",
+        )
 
 
 def _section(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -144,6 +144,8 @@ def program() -> str:
     if shutil.which("assay"):
         return "assay"
     path = Path(sys.argv[0]).absolute()
+    if path.name == "__main__.py":
+        return "python -m assay"
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -52,21 +53,32 @@ for module in (project, mixes, runs, results):
 
 
 def main() -> None:
-    """Run the command line; an `AssayError` is printed without a traceback and exits with 2."""
+    """Run the command line; whatever goes wrong exits with 2, since 1 is the gate's REJECT."""
     try:
         app()
     except AssayError as error:
-        errors.print(f"[bold red]error:[/] {_escaped(error.what)}", soft_wrap=True)
-        if error.fix:
-            errors.print(_escaped(error.fix), soft_wrap=True)
+        _tell(error.what, error.fix)
         sys.exit(USAGE_ERROR)
     except BrokenPipeError:
         # `assay status | head`: the reader has seen enough; point stdout elsewhere so that Python's own flush is quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        _tell(f"{error.filename}: {error.strerror}." if error.filename and error.strerror else str(error))
+        sys.exit(USAGE_ERROR)
     except KeyboardInterrupt:
         errors.print("interrupted; what was submitted goes on (`assay status`, `assay cancel`)")
         sys.exit(130)
+    except Exception as error:  # noqa: BLE001  # the door: a crash must never be read as a verdict
+        traceback.print_exc()
+        _tell(f"this is a bug in assay: {type(error).__name__}: {error}", "Nothing was decided; please report it.")
+        sys.exit(USAGE_ERROR)
+
+
+def _tell(what: str, fix: str = "") -> None:
+    errors.print(f"[bold red]error:[/] {_escaped(what)}", soft_wrap=True)
+    if fix:
+        errors.print(_escaped(fix), soft_wrap=True)
 
 
 def _escaped(text: str) -> str:
