@@ -81,3 +81,70 @@ def test_equal_weights_reached_by_other_edits_are_the_same_run(tiny_study: MakeS
     study = tiny_study()
     one = with_mix(study, "other", base="base", edits=[{"drop": "books"}]).spec("other", 0)
     assert one.fingerprint == Workspace(study).spec("no_books", 0).fingerprint
+
+
+def test_text_that_is_archived_once_it_is_tokenised_takes_no_run_along(tiny_study: MakeStudy) -> None:
+    study = tiny_study()
+    before = Workspace(study)
+    before.prepare()
+    spec = before.spec("base", 0)
+    study.paths.resolve(study.sources["books"].files[0]).unlink()
+    after = Workspace(study)
+    assert after.spec("base", 0) == spec
+    assert {run.status for run in after.plan().runs} == {"todo"}
+
+
+def test_text_that_is_gone_before_it_was_tokenised_refuses_the_mixes_that_use_it_only(tiny_study: MakeStudy) -> None:
+    study = tiny_study(tokenizer__sources=["code", "web"])
+    study.paths.resolve(study.sources["books"].files[0]).unlink()
+    plan = Workspace(study).plan()
+    assert {run.mix for run in plan.of("refused")} == {"base", "more_web"}
+    assert {run.mix for run in plan.of("todo")} == {"no_books"}
+
+
+def test_a_source_that_is_not_cleared_is_neither_tokenised_nor_measured(tiny_study: MakeStudy) -> None:
+    study = tiny_study(tokenizer__sources=["code", "web"], source__books__clearance={"state": "blocked"})
+    space = Workspace(study)
+    assert "books" not in space.sources
+    assert "books" not in space.evaluation.validation
+    with pytest.raises(AssayError, match="source 'books' is blocked; it is not tokenised"):
+        space.prepare(["books"])
+
+
+def test_a_tokenizer_is_not_trained_on_what_is_not_cleared(tiny_study: MakeStudy) -> None:
+    study = tiny_study(tokenizer__sources=["code", "books"], source__books__clearance={"state": "blocked"})
+    assert {run.status for run in Workspace(study).plan().runs} == {"refused"}
+
+
+def test_a_cap_on_epochs_counts_what_earlier_stages_took(tiny_study: MakeStudy) -> None:
+    stages = [{"name": "a", "share": 0.5, "mix": "base"}, {"name": "b", "share": 0.5, "anneal": True}]
+    study = tiny_study(steps=250, stages=stages, sweep__candidates=["more_web"])
+    mixes = {name: replace(mix, max_epochs=0.9) for name, mix in study.mixes.items()}
+    space = Workspace(replace(study, mixes=mixes))
+    space.prepare(space.unmeasured())
+    given = space.reader(spec := space.spec("more_web", 0)).delivered(spec.steps * spec.batch_sequences)
+    assert max(part["epochs"] for part in given.values()) == pytest.approx(0.9, abs=0.02)
+
+
+def test_a_policy_that_asks_for_what_the_suite_does_not_measure_is_refused_before_training(
+    tiny_study: MakeStudy,
+) -> None:
+    criterion = {"task": "validation/bokks", "metric": "bits_per_byte", "better": "lower"}
+    with pytest.raises(AssayError, match="validation/bokks.*Did you mean 'validation/books'"):
+        Workspace(tiny_study(policy__primary=[criterion])).plan()
+
+
+def test_a_candidate_that_is_the_baseline_is_told_of(tiny_study: MakeStudy) -> None:
+    space = with_mix(tiny_study(sweep__candidates=["same"]), "same", base="base")
+    assert space.plan().warnings == ("same ends with the weights of base: its runs are the baseline's own.",)
+
+
+def test_a_damaged_status_costs_its_own_run_only(tiny_study: MakeStudy) -> None:
+    space = Workspace(tiny_study())
+    run = space.store.run(space.spec("base", 0).fingerprint)
+    run.create(space.spec("base", 0), {})
+    (run.path / "status.json").write_text('{"state": "trai')
+    (run.path / "spec.json").write_text("{")
+    assert {planned.status for planned in space.plan().runs} == {"todo"}
+    run.create(space.spec("base", 0), {})
+    assert run.spec() == space.spec("base", 0)

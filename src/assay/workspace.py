@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from assay.corpus.build import prepare
 from assay.corpus.read import source_digest
-from assay.corpus.shards import Corpus, corpus_identity
+from assay.corpus.shards import Corpus, corpus_identity, read_manifest
 from assay.corpus.tokenizer import make_tokenizer, tokenizer_identity
 from assay.errors import AssayError, did_you_mean
 from assay.evaluate.harness import check_tasks, harness_version
 from assay.evaluate.mirror import mirror_digest
+from assay.files import read_json, write_json
+from assay.fingerprint import fingerprint
 from assay.mixes import Mix, cap_epochs, epochs, resolve
 from assay.plan import Known, Plan, Speed, make_plan
 from assay.recipe import RunSpec, StageSpec, split_steps
 from assay.store import ACTIVE, ENDED, RunDirectory, Store
-from assay.suite import EvaluationSpec
+from assay.suite import VALIDATION, EvaluationSpec
 
 if TYPE_CHECKING:
     from assay.corpus.loader import SequenceReader
@@ -42,6 +45,7 @@ class Workspace:
         self.store = Store(study.paths.resolve(study.paths.store))
         self._digests: dict[str, str] = {}
         self._tokens: dict[str, int] = {}
+        self._records: dict[str, tuple[Path, str]] = {}
 
     # --- sources and corpora
 
@@ -56,13 +60,30 @@ class Workspace:
     def digest(self, name: str) -> str:
         """SHA-256 of a source's files."""
         if name not in self._digests:
-            self._digests[name] = source_digest(self.source(name), cache=self.store.root)
+            self._digests[name] = self._digest(self.source(name))
         return self._digests[name]
+
+    def _digest(self, source: Source) -> str:
+        """From the files; where they were moved away, what they were when their corpus was made.
+
+        Raw text is archived once it is tokenised. What was trained on it keeps its identity and its verdict.
+        """
+        declared = fingerprint("declaration", [source.name, list(source.files), source.format, source.text_field])
+        record = self.store.corpora / "sources" / f"{declared[:32]}.json"
+        try:
+            digest = source_digest(source, cache=self.store.root)
+        except AssayError:
+            with contextlib.suppress(FileNotFoundError, AssayError, KeyError, TypeError):
+                return str(read_json(record)["digest"])
+            raise
+        self._records[source.name] = (record, digest)
+        return digest
 
     @cached_property
     def sources(self) -> tuple[str, ...]:
-        """Every source that the sweep needs: of its arms, of their stages, and of its tokenizer."""
-        used = {name for mix in self._mixes_used for name in self.names(mix)}
+        """Every source that the sweep trains on or measures: of its arms that may be trained, and of its tokenizer."""
+        arms = [mix for mix in self.study.require_sweep().mixes if not self._source_refusals(mix)]
+        used = {name for mix in arms for stage in self._mixes_of(mix) for name in self.names(stage)}
         return tuple(sorted(used | set(self.tokenizer.sources)))
 
     @cached_property
@@ -88,21 +109,15 @@ class Workspace:
         """Identity of a source's corpus; known before the corpus is made."""
         return corpus_identity(self.digest(name), self.tokenizer_id)
 
-    def corpus(self, name: str) -> Corpus | None:
-        """A source's corpus, if it was made."""
-        path = self.store.corpora / self.corpus_id(name)
-        return Corpus.open(path) if path.exists() else None
-
     def tokens_of(self, names: Iterable[str]) -> dict[str, int]:
         """Training tokens of those sources whose corpus was made."""
         for name in names:
             if name not in self._tokens:
                 try:
-                    corpus = self.corpus(name)
+                    manifest = read_manifest(self.store.corpora / self.corpus_id(name))
                 except AssayError:
-                    continue  # its files are missing or broken; who needs the source is told so by `plan`
-                if corpus is not None:
-                    self._tokens[name] = corpus.tokens
+                    continue  # not made, or its files are missing; who needs the source is told so by `plan`
+                self._tokens[name] = manifest.tokens
         return {name: self._tokens[name] for name in names if name in self._tokens}
 
     @property
@@ -121,6 +136,10 @@ class Workspace:
             return None if progress is None else lambda share: progress(what, share)
 
         spec, names = self.tokenizer, tuple(self.sources if sources is None else sources)
+        for name in {*names, *spec.sources}:
+            refusal = self.source(name).refusal
+            if refusal:
+                raise AssayError(f"{refusal}; it is not tokenised.")
         make_tokenizer(
             spec,
             {name: self.source(name) for name in spec.sources},
@@ -137,6 +156,9 @@ class Workspace:
                 folder=self.store.corpora,
                 progress=tell(name),
             )
+            if name in self._records:
+                record, digest = self._records[name]
+                write_json(record, {"source": name, "digest": digest})
         return {name: self.store.corpora / self.corpus_id(name) for name in names}
 
     # --- mixes and runs
@@ -181,8 +203,8 @@ class Workspace:
     @cached_property
     def vocabulary(self) -> int:
         """Size of the tokenizer's vocabulary, which is known once it is made, or was declared."""
-        if self.tokenizer.vocabulary is not None:
-            return int(self.tokenizer.vocabulary)
+        if self.study.tokenizer.vocabulary is not None:
+            return self.study.tokenizer.vocabulary
         from tokenizers import Tokenizer
 
         return int(Tokenizer.from_file(self.tokenizer.file).get_vocab_size())
@@ -208,8 +230,8 @@ class Workspace:
         """Tokens of a run, in whole steps."""
         return self.steps * self.study.batch.sequences * self.study.proxy.sequence_length
 
-    def weights(self, name: str, tokens: int) -> dict[str, float]:
-        """A mix's weights under its cap on epochs, for so many tokens."""
+    def weights(self, name: str, tokens: int, *, taken: Mapping[str, float] | None = None) -> dict[str, float]:
+        """A mix's weights under its cap on epochs, for so many tokens after so many that were taken before."""
         mix = self.mix(name)
         if mix.max_epochs is None:
             return mix.weights
@@ -220,16 +242,18 @@ class Workspace:
                 f"mix {name!r}: max_epochs needs the tokens of {', '.join(unknown)}, which are not tokenised yet.",
                 fix="Run `assay prepare` with the same arguments first; `assay submit` does it by itself.",
             )
-        return cap_epochs(mix, tokens, tokens_of)
+        return cap_epochs(mix, tokens, tokens_of, taken)
 
     def spec(self, mix: str, seed: int) -> RunSpec:
         """The spec of one run: everything that decides its weights."""
         study = self.study
         counts = split_steps(study.stages, self.steps)
         per_step = study.batch.sequences * study.proxy.sequence_length
-        stages = []
+        stages, taken = [], dict.fromkeys(study.sources, 0.0)
         for stage, steps in zip(study.stages, counts, strict=True):
-            weights = self.weights(stage.mix or mix, steps * per_step)
+            weights = self.weights(stage.mix or mix, steps * per_step, taken=taken)
+            for name, weight in weights.items():
+                taken[name] += weight * steps * per_step
             rounded = {name: round(weight, WEIGHT_DIGITS) for name, weight in weights.items()}
             stages.append(StageSpec(name=stage.name, weights=rounded, steps=steps, anneal=stage.anneal))
         used = sorted({name for stage in stages for name in stage.weights})
@@ -295,6 +319,7 @@ class Workspace:
         """What the sweep still needs; nothing is started."""
         sweep = self.study.require_sweep()
         check_tasks([task.task for task in self.study.suite.tasks])
+        self._check_policy()
         refusals = {mix: self.refusals(mix) for mix in sweep.mixes}
         waiting = {mix: reason for mix in sweep.mixes if not refusals[mix] and (reason := self.waiting(mix))}
         ready = [mix for mix in sweep.mixes if not refusals[mix] and mix not in waiting]
@@ -313,28 +338,54 @@ class Workspace:
             speed=self.speed(),
             workers=self.study.cluster.width,
             retry_failed=retry_failed,
-            warnings=self._warnings(ready),
+            warnings=self._warnings(specs),
         )
 
     def refusals(self, mix: str) -> list[str]:
         """Why a mix may not be trained: sources that are not cleared or not there, weights that cannot be met."""
-        found = []
-        stages = [stage.mix or mix for stage in self.study.stages]
-        for source in sorted({name for stage in stages for name in self.names(stage)}):
-            refusal = self.study.sources[source].refusal
-            if refusal:
-                found.append(refusal)
-                continue
-            try:
-                self.digest(source)
-            except AssayError as error:
-                found.append(str(error).replace("\n", " "))
+        found = self._source_refusals(mix)
         if not found and not self.waiting(mix):
             try:
                 self.spec(mix, 0)
             except AssayError as error:
                 found.append(str(error).replace("\n", " "))
         return found
+
+    def _mixes_of(self, arm: str) -> list[str]:
+        """The mixes that an arm of the sweep trains on, stage by stage."""
+        return [stage.mix or arm for stage in self.study.stages]
+
+    def _source_refusals(self, mix: str) -> list[str]:
+        """Sources of an arm, and of the tokenizer, that are not cleared or not there."""
+        found = []
+        names = {name for stage in self._mixes_of(mix) for name in self.names(stage)}
+        for name in sorted(names | set(self.tokenizer.sources)):
+            refusal = self.source(name).refusal
+            if refusal:
+                found.append(refusal)
+                continue
+            try:
+                self.digest(name)
+                if name not in self._records and not (self.store.corpora / self.corpus_id(name)).exists():
+                    source_digest(self.source(name), cache=self.store.root)  # says what is missing
+            except AssayError as error:
+                found.append(str(error).replace("\n", " "))
+        return found
+
+    def _check_policy(self) -> None:
+        """Refuse a policy that asks for what the suite never measures, before anything is trained for it."""
+        policy, suite = self.study.policy, self.study.suite
+        held_out = {f"{VALIDATION}{name}" for mix in self._mixes_used for name in self.names(mix)}
+        tasks = {task.task for task in suite.tasks}
+        for criterion in (*policy.primary, *policy.guardrails):
+            known = held_out | tasks if suite.validation_bytes else tasks
+            part = any(criterion.task.startswith(f"{task}_") for task in tasks)
+            if criterion.task not in known and not part:
+                raise AssayError(
+                    f"policy {policy.name!r} asks for {criterion.task}, which suite {suite.name!r} does not measure "
+                    f"for this sweep. {did_you_mean(criterion.task, known)}",
+                    fix="Choose another policy or suite: policy=NAME, suite=NAME.",
+                )
 
     def waiting(self, mix: str) -> str | None:
         """What has to be made before the mix's weights are known; ``None`` where they are."""
@@ -345,12 +396,22 @@ class Workspace:
             return None
         return f"never run; its weights are known once {', '.join(unknown)} are tokenised (`assay prepare`)"
 
-    def _warnings(self, mixes: Iterable[str]) -> list[str]:
+    def _warnings(self, specs: Mapping[tuple[str, int], RunSpec]) -> list[str]:
         found = []
-        for mix in mixes:
-            for source, count in epochs(self.weights(mix, self.budget), self.budget, self.tokens).items():
+        sweep, first = self.study.require_sweep(), self.study.require_sweep().seeds[0]
+        for mix in sweep.mixes:
+            spec = specs.get((mix, first))
+            if spec is None:
+                continue
+            if mix != sweep.baseline and spec == specs.get((sweep.baseline, first)):
+                found.append(f"{mix} ends with the weights of {sweep.baseline}: its runs are the baseline's own.")
+            taken: dict[str, float] = {}
+            for stage in spec.stages:
+                for name, weight in stage.weights.items():
+                    taken[name] = taken.get(name, 0.0) + weight * stage.steps * spec.tokens_per_step
+            for name, count in epochs(taken, 1, self.tokens_of(taken)).items():
                 if count > 4:  # up to about 4 epochs repeated text is nearly as good as fresh (arXiv 2305.16264)
-                    found.append(f"{mix}: {source} is gone through {count:.1f} times; beyond 4 it teaches less.")
+                    found.append(f"{mix}: {name} is gone through {count:.1f} times; beyond 4 it teaches less.")
         return found
 
     def speed(self) -> Speed:
@@ -361,7 +422,10 @@ class Workspace:
             status = run.status()
             if not status.tokens or not status.train_seconds:
                 continue
-            spec = run.spec()
+            try:
+                spec = run.spec()
+            except AssayError:
+                continue  # a damaged record of some other sweep is no reason not to plan this one
             rate = status.tokens / status.train_seconds
             flops = spec.model.flops_per_token(spec.vocabulary)
             if (spec.model, spec.vocabulary, spec.batch_sequences) == (

@@ -16,6 +16,7 @@ def team(tmp_path: Path) -> Path:
     """A team's folder with one source, one mix and one sweep of its own."""
     files = {
         "conf/source/ours.yaml": "{files: [ours/*.jsonl], domain: web, language: en, licence: MIT}",
+        "conf/source/books.yaml": "{files: [books/*.txt], domain: books, language: en, licence: null}",
         "conf/mix/today.yaml": "{weights: {ours: 1, books: 1}}",
         "conf/mix/more.yaml": "{base: today, edits: [{scale: {ours: 2}}]}",
         "sweeps/first.yaml": "# @package _global_\n"
@@ -30,7 +31,7 @@ def team(tmp_path: Path) -> Path:
 def test_packaged_presets_and_the_teams_own_are_found_together(team: Path) -> None:
     study = compose(["sweep=first", "proxy=1m"], root=team)
     assert study.require_sweep().mixes == ("today", "more")
-    assert {"ours", "books"} <= set(study.sources)
+    assert set(study.sources) == {"ours", "books"}, "by domain or tag a project means its own text"
     assert study.budget.tokens == 123_000
     assert study.proxy.name == "1m"
 
@@ -38,6 +39,16 @@ def test_packaged_presets_and_the_teams_own_are_found_together(team: Path) -> No
 def test_a_teams_file_takes_the_place_of_the_packaged_one_of_its_name(team: Path) -> None:
     (team / "conf/source/books.yaml").write_text("{files: [b], domain: books, language: fr, licence: null}")
     assert compose(["sweep=first"], root=team).sources["books"].language == "fr"
+
+
+def test_the_packaged_sweep_runs_in_a_project_that_has_sources_of_its_own(team: Path) -> None:
+    assert {"code_cc", "code_github", "ours"} <= set(compose(["sweep=code_replace"], root=team).sources)
+
+
+def test_a_sweep_file_without_its_first_line_is_named(team: Path) -> None:
+    (team / "sweeps/first.yaml").write_text("foo: 1\n")
+    with pytest.raises(AssayError, match=r"sweeps/first\.yaml does not begin with"):
+        compose(["sweep=first"], root=team)
 
 
 def test_an_override_reaches_any_field_and_wins_over_the_sweep(team: Path) -> None:

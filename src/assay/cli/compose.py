@@ -68,8 +68,16 @@ def compose(overrides: Sequence[str], *, root: Path | None = None) -> Study:
     choices = _check_choices(overrides, roots)
     sweep = [f"+{SWEEPS}={choices['sweep']}"] if "sweep" in choices else []
     rest = [override for override in overrides if not override.startswith("sweep=")]
-    config = _compose([*_catalogues(roots), *sweep, f"paths.root='{_quoted(root)}'", *rest], roots)
-    return Study.parse(_plain(config))
+    config = _compose(
+        [*_catalogues(roots, choices.get("sweep")), *sweep, f"paths.root='{_quoted(root)}'", *rest], roots
+    )
+    plain = _plain(config)
+    if SWEEPS in plain:
+        raise AssayError(
+            f"{SWEEPS}/{choices['sweep']}.yaml does not begin with `# @package _global_`, or is empty.",
+            fix="`assay init` writes one to begin from.",
+        )
+    return Study.parse(plain)
 
 
 def _check_choices(overrides: Sequence[str], roots: Sequence[Path]) -> dict[str, str]:
@@ -90,8 +98,15 @@ def _check_choices(overrides: Sequence[str], roots: Sequence[Path]) -> dict[str,
     return choices
 
 
-def _catalogues(roots: Sequence[Path]) -> list[str]:
-    return [f"+{group}@{group}.{name}={name}" for group in CATALOGUES for name in names(group, roots)]
+def _catalogues(roots: Sequence[Path], sweep: str | None) -> list[str]:
+    """Every source and mix. A project with its own has them alone: by domain or tag it means its own text.
+
+    The packaged ones are the demonstration's, and are there for its sweep and for projects that have none yet.
+    """
+    own = roots[:1]
+    packaged_sweep = sweep is not None and sweep not in names("sweep", own)
+    chosen = {group: own if names(group, own) and not packaged_sweep else roots for group in CATALOGUES}
+    return [f"+{group}@{group}.{name}={name}" for group in CATALOGUES for name in names(group, chosen[group])]
 
 
 def _compose(overrides: list[str], roots: Sequence[Path]) -> DictConfig:

@@ -39,7 +39,7 @@ def init(
 
     here = Path(__file__).parent / "templates"
     copies = {path: folder / path.relative_to(here) for path in sorted(here.rglob("*.*")) if path.is_file()}
-    for group in ("policy/code.yaml", "suite/demo.yaml", "cluster/local.yaml"):
+    for group in ("policy/default.yaml", "suite/demo.yaml", "cluster/local.yaml"):
         copies[packaged() / "conf" / group] = folder / "conf" / group
     taken = [target for target in copies.values() if target.exists()]
     if taken and not force:

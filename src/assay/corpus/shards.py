@@ -93,6 +93,27 @@ class Manifest:
     files: dict[str, FileRecord]
 
 
+def read_manifest(path: Path) -> Manifest:
+    """What a corpus' folder says that it holds; the files themselves are not looked at.
+
+    Raises:
+        AssayError: there is no corpus here, or it is of another format.
+    """
+    try:
+        raw = read_json(path / "manifest.json")
+    except FileNotFoundError:
+        raise AssayError(f"{path}: no corpus is here.", fix="Run `assay prepare` first.") from None
+    if raw.get("format") != FORMAT_VERSION:
+        raise AssayError(
+            f"{path}: a corpus of format {raw.get('format')}, expected {FORMAT_VERSION}.", fix=_again(path)
+        )
+    return from_mapping(Manifest, raw, where=f"{path}/manifest.json")
+
+
+def _again(path: Path) -> str:
+    return f"Delete {path} and run `assay prepare` again."
+
+
 class Corpus:
     """A tokenised source, open for reading; its tokens stay on disk until they are asked for.
 
@@ -126,14 +147,7 @@ class Corpus:
         Raises:
             AssayError: there is no whole corpus here, or one of its files was cut or changed.
         """
-        fix = f"Delete {path} and run `assay prepare` again."
-        try:
-            raw = read_json(path / "manifest.json")
-        except FileNotFoundError:
-            raise AssayError(f"{path}: no corpus is here.", fix="Run `assay prepare` first.") from None
-        if raw.get("format") != FORMAT_VERSION:
-            raise AssayError(f"{path}: a corpus of format {raw.get('format')}, expected {FORMAT_VERSION}.", fix=fix)
-        manifest = from_mapping(Manifest, raw, where=f"{path}/manifest.json")
+        manifest, fix = read_manifest(path), _again(path)
         for name, record in manifest.files.items():
             file = path / name
             size = file.stat().st_size if file.exists() else None
