@@ -101,11 +101,13 @@ def diff(
         print_json({"budget": space.budget, left: a, right: b})
         return
     before, after = ({row["source"]: row for row in rows} for rows in (a, b))
-    table = Table("source", box=None, pad_edge=False)
-    for heading in (left, right, "change", "tokens", "epochs"):
-        table.add_column(heading, justify="right", overflow="fold")
-    table.add_column("licence")
-    table.add_column("clearance")
+    console.print(f"before: {left}\nafter:  {right}", markup=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("source", no_wrap=True)
+    for heading in ("before", "after", "change", "tokens", "epochs"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("licence", overflow="fold")
+    table.add_column("clearance", no_wrap=True)
     for source in sorted({*before, *after}):
         old, new = before.get(source, {}), after.get(source, {})
         change = new.get("weight", 0.0) - old.get("weight", 0.0)
@@ -115,8 +117,8 @@ def diff(
             f"{old.get('weight', 0.0):.4f}",
             f"{new.get('weight', 0.0):.4f}",
             f"[{colour}]{change:+.4f}[/]",
-            f"{amount(old.get('tokens', 0))} > {amount(new.get('tokens', 0))}",
-            f"{_epochs(old)} > {_epochs(new)}",
+            _change(amount(old.get("tokens", 0)), amount(new.get("tokens", 0))),
+            _change(_epochs(old), _epochs(new)),
             (new or old)["licence"] or "-",
             (new or old)["clearance"],
         )
@@ -168,6 +170,10 @@ def _print_rows(rows: Sequence[dict[str, Any]], budget: int) -> None:
     console.print(table)
     if any(abs(row["weight"] - row["declared"]) >= 1e-9 for row in rows):
         console.print("* held down, or raised in turn, by max_epochs")
+
+
+def _change(before: str, after: str) -> str:
+    return before if before == after else f"{before} > {after}"
 
 
 def _epochs(row: dict[str, Any]) -> str:
