@@ -119,7 +119,8 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show where each run of a sweep stands: progress, speed, time left, failures by cause."""
-    from assay.launch.status import overview, render
+    from assay.launch.render import render
+    from assay.launch.status import overview
 
     space = workspace(overrides)
     plan = space.plan()
@@ -137,7 +138,8 @@ def follow(space: Workspace, plan: Plan) -> None:
     """Show a sweep's progress until nothing runs."""
     from rich.live import Live
 
-    from assay.launch.status import overview, render
+    from assay.launch.render import render
+    from assay.launch.status import overview
 
     seen = overview(space.store, plan, now=time.time())
     with Live(render(seen), console=console, auto_refresh=False) as live:

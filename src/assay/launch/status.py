@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assay.launch.logs import last_lines
 from assay.launch.records import Worker, submissions
-from assay.launch.render import render
 from assay.store import ACTIVE, ENDED, Failure, Status
 from assay.structure import to_mapping
 
 if TYPE_CHECKING:
     from assay.plan import Plan, PlannedRun
     from assay.store import Store
-
-__all__ = ["FailureGroup", "RunProgress", "SweepProgress", "WorkerProgress", "overview", "render"]
 
 BEGUN = frozenset({"preparing", "training", "evaluating"})
 LEFT = frozenset({"queued", "trained", "stale", "cancelled", "failed"})

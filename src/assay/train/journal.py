@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from assay.store import RunDirectory
     from assay.train.device import Team
     from assay.train.history import Totals
-    from assay.train.loop import Reader
+    from assay.train.reader import Reader
     from assay.train.settings import SpikeRule
 
 STATUS_SECONDS = 1.0

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import math
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -29,34 +29,17 @@ from assay.train.model import build, sequence_losses
 from assay.train.optimiser import adamw, set_lr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from assay.recipe import RunSpec
     from assay.store import RunDirectory, Status
+    from assay.train.reader import Reader
     from assay.train.settings import TrainSettings
 
 log = logging.getLogger(__name__)
 
 AFTER_TRAINING: frozenset[State] = frozenset({"trained", "evaluating", "done"})
-
-
-class Reader(Protocol):
-    """What training needs of `assay.corpus.loader.SequenceReader`."""
-
-    names: tuple[str, ...]
-
-    def read(self, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Token ids (sequences, length + 1), and the index of each sequence's source."""
-
-    def delivered(self, stop: int) -> dict[str, dict[str, Any]]:
-        """What each source has given before a position."""
-
-    def epoch_starts(self, start: int, stop: int) -> Sequence[Any]:
-        """The second and later epochs that begin there: `source`, `epoch`, `position`."""
 
 
 def train(
