@@ -35,6 +35,10 @@ ACTIVE: frozenset[State] = frozenset({"preparing", "training", "evaluating"})
 ENDED: frozenset[State] = frozenset({"done", "failed", "diverged", "cancelled"})
 
 
+DAMAGED = "damaged record"
+"""The kind of failure of a run whose status cannot be read."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Failure:
     """Why a run ended without a result."""
@@ -134,13 +138,18 @@ class RunDirectory:
         """
         try:
             return from_mapping(Status, read_json(self.path / "status.json"), where=f"{self.path}/status.json")
-        except (FileNotFoundError, AssayError):
+        except FileNotFoundError:
             return Status(state="queued")
+        except AssayError as error:
+            return Status(state="queued", failure=Failure(kind=DAMAGED, message=error.what))
 
     def update(self, **changes: Any) -> Status:
         """Write changed fields of the status; `updated`, `host` and `pid` are filled in."""
         now = {"updated": time.time(), "host": socket.gethostname(), "pid": os.getpid()}
-        status = replace(self.status(), **{**now, **changes})
+        before = self.status()
+        if before.failure is not None and before.failure.kind == DAMAGED:
+            before = Status(state="queued")
+        status = replace(before, **{**now, **changes})
         write_json(self.path / "status.json", to_mapping(status))
         return status
 

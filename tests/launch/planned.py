@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from assay.plan import Cost, Plan, PlannedRun, Sweep
 from assay.recipe import Optimiser, ProxyModel, RunSpec, StageSpec
 from assay.suite import EvaluationSpec
+from tests.evaluations import write_evaluation
 
 if TYPE_CHECKING:
     from assay.store import RunDirectory, Store
@@ -81,6 +82,5 @@ def record(store: Store, mix: str, seed: int, *, evaluated: bool = False, **stat
         run.update(**status)
     if evaluated:
         with run.writing_evaluation(EVALUATION.fingerprint) as folder:
-            folder.mkdir()
-            (folder / "scores.json").write_text('{"scores": []}')
+            write_evaluation(folder)
     return run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from assay.launch.records import Submission, SubmissionDirectory, submissions
 from assay.launch.submission import job_parameters, submit
 from assay.store import Failure
 from assay.study import Study
+from tests.evaluations import write_evaluation
 
 if TYPE_CHECKING:
     from tests.launch.conftest import MakeWorkspace
@@ -98,8 +98,7 @@ def test_only_what_is_missing_is_sent_once_the_workers_are_gone(workspace: MakeW
     for run in first.runs[:4]:
         folder = space.store.run(run.fingerprint)
         with folder.writing_evaluation(space.evaluation.fingerprint) as evaluation:
-            evaluation.mkdir()
-            (evaluation / "scores.json").write_text(json.dumps({"scores": []}))
+            write_evaluation(evaluation)
     assert labels(submit(space, space.plan())) == ["more_web s1", "no_books s1"]
 
 

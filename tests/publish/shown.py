@@ -9,6 +9,8 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tests.evaluations import write_evaluation
+
 from assay.files import write_json
 from assay.gate import gate
 from assay.mixes import Mix, MixDeclaration, Step, resolve
@@ -212,7 +214,7 @@ def fill(store: Store, report: Report) -> None:
         if run.result.delivered is not None:
             write_json(directory.path / "delivered.json", run.result.delivered)
         if run.result.scores is not None:
-            write_json(directory.evaluation(report.plan.evaluation) / "scores.json", {"scores": run.result.scores})
+            write_evaluation(directory.evaluation(report.plan.evaluation), run.result.scores)
 
 
 def _declared(

@@ -126,7 +126,9 @@ def test_a_status_of_another_version_is_a_problem_and_no_crash(tmp_path: Path) -
     shown.fill(store, report)
     key = report.runs[0].fingerprint or ""
     write_json(store.run(key).path / "status.json", {**to_mapping(Status(state="done")), "novelty": 1})
-    assert "novelty" in (read_runs(store, [key], evaluation=report.plan.evaluation)[key].problem or "")
+    failure = read_runs(store, [key], evaluation=report.plan.evaluation)[key].status.failure
+    assert failure is not None
+    assert "novelty" in failure.message
 
 
 def test_versions_name_what_decides_figures() -> None:

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import shown
 import wandb_stub
+from tests.evaluations import write_evaluation
 
 from assay.errors import AssayError
-from assay.files import read_json, write_json
+from assay.files import read_json
 from assay.publish import tracked, tracking
 from assay.publish.report import Report
 from assay.settings import Tracking
@@ -135,7 +136,7 @@ def test_publishing_again_writes_nothing(store: Store, report: Report) -> None:
 def test_new_scores_take_the_place_of_what_was_there(store: Store, report: Report) -> None:
     first, run = publish(store, report), run_of(store, report)
     scores = [{**score, "value": 0.5} for score in run.scores(report.plan.evaluation)]
-    write_json(run.evaluation(report.plan.evaluation) / "scores.json", {"scores": scores})
+    write_evaluation(run.evaluation(report.plan.evaluation), scores)
     second = publish(store, report)
     assert (second.id, second.content != first.content) == (first.id, True)
     assert [path.name for path in offline_runs(store)] == [second.folder]
