@@ -92,6 +92,7 @@ def test_cost_is_of_what_is_left_and_says_what_it_does_not_know() -> None:
         ({"seeds": (0, 0)}, "name one twice"),
         ({"seeds": (-1,)}, "below 0"),
         ({"name": "a/b"}, "not a usable name"),
+        ({"name": "a" * 101}, "has 101 characters"),
     ],
 )
 def test_a_sweep_that_cannot_be_is_refused(changes: dict, message: str) -> None:

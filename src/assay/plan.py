@@ -27,6 +27,8 @@ class Sweep:
     def __post_init__(self) -> None:
         check_name("sweep", self.name)
         where = f"sweep {self.name!r}"
+        if len(self.name) > 100:
+            raise AssayError(f"{where}: its name has {len(self.name)} characters.", fix="It names files: at most 100.")
         if not self.candidates or not self.seeds:
             raise AssayError(f"{where}: give at least one candidate and one seed.")
         if self.baseline in self.candidates:

@@ -12,8 +12,8 @@ from assay.errors import AssayError
 ClearanceState = Literal["cleared", "pending", "blocked"]
 Format = Literal["auto", "jsonl", "parquet", "text"]
 
-NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}", re.IGNORECASE)
-"""Names become folders, W&B tags and HTML: at most 100 letters, digits, `_`, `.` and `-`."""
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,499}", re.IGNORECASE)
+"""Names become folders, W&B tags and HTML: letters, digits, `_`, `.` and `-` only."""
 
 
 def check_name(kind: str, name: str) -> None:
@@ -25,7 +25,7 @@ def check_name(kind: str, name: str) -> None:
     if not NAME.fullmatch(name):
         raise AssayError(
             f"{kind} {name!r}: not a usable name.",
-            fix="Use at most 100 letters, digits, '_', '.' and '-', beginning with a letter or digit.",
+            fix="Use letters, digits, '_', '.' and '-', at most 500, beginning with a letter or digit.",
         )
 
 
