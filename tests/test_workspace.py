@@ -139,6 +139,15 @@ def test_a_candidate_that_is_the_baseline_is_told_of(tiny_study: MakeStudy) -> N
     assert space.plan().warnings == ("same ends with the weights of base: its runs are the baseline's own.",)
 
 
+def test_a_plan_before_the_first_run_takes_the_speed_that_was_tried(tiny_study: MakeStudy) -> None:
+    space = Workspace(tiny_study())
+    assert space.plan().cost.wall_seconds is None
+    space.remember_speed(1000.0)
+    cost = space.plan().cost
+    assert cost.worker_seconds == pytest.approx(cost.tokens / 1000)
+    assert "assay doctor" in cost.basis
+
+
 def test_a_damaged_status_costs_its_own_run_only(tiny_study: MakeStudy) -> None:
     space = Workspace(tiny_study())
     run = space.store.run(space.spec("base", 0).fingerprint)

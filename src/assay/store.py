@@ -254,6 +254,11 @@ class Store:
         return self.root / "sweeps" / name
 
     @property
+    def speed(self) -> Path:
+        """How fast this machine was when it was last tried."""
+        return self.root / "speed.json"
+
+    @property
     def reports(self) -> Path:
         """Pages."""
         return self.root / "reports"

@@ -445,7 +445,16 @@ class Workspace:
             return Speed(
                 statistics.median(other), evaluate, f"scaled by operations from {len(other)} runs of other proxies"
             )
+        with contextlib.suppress(FileNotFoundError, AssayError):
+            tried = read_json(self.store.speed)
+            rate = tried["tokens_per_second"] * tried["flops_per_token"] / mine
+            return Speed(rate, None, "measured by `assay doctor`, without evaluation")
         return Speed(None, None, "no run has been measured in this store yet")
+
+    def remember_speed(self, tokens_per_second: float) -> None:
+        """Keep how fast this machine trained the proxy for a moment, for plans made before the first run."""
+        flops = self.study.proxy.flops_per_token(self.vocabulary)
+        write_json(self.store.speed, {"tokens_per_second": tokens_per_second, "flops_per_token": flops})
 
 
 def _known(run: RunDirectory, evaluation: str) -> Known:

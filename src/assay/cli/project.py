@@ -63,6 +63,7 @@ def doctor(overrides: Overrides = None, *, as_json: AsJson = False) -> None:
         tell("measuring the proxy", 0.0)
         speed = _measure(space)
         tell("measuring the proxy", 1.0)
+    space.remember_speed(speed)
     checks.append(("proxy", f"{space.study.proxy.name}: {speed:,.0f} tokens/s a worker", True))
     checks.append(("store", *_store(space)))
     if as_json:

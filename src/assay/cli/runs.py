@@ -80,7 +80,8 @@ def print_plan(made: Plan) -> None:
             if cost.wall_seconds is not None
             else f"unknown time: {cost.basis}; `assay doctor` measures this machine"
         )
-        console.print(f"cost: {amount(cost.tokens)} tokens, {time_left}, {size(cost.disk_bytes)} of disk")
+        disk = f", {size(cost.disk_bytes)} of disk" if cost.disk_bytes else ""
+        console.print(f"cost: {amount(cost.tokens)} tokens, {time_left}{disk}")
     for warning in made.warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False)
 
