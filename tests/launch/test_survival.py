@@ -7,6 +7,9 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
+from assay.errors import AssayError
 from assay.launch.cancel import cancel
 from assay.launch.records import Submission, SubmissionDirectory, SubmittedRun, submissions
 from assay.launch.submission import _start_local, submit
@@ -101,6 +104,22 @@ def test_cancelling_stops_some_runs_or_all_keeps_their_work_and_submitting_again
     assert len(submit(space, space.plan()).runs) == 3
     assert until_state(base, "training").step >= stopped_at
     assert base.status().attempt == 2
+
+
+def test_cancelling_on_a_full_disk_stops_the_workers_and_says_what_could_not_be_written(
+    workspace: MakeWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = workspace(steps=ENDLESS, sweep__seeds=[0])
+    submit(space, space.plan())
+    until_state(runs_of(space)[0], "training")
+
+    def full(*_: object) -> None:
+        raise AssayError("cancelled.json: the disk is full.", fix="Free some space.")
+
+    monkeypatch.setattr(SubmissionDirectory, "cancel", full)
+    with pytest.raises(AssayError, match="the disk is full. The workers were told to stop"):
+        cancel(space.store, "tiny")
+    assert not submissions(space.store, "tiny")[-1].live
 
 
 def test_two_submissions_of_the_same_runs_at_once_train_each_run_once(workspace: MakeWorkspace) -> None:

@@ -8,6 +8,7 @@ fetched here too.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import os
 import ssl
@@ -85,7 +86,8 @@ def _download(package: Package, target: Path, progress: Progress) -> None:
         before = _size(partial)
         try:
             finder = _finder(package)
-            _append(finder.session, _address(finder, package), partial, package, progress)
+            with contextlib.closing(finder.session):
+                _append(finder.session, _address(finder, package), partial, package, progress)
         except lost as error:
             trouble = error
             tries = 0 if _size(partial) > before else tries + 1

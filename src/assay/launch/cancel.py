@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from assay.errors import AssayError
 from assay.files import exclusive
 from assay.launch.children import GRACE_SECONDS
 from assay.launch.records import SubmissionDirectory, SubmittedRun, Worker, claiming, submissions
@@ -59,6 +60,7 @@ def cancel(
     some = mix is not None or runs is not None
     chosen: dict[str, SubmittedRun] = {}
     told: list[SubmissionDirectory] = []
+    unwritten: AssayError | None = None
     with exclusive(store.sweep(sweep) / "lock", wait=True):  # a submission that is being started is called off whole
         for directory in submissions(store, sweep):
             mine = [
@@ -68,7 +70,10 @@ def cancel(
             ]
             left = [run for run in mine if store.run(run.fingerprint).status().state not in ENDED]
             if mine and (left or directory.live):
-                directory.cancel([run.fingerprint for run in mine] if some else None)
+                try:
+                    directory.cancel([run.fingerprint for run in mine] if some else None)
+                except AssayError as error:  # a full disk must not keep workers from being stopped
+                    unwritten = error
                 told.append(directory)
             chosen |= {run.fingerprint: run for run in mine}
     workers = [worker for directory in told for worker in directory.workers() if worker.ended is None]
@@ -78,6 +83,11 @@ def cancel(
     until = clock() + wait_seconds
     while clock() < until and (_held(store, workers, chosen) if some else any(directory.live for directory in told)):
         time.sleep(POLL_SECONDS)
+    if unwritten is not None:
+        stopped = (
+            "Nothing was stopped." if some else "The workers were told to stop; the runs are not marked as cancelled."
+        )
+        raise AssayError(f"{unwritten.what} {stopped}", fix=unwritten.fix)
     return _settle(store, told, workers, list(chosen.values()))
 
 
