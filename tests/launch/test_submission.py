@@ -91,6 +91,16 @@ def test_what_live_workers_have_already_is_not_sent_again(workspace: MakeWorkspa
     assert len(submissions(space.store, "tiny")) == 1
 
 
+def test_a_damaged_record_of_an_old_submission_stops_nothing(workspace: MakeWorkspace, starter: Starter) -> None:
+    space = workspace()
+    submit(space, space.plan())
+    (old,) = submissions(space.store, "tiny")
+    starter.end()
+    (old.path / "submission.json").write_text('{"id": "2026')
+    assert submissions(space.store, "tiny") == []
+    assert len(submit(space, space.plan()).runs) == 6
+
+
 def test_only_what_is_missing_is_sent_once_the_workers_are_gone(workspace: MakeWorkspace, starter: Starter) -> None:
     space = workspace()
     first = submit(space, space.plan())

@@ -12,17 +12,21 @@ A submission is a folder::
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from assay.errors import AssayError
 from assay.files import exclusive, read_json, write_json
 from assay.launch.processes import ProcessIdentity
 from assay.store import RunDirectory, Store
 from assay.structure import from_mapping, to_mapping
 from assay.suite import EvaluationSpec
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +136,11 @@ class SubmissionDirectory:
 
     def workers(self) -> list[Worker]:
         """Every worker that ever began, by number."""
-        paths = sorted((self.path / "workers").glob("[0-9]*.json"), key=lambda path: int(path.stem))
-        return [from_mapping(Worker, read_json(path), where=str(path)) for path in paths]
+        found = []
+        for path in sorted((self.path / "workers").glob("[0-9]*.json"), key=lambda path: int(path.stem)):
+            with contextlib.suppress(AssayError):  # a damaged one is a worker that cannot be seen any more
+                found.append(from_mapping(Worker, read_json(path), where=str(path)))
+        return found
 
     @property
     def live(self) -> bool:
@@ -169,9 +176,19 @@ class SubmissionDirectory:
 
 
 def submissions(store: Store, sweep: str) -> list[SubmissionDirectory]:
-    """A sweep's submissions, the oldest first."""
-    folders = sorted((store.sweep(sweep) / "submissions").glob("*/submission.json"))
-    return [SubmissionDirectory(path.parent) for path in folders]
+    """A sweep's submissions, the oldest first; one whose record is damaged is passed over with a warning.
+
+    What its workers do is seen all the same, in the runs that they hold.
+    """
+    found = []
+    for path in sorted((store.sweep(sweep) / "submissions").glob("*/submission.json")):
+        try:
+            read_json(path)
+        except AssayError as error:
+            log.warning("%s It is passed over.", error.what)
+            continue
+        found.append(SubmissionDirectory(path.parent))
+    return found
 
 
 def trained(run: RunDirectory) -> bool:
