@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from assay.errors import AssayError
@@ -88,6 +88,7 @@ def test_documents_cut_to_the_common_length_are_within_the_limit_and_waste_less_
 
 @settings(max_examples=60, deadline=None)
 @given(text=st.text(min_size=1, max_size=200), limit=st.integers(0, 300))
+@example(text="\x80", limit=2)
 def test_a_beginning_is_whole_characters_of_the_text_within_the_limit(lm: Any, text: str, limit: int) -> None:
     if "\ufffd" in text:  # what a cut character looks like; such a text may be cut a little earlier
         return

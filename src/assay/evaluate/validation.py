@@ -105,9 +105,10 @@ def common_length(sizes: Sequence[int], limit: int) -> int:
 def beginning(ids: Sequence[int], limit: int, tokenizer: Tokenizer) -> tuple[list[int], int]:
     """The longest run of tokens from the start that is at most `limit` bytes of whole characters; and its bytes."""
     low, high = 0, min(len(ids), limit)  # a token is a byte or more; so a book need not be decoded to cut a page off it
-    while low < high:  # more tokens are never fewer bytes, but for a character that is cut in two
+    while low < high:
         middle = (low + high + 1) // 2
-        if _size(ids[:middle], tokenizer) <= limit:
+        # A character that is cut in two reads as U+FFFD, longer than itself; without it more tokens are never fewer bytes.
+        if len(_text(ids[:middle], tokenizer).rstrip("\ufffd").encode()) <= limit:
             low = middle
         else:
             high = middle - 1
