@@ -167,9 +167,12 @@ def test_a_damaged_or_edited_snapshot_is_made_again(
     caplog.set_level(logging.WARNING)
     store = Store(tmp_path / "store")
     snapshot = freeze(store, package=package)
-    for path in (snapshot.path / "assay", *(snapshot.path / "assay").rglob("*")):
+    everything = [snapshot.path / "assay", *(snapshot.path / "assay").rglob("*")]
+    for path in everything:
         path.chmod(path.stat().st_mode | 0o200)
     damage(snapshot.path / "assay")
+    for path in filter(Path.exists, everything):
+        path.chmod(path.stat().st_mode & ~0o222)
     changed = code_digest(snapshot.path / "assay") != snapshot.digest
     assert freeze(store, package=package) == snapshot
     assert code_digest(snapshot.path / "assay") == snapshot.digest
