@@ -15,7 +15,7 @@ SOURCE = Path(assay.__file__).parent
 
 # From what depends on nothing to the door. A part imports parts before it, never one after it.
 ORDER = [
-    "errors", "structure", "fingerprint", "files", "demo",
+    "errors", "structure", "fingerprint", "files", "processes", "lease", "demo",
     "sources", "mixes", "recipe", "suite", "plan", "store",
     "corpus", "train", "evaluate", "settings", "study", "workspace",
     "stats", "compare", "reasons", "gate", "results", "publish", "launch", "cli",

@@ -127,7 +127,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("victim", ["the worker", "the server it was forked from"])
 def test_a_runs_process_ends_with_its_worker_and_with_the_server(tmp_path: Path, victim: str) -> None:
     """However they go: SIGKILL leaves nobody time to say anything."""
-    from assay.launch.processes import ProcessIdentity
+    from assay.processes import ProcessIdentity
     from tests.launch.waiting import until
 
     script = tmp_path / "parent.py"

@@ -11,9 +11,9 @@ import pytest
 
 from assay.errors import AssayError
 from assay.launch import submission as module
-from assay.launch.processes import ProcessIdentity
 from assay.launch.records import Submission, SubmissionDirectory, submissions
 from assay.launch.submission import job_parameters, submit
+from assay.processes import ProcessIdentity
 from assay.store import Failure
 from assay.study import Study
 from tests.evaluations import write_evaluation

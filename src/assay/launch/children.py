@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from assay.launch.attempt import BUSY, FAILED, STOPPED, attempt_in_child
 from assay.launch.logs import last_lines
-from assay.launch.processes import out_of_memory_kills
 from assay.launch.records import SubmissionDirectory, SubmittedRun, claiming, trained
+from assay.processes import out_of_memory_kills
 from assay.store import ACTIVE, Failure
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from typing import Any
 
 from assay.errors import AssayError
 from assay.files import exclusive, read_json, write_json
-from assay.launch.processes import ProcessIdentity
+from assay.processes import ProcessIdentity
 from assay.store import RunDirectory, Store
 from assay.structure import from_mapping, to_mapping
 from assay.suite import EvaluationSpec

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import submitit
 
-from assay.launch.processes import ProcessIdentity
 from assay.launch.records import SubmissionDirectory
 from assay.launch.submission import job_parameters
 from assay.launch.worker import GPUS, work
+from assay.processes import ProcessIdentity
 from assay.study import Study
 
 

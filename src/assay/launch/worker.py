@@ -22,8 +22,8 @@ from assay.evaluate.offline import use_mirror
 from assay.files import exclusive
 from assay.launch.attempt import FINAL, attempt_here, log_to_stderr
 from assay.launch.children import Children
-from assay.launch.processes import ProcessIdentity
 from assay.launch.records import SubmissionDirectory, SubmittedRun, Worker, recorded
+from assay.processes import ProcessIdentity
 from assay.study import Study
 
 if TYPE_CHECKING:

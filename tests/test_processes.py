@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.launch.processes import ProcessIdentity, out_of_memory_kills
+from assay.processes import ProcessIdentity, out_of_memory_kills
 
 
 @pytest.fixture
