@@ -17,7 +17,7 @@ import pytest
 
 import assay
 from assay.errors import AssayError
-from assay.launch.snapshot import CODE, Snapshot, code_digest, freeze
+from assay.launch.snapshot import CODE, Snapshot, code_digest, freeze, snapshot_of
 from assay.store import Store
 
 FREEZE = """
@@ -258,3 +258,11 @@ def test_the_versions_that_are_not_frozen_are_recorded_and_compared(package: Pat
     assert snapshot.changed_versions() == {"torch": ("1.0", version("torch")), "gone": ("2", None)}
     freeze(store, package=package)
     assert snapshot.changed_versions() == {}, "they are those of the last submission"
+
+
+def test_a_snapshot_is_found_again_by_its_digest(package: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    snapshot = freeze(store, package=package)
+    assert snapshot_of(store, snapshot.digest) == snapshot
+    with pytest.raises(AssayError, match="the code that was submitted is gone"):
+        snapshot_of(store, "0" * 64)

@@ -87,7 +87,7 @@ def freeze(store: Store, *, package: Path | None = None) -> Snapshot:
     files = _read(package)
     digest = _digest(files)
     _refuse_edited(package, digest)
-    folder = store.root.absolute() / "code" / digest[:32]
+    folder = snapshot_of(store, digest).path
     with exclusive(folder.with_suffix(".lock"), wait=True):
         if _digest(_read(folder / PACKAGE)) != digest:
             _place(files, folder)
@@ -98,6 +98,25 @@ def freeze(store: Store, *, package: Path | None = None) -> Snapshot:
         versions = installed_versions()
         if _recorded(folder / VERSIONS) != versions:  # the same code, from an environment that was changed
             write_json(folder / VERSIONS, versions)
+    return Snapshot(digest, folder)
+
+
+def snapshot_of(store: Store, digest: str) -> Snapshot:
+    """The snapshot of a digest, whether it is there or not."""
+    return Snapshot(digest, store.root.absolute() / "code" / digest[:32])
+
+
+def snapshot_of(store: Store, digest: str) -> Snapshot:
+    """The snapshot that was frozen under a digest, as records of submissions have it.
+
+    Raises:
+        AssayError: it is not there any more.
+    """
+    folder = _folder(store, digest)
+    if not (folder / PACKAGE).is_dir():
+        raise AssayError(
+            f"{folder}: the code that was submitted is gone.", fix="Submit again: it freezes today's code."
+        )
     return Snapshot(digest, folder)
 
 
@@ -116,6 +135,10 @@ def installed_versions() -> dict[str, str]:
                 with contextlib.suppress(PackageNotFoundError):
                     found[name[0]] = version(name[0])
     return found
+
+
+def _folder(store: Store, digest: str) -> Path:
+    return store.root.absolute() / "code" / digest[:32]
 
 
 def _read(package: Path) -> dict[str, bytes]:
