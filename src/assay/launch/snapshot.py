@@ -87,7 +87,7 @@ def freeze(store: Store, *, package: Path | None = None) -> Snapshot:
     files = _read(package)
     digest = _digest(files)
     _refuse_edited(package, digest)
-    folder = snapshot_of(store, digest).path
+    folder = _folder(store, digest)
     with exclusive(folder.with_suffix(".lock"), wait=True):
         if _digest(_read(folder / PACKAGE)) != digest:
             _place(files, folder)
@@ -102,15 +102,10 @@ def freeze(store: Store, *, package: Path | None = None) -> Snapshot:
 
 
 def snapshot_of(store: Store, digest: str) -> Snapshot:
-    """The snapshot of a digest, whether it is there or not."""
-    return Snapshot(digest, store.root.absolute() / "code" / digest[:32])
-
-
-def snapshot_of(store: Store, digest: str) -> Snapshot:
     """The snapshot that was frozen under a digest, as records of submissions have it.
 
     Raises:
-        AssayError: it is not there any more.
+        AssayError: it is not there any more; Python would take the installed code instead, and not say so.
     """
     folder = _folder(store, digest)
     if not (folder / PACKAGE).is_dir():
