@@ -40,10 +40,20 @@ WEIGHT_DIGITS = 12
 class Workspace:
     """Where a study's names become identities, and identities become files."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(
+        self, study: Study, *, digests: Mapping[str, str] | None = None, evaluation: EvaluationSpec | None = None
+    ) -> None:
+        """Take up a study, as it is now or as it was frozen when it was submitted.
+
+        Args:
+            study: what the command was told.
+            digests: of sources by name, where they are frozen: text is taken for what it was then.
+            evaluation: the evaluation of every run, where it is frozen.
+        """
         self.study = study
+        self._evaluation = evaluation
         self.store = Store(study.paths.resolve(study.paths.store))
-        self._digests: dict[str, str] = {}
+        self._digests: dict[str, str] = dict(digests or {})
         self._tokens: dict[str, int] = {}
         self._records: dict[str, tuple[Path, str]] = {}
 
@@ -160,6 +170,11 @@ class Workspace:
                 record, digest = self._records[name]
                 write_json(record, {"source": name, "digest": digest})
         return {name: self.store.corpora / self.corpus_id(name) for name in names}
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Of the sweep's sources, for jobs that are to take them for what they are now."""
+        return {name: self.digest(name) for name in self.sources}
 
     # --- mixes and runs
 
@@ -302,6 +317,8 @@ class Workspace:
     @cached_property
     def evaluation(self) -> EvaluationSpec:
         """The evaluation that every run of the sweep gets: the same for every arm."""
+        if self._evaluation is not None:
+            return self._evaluation
         suite = self.study.suite
         validation = {name: self.corpus_id(name) for name in self.sources} if suite.validation_bytes else {}
         return EvaluationSpec(
@@ -355,11 +372,15 @@ class Workspace:
         """The mixes that an arm of the sweep trains on, stage by stage."""
         return [stage.mix or arm for stage in self.study.stages]
 
+    def touched(self, mix: str) -> list[str]:
+        """Every source that decides an arm's weights: of the mixes of its stages, and of the tokenizer."""
+        names = {name for stage in self._mixes_of(mix) for name in self.names(stage)}
+        return sorted(names | set(self.tokenizer.sources))
+
     def _source_refusals(self, mix: str) -> list[str]:
         """Sources of an arm, and of the tokenizer, that are not cleared or not there."""
         found = []
-        names = {name for stage in self._mixes_of(mix) for name in self.names(stage)}
-        for name in sorted(names | set(self.tokenizer.sources)):
+        for name in self.touched(mix):
             refusal = self.source(name).refusal
             if refusal:
                 found.append(refusal)

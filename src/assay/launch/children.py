@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -65,23 +66,35 @@ class Ended(NamedTuple):
 
 
 class Children:
-    """A worker's processes, one at a time."""
+    """A worker's processes; those of runs that are done side by side come from threads of the worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, grace_seconds: float = GRACE_SECONDS) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(PRELOADED))
+        self._grace = grace_seconds
+        _start_server()
 
-    def attempt(self, directory: SubmissionDirectory, run: SubmittedRun, *, stop: Callable[[], bool]) -> Ended:
+    def attempt(
+        self,
+        directory: SubmissionDirectory,
+        run: SubmittedRun,
+        *,
+        stop: Callable[[], bool],
+        environment: Mapping[str, str] | None = None,
+    ) -> Ended:
         """Do a run in a process of its own, and see to it that its status tells how that ended.
 
         Args:
             directory: the submission.
             run: one of its runs.
             stop: asked twice a second; once it says so, the process is asked to stop, and killed if it doesn't.
+            environment: variables of this process alone.
         """
         kills = out_of_memory_kills()
         process = self._context.Process(
-            target=attempt_in_child, args=(str(directory.path), run.fingerprint), name=run.label
+            target=attempt_in_child,
+            args=(str(directory.path), run.fingerprint, dict(environment or {})),
+            name=run.label,
         )
         folder = directory.store.run(run.fingerprint)
         try:
@@ -94,13 +107,31 @@ class Children:
             if asked_at is None and stop():
                 asked_at = time.monotonic()
                 process.terminate()
-            elif asked_at is not None and time.monotonic() - asked_at > GRACE_SECONDS:
+            elif asked_at is not None and time.monotonic() - asked_at > self._grace:
                 process.kill()
         process.join()
         ended = Ended(process.exitcode, asked=asked_at is not None, starved=out_of_memory_kills() > kills)
         process.close()
         _settle(folder, ended, str(ended))
         return ended
+
+
+def _start_server() -> None:
+    """Start the server that runs are forked from, deaf to what asks a job to stop.
+
+    SLURM sends its signals to every process of a step. The server would end, and take the runs along before they
+    have written their checkpoints. What is ignored stays so across `exec`; each run listens for itself.
+    """
+    from multiprocessing import forkserver
+
+    if threading.current_thread() is not threading.main_thread():
+        return  # only the main thread may; the server then ignores them once it has imported the first module
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTERM, signal.SIGUSR2)}
+    try:
+        forkserver.ensure_running()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _settle(folder: RunDirectory, ended: Ended, what: str) -> None:

@@ -4,7 +4,8 @@ A submission is a folder::
 
     sweeps/<name>/submissions/<id>/submission.json      what to do; written before anything is started
                                    jobs.json            the processes that submitit started for it
-                                   workers/<n>.json     a worker, while it works and afterwards
+                                   batches/<n>.json     on a cluster: an array of jobs, written before sbatch
+                                   workers/<name>.json  a worker, while it works and afterwards
                                    cancelled.json       what workers leave alone from now on
                                    submitit/            submitit's own files and the workers' logs
 """
@@ -17,10 +18,11 @@ import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from assay.errors import AssayError
 from assay.files import exclusive, read_json, write_json
+from assay.lease import holding
 from assay.processes import ProcessIdentity
 from assay.store import RunDirectory, Store
 from assay.structure import from_mapping, to_mapping
@@ -52,7 +54,12 @@ class Submission:
     created: float
     """Seconds since the epoch."""
     cluster: str
+    executor: Literal["local", "debug", "slurm"]
     workers: int
+    code: str
+    """Digest of the snapshot of assay that its jobs run."""
+    digests: dict[str, str]
+    """Of the sources by name, as they were when submitted."""
     runs: tuple[SubmittedRun, ...]
     """In the order in which workers take them."""
     evaluation: EvaluationSpec
@@ -65,14 +72,21 @@ class Submission:
 class Worker:
     """One worker of a submission."""
 
-    number: int
+    name: str
+    """Its number on this machine; on a cluster its batch and its place in the array, as in `b1-17`."""
     process: ProcessIdentity
     job: str
-    """submitit's name for it."""
+    """What submitit or SLURM calls it."""
     started: float
-    run: str | None = None
-    """Fingerprint of the run that it works on right now."""
+    runs: tuple[str, ...] = ()
+    """Fingerprints of the runs that it works on right now."""
     ended: float | None = None
+    spent: float = 0.0
+    """Seconds that earlier jobs of the same place took, until they were requeued."""
+    progress: float = 0.0
+    """Of its runs, in runs, when it began: a job that comes no further, time after time, is given up."""
+    idle_restarts: int = 0
+    """How often in a row it began where it had begun before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +100,15 @@ class Cancellation:
     def covers(self, fingerprint: str) -> bool:
         """Whether a run was called off."""
         return self.runs is None or fingerprint in self.runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Closed:
+    """The end of a submission on a cluster."""
+
+    at: float
+    decision: str | None
+    """The gate's, where it came to one."""
 
 
 class SubmissionDirectory:
@@ -132,21 +155,59 @@ class SubmissionDirectory:
 
     def record_worker(self, worker: Worker) -> None:
         """Write down a worker, or what it does now."""
-        write_json(self.path / "workers" / f"{worker.number}.json", to_mapping(worker))
+        write_json(self.path / "workers" / f"{worker.name}.json", to_mapping(worker))
+
+    def worker(self, name: str) -> Worker | None:
+        """One worker, if it ever began and its record is whole."""
+        path = self.path / "workers" / f"{name}.json"
+        with contextlib.suppress(FileNotFoundError, AssayError):
+            return from_mapping(Worker, read_json(path), where=str(path))
+        return None
 
     def workers(self) -> list[Worker]:
-        """Every worker that ever began, by number."""
-        found = []
-        for path in sorted((self.path / "workers").glob("[0-9]*.json"), key=lambda path: int(path.stem)):
-            with contextlib.suppress(AssayError):  # a damaged one is a worker that cannot be seen any more
-                found.append(from_mapping(Worker, read_json(path), where=str(path)))
-        return found
+        """Every worker that ever began, in the order of their names; a damaged record is one that cannot be seen any more."""
+        names = sorted(path.stem for path in (self.path / "workers").glob("*.json") if not path.name.startswith("."))
+        return [worker for name in names if (worker := self.worker(name)) is not None]
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether its runs are jobs of a cluster."""
+        return (self.path / "batches").is_dir()
 
     @property
     def live(self) -> bool:
-        """Whether somebody certainly still works on it: processes of other machines don't count, they may be gone."""
+        """Whether somebody certainly still works on it: processes of other machines don't count, they may be gone.
+
+        On a cluster it is so until it is closed, by the job that looks after it last.
+        """
+        if self.on_cluster:
+            return self.closed is None
         processes = [*self.jobs(), *(worker.process for worker in self.workers() if worker.ended is None)]
         return any(process.alive for process in processes)
+
+    # --- on a cluster
+
+    @contextlib.contextmanager
+    def tending(self) -> Iterator[bool]:
+        """Be the one, of all processes on all machines, who looks after it; yields whether that is so."""
+        with holding(self.path) as lease:
+            yield lease is not None
+
+    def close(self, closed: Closed) -> None:
+        """Write down that nothing is left to be done or waited for."""
+        write_json(self.path / "closed.json", to_mapping(closed))
+
+    @property
+    def closed(self) -> Closed | None:
+        """How it ended; ``None`` while it is open."""
+        path = self.path / "closed.json"
+        with contextlib.suppress(FileNotFoundError):
+            return from_mapping(Closed, read_json(path), where=str(path))
+        return None
+
+    def job_log(self, job: str) -> Path:
+        """What a job printed, by SLURM's name for it."""
+        return self.submitit / f"{job}_0_log.out"
 
     # --- calling off
 
@@ -168,6 +229,12 @@ class SubmissionDirectory:
         with contextlib.suppress(FileNotFoundError):
             return from_mapping(Cancellation, read_json(path), where=str(path))
         return None
+
+    @property
+    def all_called_off(self) -> bool:
+        """Whether all of it was."""
+        called_off = self.cancellation
+        return called_off is not None and called_off.runs is None
 
     def wanted(self) -> list[SubmittedRun]:
         """Its runs without those that were called off."""
@@ -219,4 +286,4 @@ def recorded(directory: SubmissionDirectory, worker: Worker) -> Iterator[Worker]
     try:
         yield worker
     finally:
-        directory.record_worker(replace(worker, run=None, ended=time.time()))
+        directory.record_worker(replace(worker, runs=(), ended=time.time()))

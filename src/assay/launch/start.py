@@ -1,4 +1,4 @@
-"""`python -m assay.launch.start SUBMISSION`: hands a submission's workers to submitit's local executor, and ends."""
+"""`python -m assay.launch.start SUBMISSION`: hands a submission to submitit, and ends."""
 
 from __future__ import annotations
 
@@ -40,4 +40,10 @@ def start(directory: SubmissionDirectory) -> list[ProcessIdentity]:
 
 
 if __name__ == "__main__":
-    start(SubmissionDirectory(Path(sys.argv[1])))
+    _directory = SubmissionDirectory(Path(sys.argv[1]))
+    if _directory.read().executor == "slurm":
+        from assay.launch.slurm.start import start_on_cluster
+
+        start_on_cluster(_directory)
+    else:
+        start(_directory)

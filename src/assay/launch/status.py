@@ -67,13 +67,13 @@ class WorkerProgress:
     """One worker that has not said that it ended."""
 
     submission: str
-    number: int
+    name: str
     host: str
     pid: int
     alive: bool | None
     """``None`` where it is on another machine."""
-    run: str | None
-    """Label of the run that it works on."""
+    runs: tuple[str, ...]
+    """Labels of the runs that it works on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +189,7 @@ class _Live(NamedTuple):
             if live:
                 wanted = {run.fingerprint for run in directory.wanted()}
                 sent |= wanted
-                at_work |= {worker.run for worker in begun if worker.run is not None and worker.process.alive}
+                at_work |= {run for worker in begun if worker.process.alive for run in worker.runs}
                 starting += max(0, submission.workers - len(begun)) if any(p.alive for p in directory.jobs()) else 0
         return cls(tuple(workers), starting, frozenset(sent), frozenset(at_work))
 
@@ -198,11 +198,11 @@ def _worker_progress(submission: str, worker: Worker, labels: dict[str, str]) ->
     process = worker.process
     return WorkerProgress(
         submission=submission,
-        number=worker.number,
+        name=worker.name,
         host=process.host,
         pid=process.pid,
         alive=process.alive,
-        run=labels.get(worker.run or ""),
+        runs=tuple(labels[run] for run in worker.runs if run in labels),
     )
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from assay.errors import AssayError
 from assay.files import exclusive
 from assay.launch.records import Submission, SubmissionDirectory, SubmittedRun, claiming, submissions, trained
+from assay.launch.snapshot import freeze, snapshot_of
 from assay.store import ACTIVE, ENDED
 
 if TYPE_CHECKING:
@@ -43,6 +46,11 @@ def submit(workspace: Workspace, plan: Plan, *, clock: Callable[[], float] = tim
     """
     store, cluster, sweep = workspace.store, workspace.study.cluster, plan.sweep.name
     _check_path(store)
+    if cluster.executor == "slurm":
+        from assay.launch.slurm.start import check_cluster
+
+        check_cluster(cluster)
+        tend_open(store, sweep)
     with exclusive(store.sweep(sweep) / "lock", wait=True):
         taken = underway(store, sweep, plan.evaluation)
         todo = [run for run in _in_order(plan) if run.fingerprint not in taken]
@@ -56,18 +64,30 @@ def submit(workspace: Workspace, plan: Plan, *, clock: Callable[[], float] = tim
             sweep=sweep,
             created=created,
             cluster=cluster.name,
-            workers=min(cluster.width, len(todo)) if cluster.executor != "debug" else 1,
+            executor=cluster.executor,
+            workers=_workers(cluster, len(todo)),
+            code=freeze(store).digest,
+            digests=workspace.digests,
             runs=tuple(SubmittedRun(fingerprint=run.fingerprint or "", mix=run.mix, seed=run.seed) for run in todo),
             evaluation=workspace.evaluation,
             study=workspace.study.raw,
         )
         directory = SubmissionDirectory(store.sweep(sweep).absolute() / "submissions" / submission.id)
         directory.create(submission)
-        if cluster.executor == "local":
-            _start_local(directory)
+        if cluster.executor != "debug":
+            _start(directory)
     if cluster.executor == "debug":
         _run_here(directory)
     return submission
+
+
+def _workers(cluster: Cluster, runs: int) -> int:
+    """How many workers of this machine, or jobs of a cluster, runs are spread over."""
+    if cluster.executor == "debug":
+        return 1
+    if cluster.slurm is not None:
+        return -(-runs // cluster.slurm.runs_per_job)
+    return min(cluster.width, runs)
 
 
 def underway(store: Store, sweep: str, evaluation: str) -> set[str]:
@@ -78,6 +98,35 @@ def underway(store: Store, sweep: str, evaluation: str) -> set[str]:
             runs = (store.run(run.fingerprint) for run in directory.wanted())
             found |= {run.fingerprint for run in runs if run.status().state not in ENDED}
     return found
+
+
+def done_elsewhere(store: Store, submission: Submission) -> set[str]:
+    """Fingerprints of the runs that open submissions to a cluster do for other sweeps, and that were sent there first.
+
+    Whoever was submitted first does a run; so no two wait for each other.
+    """
+    found: set[str] = set()
+    for path in sorted((store.root / "sweeps").glob("*/submissions/*/batches")):
+        other = SubmissionDirectory(path.parent)
+        if other.path.name == submission.id or not other.live:
+            continue
+        theirs = other.read()
+        if (theirs.created, theirs.id) < (submission.created, submission.id) and (
+            theirs.evaluation.fingerprint == submission.evaluation.fingerprint
+        ):
+            found |= {run.fingerprint for run in other.wanted()}
+    return found
+
+
+def tend_open(store: Store, sweep: str) -> None:
+    """Look after a sweep's submissions to a cluster that are not over: what was lost is found, what ended is sent again."""
+    from assay.launch.slurm.tend import close, tend
+
+    for directory in submissions(store, sweep):
+        if directory.on_cluster and directory.live:
+            submission = directory.read()
+            if tend(directory, elsewhere=partial(done_elsewhere, store, submission)).over:
+                close(directory, decision=None)
 
 
 def _in_order(plan: Plan) -> list[PlannedRun]:
@@ -112,12 +161,14 @@ def _check_path(store: Store) -> None:
         )
 
 
-def _start_local(directory: SubmissionDirectory) -> None:
-    """Have workers started by a process in a session of its own.
+def _start(directory: SubmissionDirectory) -> None:
+    """Have workers started, or jobs handed over, by a process in a session of its own, which runs the frozen code.
 
     submitit's local jobs stay in the session, and on the standard output, of whoever submits: closing the
-    terminal would end them, and `assay submit | cat` would wait for them.
+    terminal would end them, and `assay submit | cat` would wait for them. And a terminal that is closed must not
+    end what hands jobs to a cluster.
     """
+    code = snapshot_of(directory.store, directory.read().code)
     directory.submitit.mkdir(parents=True, exist_ok=True)
     log = directory.submitit / "start.log"
     with log.open("wb") as output:
@@ -127,11 +178,19 @@ def _start_local(directory: SubmissionDirectory) -> None:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            env={**os.environ, **code.environment},
             check=False,
         )
     if done.returncode != 0:
         said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["(nothing)"]
-        raise AssayError(f"the workers could not be started: {said[-1]}", fix=f"{log} tells more.")
+        raise AssayError(f"{_said(said)}", fix=f"{log} tells more.")
+
+
+def _said(lines: list[str]) -> str:
+    """Of what a process that failed has printed, what people are to read: from the exception's line on."""
+    begin = max((i for i, line in enumerate(lines) if line.startswith("assay.")), default=len(lines) - 1)
+    text = " ".join(lines[begin:])
+    return f"the runs could not be sent: {text.partition(': ')[2] if text.startswith('assay.') else text}"
 
 
 def _run_here(directory: SubmissionDirectory) -> None:

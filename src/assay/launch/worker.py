@@ -12,17 +12,15 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.errors import AssayError
 from assay.evaluate.offline import use_mirror
 from assay.files import exclusive
-from assay.launch.attempt import FINAL, attempt_here, log_to_stderr
-from assay.launch.children import Children
-from assay.launch.records import SubmissionDirectory, SubmittedRun, Worker, recorded
+from assay.launch.attempt import attempt_here, log_to_stderr
+from assay.launch.records import SubmissionDirectory, Worker, recorded
+from assay.launch.rounds import Rounds
 from assay.processes import ProcessIdentity
 from assay.study import Study
 
@@ -50,7 +48,7 @@ def work(folder: str, number: int) -> None:
     study = Study.parse(submission.study)
     cluster = study.cluster
     me = Worker(
-        number=number,
+        name=str(number),
         process=ProcessIdentity.of(os.getpid()),
         job=os.environ.get("SUBMITIT_LOCAL_JOB_ID", cluster.executor),
         started=time.time(),
@@ -66,7 +64,10 @@ def work(folder: str, number: int) -> None:
                 use_mirror(study.paths.resolve(study.paths.benchmarks))
         with _stop_on_signals() as asked, _slot(directory, cluster, asked) as mine:
             if mine:
-                _Rounds(directory, me, asked).work()
+                # Workers that begin together begin with different runs, and don't fetch the same one to find it taken.
+                first = number % len(submission.runs)
+                runs = (*submission.runs[first:], *submission.runs[:first])
+                Rounds(directory, me, runs, asked=asked).work()
 
 
 def worker_environment(cluster: Cluster, number: int, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -101,69 +102,6 @@ def _gpus(device: str, number: int, visible: str) -> str:
     else:
         names = [name for name in visible.split(",") if name]
     return names[number % len(names)] if names and ":" not in device else ",".join(names)
-
-
-class _Rounds:
-    """Rounds over the submission's runs, until one finds nothing to do."""
-
-    def __init__(self, directory: SubmissionDirectory, me: Worker, asked: Callable[[], bool]) -> None:
-        self.directory = directory
-        self.submission = directory.read()
-        self.me = me
-        self.asked = asked
-        self.children = Children()
-        self.tried: set[str] = set()
-
-    def work(self) -> None:
-        """Go round; what others gave up meanwhile is taken up in a later round."""
-        while self._round() and not self._stopped():
-            pass
-
-    def _round(self) -> bool:
-        worked = False
-        runs = self.submission.runs
-        # Workers that begin together begin with different runs, and don't fetch the same one to find it taken.
-        first = self.me.number % len(runs) if not self.tried else 0
-        for run in (*runs[first:], *runs[:first]):
-            if self._stopped():
-                break
-            if not self._wanted(run):
-                continue
-            self.directory.record_worker(replace(self.me, run=run.fingerprint))
-            log.info("%s %s begins", run.label, run.fingerprint[:12])
-            ended = self.children.attempt(self.directory, run, stop=partial(self._stop_asked, run.fingerprint))
-            log.info("%s %s %s", run.label, run.fingerprint[:12], ended)
-            self.directory.record_worker(self.me)
-            if not ended.busy:
-                self.tried.add(run.fingerprint)
-                worked = True
-        return worked
-
-    def _wanted(self, run: SubmittedRun) -> bool:
-        """Whether a run is left to be done, and not tried here already; one that failed waits for the next submission."""
-        folder = self.directory.store.run(run.fingerprint)
-        return not (
-            run.fingerprint in self.tried
-            or self._called_off(run.fingerprint)
-            or folder.evaluated(self.submission.evaluation.fingerprint)
-            or folder.status().state in FINAL
-            or folder.claimed
-        )
-
-    def _stop_asked(self, fingerprint: str) -> bool:
-        return self.asked() or self._called_off(fingerprint)
-
-    def _stopped(self) -> bool:
-        return self.asked() or _all_called_off(self.directory)
-
-    def _called_off(self, fingerprint: str) -> bool:
-        called_off = self.directory.cancellation
-        return called_off is not None and called_off.covers(fingerprint)
-
-
-def _all_called_off(directory: SubmissionDirectory) -> bool:
-    called_off = directory.cancellation
-    return called_off is not None and called_off.runs is None
 
 
 def _work_here(directory: SubmissionDirectory) -> None:
@@ -205,7 +143,7 @@ def _slot(directory: SubmissionDirectory, cluster: Cluster, asked: Callable[[], 
         Whether a place was had; not if the worker was asked to stop while it waited.
     """
     folder = directory.store.root / "slots" / socket.gethostname()
-    while not asked() and not _all_called_off(directory):
+    while not asked() and not directory.all_called_off:
         for number in range(cluster.width):
             with exclusive(folder / str(number), wait=False) as held:
                 if held:

@@ -1,0 +1,262 @@
+"""`python -m assay.launch.slurm.job SUBMISSION BATCH`: what every job of a sweep runs.
+
+The one entry point that SLURM is given. What the job has to do follows from the batch, and which of its runs are this
+task's from the array's index; so nothing has to be written after sbatch, and a job that is requeued does the same again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assay.errors import AssayError
+from assay.evaluate.offline import use_mirror
+from assay.files import write_json
+from assay.launch.attempt import log_to_stderr
+from assay.launch.records import SubmissionDirectory, Worker, recorded, trained
+from assay.launch.rounds import Rounds
+from assay.launch.slurm.commands import run
+from assay.launch.slurm.ledger import Ledger
+from assay.launch.slurm.sbatch import job_of_this_process, signal_seconds, time_limit
+from assay.launch.slurm.tend import close, tend
+from assay.launch.submission import done_elsewhere
+from assay.launch.worker import worker_environment
+from assay.processes import ProcessIdentity
+from assay.store import Failure
+from assay.study import Study
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from assay.launch.records import Submission, SubmittedRun
+    from assay.launch.slurm.ledger import Batch
+    from assay.settings import Cluster, Slurm
+    from assay.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+SIGNAL_SLACK_SECONDS = 65.0
+"""SLURM may send the signal before a job's end up to a minute early: it looks at the clock every 30 s."""
+MARGIN_SECONDS = 5.0
+"""Between a job's start and our first line."""
+FRUITLESS = 3
+"""Jobs in a row that ran to their time limit without bringing their runs further, before the runs are failed."""
+LOOKS_SECONDS = (5.0, 10.0, 20.0, 40.0)
+"""Waits between looks at what accounting has not written yet."""
+
+
+def main(folder: str, number: int) -> None:
+    """Do what a batch is for."""
+    log_to_stderr()
+    directory = SubmissionDirectory(Path(folder))
+    batch = Ledger(directory).batch(number)
+    match batch.kind:
+        case "prepare":
+            _prepare(directory)
+        case "runs":
+            _train(directory, batch, int(os.environ.get("SLURM_ARRAY_TASK_ID", "0")))
+        case "tend":
+            _tend(directory)
+
+
+def _workspace(submission: Submission) -> Workspace:
+    from assay.workspace import Workspace
+
+    return Workspace(Study.parse(submission.study), digests=submission.digests, evaluation=submission.evaluation)
+
+
+def _prepare(directory: SubmissionDirectory) -> None:
+    """Make tokenizer and corpora, once for all runs."""
+    submission = directory.read()
+    folders = _workspace(submission).prepare(sorted(submission.digests))
+    write_json(directory.path / "prepared.json", {name: folder.name for name, folder in folders.items()})
+
+
+def _tend(directory: SubmissionDirectory) -> None:
+    """Look after the sweep; once nothing is left, judge it."""
+    submission = directory.read()
+    elsewhere = partial(done_elsewhere, directory.store, submission)
+    tended = tend(directory, elsewhere=elsewhere)
+    for seconds in LOOKS_SECONDS:
+        if not tended.actions.get("wait"):
+            break
+        time.sleep(seconds)
+        tended = tend(directory, elsewhere=elsewhere)
+    if tended.over and directory.closed is None:
+        conclude_and_close(directory)
+
+
+def conclude_and_close(directory: SubmissionDirectory) -> None:
+    """Judge the sweep with whatever is there, write its page, and close the submission."""
+    from assay.conclude import conclude
+
+    with directory.tending() as held:
+        if not held:
+            return
+        space = _workspace(directory.read())
+        decision = None
+        try:
+            concluded = conclude(space, space.plan())
+            decision = concluded.verdict.decision
+            log.info("verdict: %s; page: %s", decision, concluded.page)
+        finally:
+            close(directory, decision=decision)
+
+
+def _train(directory: SubmissionDirectory, batch: Batch, index: int) -> None:
+    submission = directory.read()
+    study = Study.parse(submission.study)
+    cluster, slurm = study.cluster, study.cluster.slurm
+    assert slurm is not None, "a submission for a cluster"
+    mine = set(batch.tasks[index])
+    runs = [run for run in submission.runs if run.fingerprint in mine]
+    me = _worker(directory, batch.worker(index), runs)
+    with recorded(directory, me):
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        os.environ.update(worker_environment(cluster, index, os.environ))
+        if submission.evaluation.tasks and study.paths.benchmarks is not None:
+            with contextlib.suppress(AssayError):  # no mirror there: a run's failure, recorded when it comes to that
+                use_mirror(study.paths.resolve(study.paths.benchmarks))
+        with _Notice(cluster).listening() as notice:
+            rounds = Rounds(directory, me, runs, asked=notice, places=places(slurm, visible, len(runs)), patient=True)
+            rounds.work()
+    if notice.time_is_up:
+        _go_on_later(directory, me, runs)
+
+
+def _worker(directory: SubmissionDirectory, name: str, runs: Sequence[SubmittedRun]) -> Worker:
+    """This job's record, going on from that of the job that was here before it was requeued."""
+    now, before = time.time(), directory.worker(name)
+    me = Worker(
+        name=name,
+        process=ProcessIdentity.of(os.getpid()),
+        job=job_of_this_process(),
+        started=now,
+        progress=_progress(directory, runs),
+    )
+    if before is None:
+        return me
+    path = directory.path / "workers" / f"{name}.json"
+    last = before.ended or path.stat().st_mtime  # killed: it had written something then at the latest
+    spent = before.spent + max(0.0, last - before.started)
+    return replace(me, spent=spent, idle_restarts=before.idle_restarts)
+
+
+def _progress(directory: SubmissionDirectory, runs: Sequence[SubmittedRun]) -> float:
+    """How far runs are, in runs: training counts 1, and evaluating it 1."""
+    evaluation, total = directory.read().evaluation.fingerprint, 0.0
+    for run_ in runs:
+        folder = directory.store.run(run_.fingerprint)
+        status = folder.status()
+        if folder.evaluated(evaluation):
+            total += 2.0
+        elif trained(folder):
+            total += 1.0
+        elif status.steps:
+            total += status.step / status.steps
+    return total
+
+
+def places(slurm: Slurm, visible: str, runs: int) -> list[dict[str, str]]:
+    """The variables of each of the runs that a job does side by side: which of its GPUs each one uses.
+
+    Args:
+        slurm: the profile.
+        visible: the job's CUDA_VISIBLE_DEVICES.
+        runs: how many the job has; with fewer of them than places, GPUs are shared last.
+    """
+    names = [name for name in visible.split(",") if name]
+    count = max(1, min(slurm.at_once, runs))
+    if slurm.ranks > 1 or not names:
+        return [{} for _ in range(count)]
+    return [{"CUDA_VISIBLE_DEVICES": names[number % len(names)]} for number in range(count)]
+
+
+class _Notice:
+    """Whether a job was asked to stop, or its time is nearly up.
+
+    SIGTERM comes with preemption and `scancel`. SIGUSR2 comes before the time limit, up to a minute early, which of
+    a limit of some minutes would leave nothing; the job's own clock is exact. Where the clock says that there is a
+    long time left, somebody shortened the limit, and the signal counts.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        began = float(os.environ.get("SLURM_JOB_START_TIME") or time.time() - MARGIN_SECONDS)
+        self._grace = signal_seconds(cluster)
+        left = time_limit(cluster, training=True) * 60 - self._grace - (time.time() - began)
+        self._deadline = time.monotonic() + left
+        self._asked = False
+        self._warned = False
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self._asked or self.time_is_up
+
+    @property
+    def time_is_up(self) -> bool:
+        """Whether the time limit is why."""
+        return not self._asked and (self._warned or time.monotonic() >= self._deadline)
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[_Notice]:
+        """Take the signals, in place of Python's handlers."""
+        handlers = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGUSR2: self._warn}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: Any) -> None:
+        del number, frame
+        self._asked = True
+
+    def _warn(self, number: int, frame: Any) -> None:
+        del number, frame
+        if self._deadline - time.monotonic() > SIGNAL_SLACK_SECONDS:
+            self._warned = True
+
+
+def _go_on_later(directory: SubmissionDirectory, me: Worker, runs: Sequence[SubmittedRun]) -> None:
+    """Have this job run again, since its time is up; unless that has led nowhere several times."""
+    left = [
+        one
+        for one in runs
+        if not directory.store.run(one.fingerprint).evaluated(directory.read().evaluation.fingerprint)
+    ]
+    if not left:
+        return
+    idle = me.idle_restarts + 1 if _progress(directory, runs) <= me.progress else 0
+    directory.record_worker(replace(me, ended=time.time(), idle_restarts=idle))
+    if idle >= FRUITLESS:
+        for one in left:
+            _fail(directory, one)
+        return
+    log.info("the time is up; the job goes on from its checkpoints")
+    try:
+        run(["scontrol", "requeue", me.job], timeout=30.0)
+    except AssayError as error:  # some sites have no scontrol on their nodes; the job that tends sends the runs again
+        log.warning("this job could not be requeued: %s", error)
+
+
+def _fail(directory: SubmissionDirectory, one: SubmittedRun) -> None:
+    folder = directory.store.run(one.fingerprint)
+    with folder.claim() as held:
+        if held:
+            message = f"{FRUITLESS} jobs in a row ran to their time limit and brought it no further."
+            failure = Failure(kind="time limit", message=f"{message} Raise cluster.timeout_hours.", log=str(folder.log))
+            folder.update(state="failed", finished=time.time(), failure=failure)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

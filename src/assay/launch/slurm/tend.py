@@ -1,0 +1,309 @@
+"""Looking after a submission on a cluster: finds lost jobs, sends again what the cluster ended, and judges at the end.
+
+It is called by whoever submits, and by jobs of the sweep's own: one that waits for all others, and one that comes by
+the clock. Any number may look at the same time; one acts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from assay.launch.logs import last_lines
+from assay.launch.records import Closed, SubmissionDirectory, trained
+from assay.launch.slurm.causes import Cause
+from assay.launch.slurm.commands import SlurmError, run
+from assay.launch.slurm.ledger import Ledger, slices
+from assay.launch.slurm.queue import find_by_name, in_queue
+from assay.launch.slurm.reconcile import Decision, Standing, decide, stand
+from assay.launch.slurm.sbatch import hand_over, job_of_this_process
+from assay.launch.slurm.site import array_limit
+from assay.store import Failure
+from assay.study import Study
+
+if TYPE_CHECKING:
+    from assay.launch.slurm.ledger import Batch
+    from assay.settings import Cluster, Slurm
+
+log = logging.getLogger(__name__)
+
+COMMAND_SECONDS = 30.0
+SOON_MINUTES = 2.0
+"""When a job looks again at what could not be told yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tended:
+    """What was found and done."""
+
+    acted: bool
+    """Whether this process did it, and not another one at the same time."""
+    actions: dict[str, int]
+    """Runs by what was decided."""
+    sent: int = 0
+    """Runs that were sent, or sent again."""
+    over: bool = False
+    """Whether nothing is left to be done or waited for."""
+
+
+def tend(directory: SubmissionDirectory, *, elsewhere: Callable[[], Iterable[str]] = tuple) -> Tended:
+    """Bring a submission one look further.
+
+    Args:
+        directory: the submission.
+        elsewhere: fingerprints of runs that other sweeps' open submissions do.
+
+    Raises:
+        AssayError: SLURM does not answer, or refused a job.
+    """
+    with directory.tending() as held:
+        if not held:
+            return Tended(acted=False, actions={})
+        if directory.closed is not None:
+            return Tended(acted=True, actions={}, over=True)
+        return _Tender(directory).tend(elsewhere())
+
+
+class _Tender:
+    """One look, by the one who holds the submission."""
+
+    def __init__(self, directory: SubmissionDirectory) -> None:
+        self.directory = directory
+        self.ledger = Ledger(directory)
+        self.submission = directory.read()
+        self.cluster: Cluster = Study.parse(self.submission.study).cluster
+        assert self.cluster.slurm is not None, "a submission for a cluster"
+        self.slurm: Slurm = self.cluster.slurm
+
+    def tend(self, elsewhere: Iterable[str]) -> Tended:
+        self._adopt()
+        decisions = self._decide(stand(self.ledger, elsewhere=elsewhere))
+        by_action: dict[str, list[Decision]] = {}
+        for decision in decisions:
+            by_action.setdefault(decision.action, []).append(decision)
+        for action, mine in by_action.items():
+            log.info("%s: %d runs (%s)", action, len(mine), _summary(mine))
+        _command("release", by_action.get("release", ()))
+        # A job is taken back once each of its runs is done.
+        needed = set(_jobs([decision for decision in decisions if decision.action not in {"done", "drop"}]))
+        _drop([job for job in _jobs(by_action.get("drop", ())) if job not in needed])
+        for decision in by_action.get("give up", ()):
+            self._give_up(decision)
+        again = by_action.get("again", [])
+        self._send(again)
+        over = not again and not ({"leave", "wait", "release"} & by_action.keys())
+        if not over:
+            self._come_back(soon="wait" in by_action)
+        counts = {action: len(mine) for action, mine in by_action.items()}
+        return Tended(acted=True, actions=counts, sent=len(again), over=over)
+
+    def _adopt(self) -> None:
+        """Find the jobs of batches that were meant and whose number nobody wrote down; hand over those that have none."""
+        for batch in self.ledger.batches():
+            if self.ledger.handed(batch) is not None:
+                continue
+            found = find_by_name(batch.key)
+            if found:
+                log.info("%s: found again as job %s", batch.key, found[0])
+                self.ledger.record(batch, found[0])
+            else:
+                hand_over(self.ledger, batch, self.cluster)
+
+    def _decide(self, standings: Sequence[Standing]) -> list[Decision]:
+        tries = self.ledger.tries()
+        unprepared = self._prepare_failed()
+        found = []
+        for standing in standings:
+            decision = decide(standing, tries=tries.get(standing.run.fingerprint, {}), slurm=self.slurm)
+            if unprepared and decision.action in {"again", "give up"}:
+                cause = Cause("prepare failed")
+                decision = Decision(standing=standing, action="give up", cause=cause, words=unprepared)
+            found.append(decision)
+        return found
+
+    def _prepare_failed(self) -> str:
+        """Why the newest job that makes the corpora ended without having made them; empty where it didn't."""
+        batches = [batch for batch in self.ledger.batches() if batch.kind == "prepare"]
+        if not batches or (self.directory.path / "prepared.json").exists():
+            return ""
+        handed = self.ledger.handed(batches[-1])
+        if handed is None or in_queue([handed.job]):
+            return ""
+        said = last_lines(self.directory.job_log(f"{handed.job}_0"), 1)
+        return said[-1] if said else "the job that makes the corpora ended without a word"
+
+    def _send(self, again: Sequence[Decision]) -> None:
+        """Send runs again, those that are better off alone in jobs of their own."""
+        if not again:
+            return
+        alone = [decision for decision in again if decision.cause is not None and decision.cause.alone]
+        others = [decision for decision in again if decision not in alone]
+        for decisions, size in ((others, self.slurm.runs_per_job), (alone, 1)):
+            send(
+                self.ledger,
+                self.cluster,
+                [decision.fingerprint for decision in decisions],
+                size=size,
+                causes={decision.fingerprint: decision.cause.kind for decision in decisions if decision.cause},
+                exclude=self._bad_nodes(again),
+            )
+
+    def _bad_nodes(self, decisions: Iterable[Decision]) -> tuple[str, ...]:
+        """Nodes that jobs died on: those of earlier batches, and of this look."""
+        nodes = {node for batch in self.ledger.batches() for node in batch.exclude}
+        for decision in decisions:
+            settled = decision.standing.settled
+            if decision.cause is not None and decision.cause.bad_node and settled is not None and settled.node:
+                nodes.add(settled.node)
+        return tuple(sorted(nodes))
+
+    def _give_up(self, decision: Decision) -> None:
+        """Say in a run's record why it is not tried again."""
+        assert decision.cause is not None, "part of the decision"
+        folder, kind = self.directory.store.run(decision.fingerprint), decision.cause.kind
+        with folder.claim() as held:
+            if not held:
+                return
+            if kind == "cancelled":
+                folder.update(state="cancelled", finished=time.time())
+                return
+            before = folder.status().failure
+            tries = self.ledger.tries().get(decision.fingerprint, Counter())[kind]
+            told = before.message if before is not None else decision.words
+            again = f" It was tried {tries + 1} times." if tries else ""
+            message = f"{told or kind}.{again}".replace("..", ".")
+            logged = folder.log if folder.log.exists() else self._job_log(decision)
+            folder.update(
+                state="failed",
+                finished=time.time(),
+                failure=Failure(kind=kind, message=message, log=None if logged is None else str(logged)),
+            )
+
+    def _job_log(self, decision: Decision) -> Any:
+        place = decision.standing.place
+        if place is None or place.job is None:
+            return None
+        path = self.directory.job_log(place.job)
+        return path if path.exists() else None
+
+    def _come_back(self, *, soon: bool) -> None:
+        """See to it that a job looks again when the others have ended, and one by the clock."""
+        mine = job_of_this_process()
+        training: list[str] = []
+        tenders: list[Batch] = []
+        for batch in self.ledger.batches():
+            handed = self.ledger.handed(batch)
+            if handed is None:
+                continue
+            if batch.kind == "tend":
+                tenders.append(batch)
+            else:
+                training.append(handed.job)
+        jobs = {batch.number: handed.job for batch in tenders if (handed := self.ledger.handed(batch))}
+        waiting = in_queue([*jobs.values(), *training])
+        alive = {job.split("_")[0] for job in waiting if job != mine}
+        there = [batch for batch in tenders if jobs[batch.number] in alive]
+        current = [job for job in training if job in alive]
+        if current and not any(set(current) <= set(batch.after) for batch in there):
+            self._hand_over_tender(after=current)
+        minutes = SOON_MINUTES if soon and not self.slurm.tend_minutes else self.slurm.tend_minutes
+        if minutes and not any(not batch.after for batch in there):
+            self._hand_over_tender(begin_minutes=min(minutes, SOON_MINUTES) if soon else minutes)
+
+    def _hand_over_tender(self, *, after: Sequence[str] = (), begin_minutes: float = 0.0) -> None:
+        hand_over(self.ledger, self.ledger.mean("tend", after=after, begin_minutes=begin_minutes), self.cluster)
+
+
+def send(
+    ledger: Ledger,
+    cluster: Cluster,
+    fingerprints: Sequence[str],
+    *,
+    size: int,
+    causes: dict[str, str] | None = None,
+    exclude: Sequence[str] = (),
+    after_success: Sequence[str] = (),
+) -> list[str]:
+    """Hand runs over in arrays that the cluster takes.
+
+    Args:
+        ledger: the submission's.
+        cluster: its profile.
+        fingerprints: the runs.
+        size: how many a job does.
+        causes: why they are sent again.
+        exclude: nodes to keep away from.
+        after_success: jobs that have to end well first.
+
+    Returns:
+        The arrays' job numbers.
+    """
+    tasks = list(slices(ledger.directory.read(), fingerprints, size))
+    limit = array_limit()
+    jobs = []
+    for first in range(0, len(tasks), limit):
+        part = tasks[first : first + limit]
+        names = {fingerprint for task in part for fingerprint in task}
+        batch = ledger.mean(
+            "runs",
+            tasks=part,
+            causes={name: cause for name, cause in (causes or {}).items() if name in names},
+            exclude=exclude,
+            after_success=after_success,
+        )
+        for fingerprint in names:
+            put_back(ledger.directory, fingerprint)
+        jobs.append(hand_over(ledger, batch, cluster).job)
+    return jobs
+
+
+def put_back(directory: SubmissionDirectory, fingerprint: str) -> None:
+    """Let a run that an earlier job left in some state wait for its next one; its checkpoints stay."""
+    folder = directory.store.run(fingerprint)
+    if folder.status().state in {"queued", "trained"}:
+        return
+    with folder.claim() as held:
+        if held:
+            folder.update(state="trained" if trained(folder) else "queued", failure=None, finished=None)
+
+
+def close(directory: SubmissionDirectory, *, decision: str | None) -> None:
+    """Mark a submission as over, and take back the jobs that were still to look after it."""
+    directory.close(Closed(at=time.time(), decision=decision))
+    ledger, mine = Ledger(directory), job_of_this_process().split("_")[0]
+    jobs = [handed.job for batch in ledger.batches() if (handed := ledger.handed(batch)) and handed.job != mine]
+    with contextlib.suppress(SlurmError):  # they would look, see that it is closed, and end
+        left = sorted({job.split("_")[0] for job in in_queue(jobs)}) if jobs else []
+        if left:
+            run(["scancel", *left], timeout=COMMAND_SECONDS)
+
+
+def _command(verb: str, decisions: Sequence[Decision]) -> None:
+    for job in _jobs(decisions):
+        try:
+            run(["scontrol", verb, job], timeout=COMMAND_SECONDS)
+        except SlurmError as error:
+            log.warning("scontrol %s %s: %s", verb, job, error)
+
+
+def _drop(jobs: Sequence[str]) -> None:
+    if jobs:
+        try:
+            run(["scancel", *jobs], timeout=COMMAND_SECONDS)
+        except SlurmError as error:
+            log.warning("scancel: %s", error)
+
+
+def _jobs(decisions: Sequence[Decision]) -> list[str]:
+    places = [decision.standing.place for decision in decisions]
+    return sorted({place.job for place in places if place is not None and place.job is not None})
+
+
+def _summary(decisions: Sequence[Decision]) -> str:
+    words = Counter(decision.cause.kind if decision.cause else decision.words for decision in decisions)
+    return ", ".join(f"{count} {word}" for word, count in words.most_common(4) if word) or "as they should be"
