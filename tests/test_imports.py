@@ -15,10 +15,10 @@ SOURCE = Path(assay.__file__).parent
 
 # From what depends on nothing to the door. A part imports parts before it, never one after it.
 ORDER = [
-    "errors", "structure", "fingerprint", "files", "processes", "lease", "demo",
+    "errors", "structure", "fingerprint", "files", "processes", "epochs", "lease", "demo",
     "sources", "mixes", "recipe", "suite", "plan", "store",
     "corpus", "train", "evaluate", "settings", "study", "workspace",
-    "stats", "compare", "reasons", "gate", "results", "publish", "launch", "cli",
+    "stats", "compare", "reasons", "gate", "results", "publish", "conclude", "launch", "cli",
 ]  # fmt: skip
 HEAVY = [
     "torch",

@@ -4,6 +4,7 @@ A store is a folder::
 
     runs/<fingerprint>/spec.json                        the run's identity and how people call it
                        status.json                      state, progress, speed, failure
+                       lease/                           who works on it: see `assay.lease`
                        metrics.jsonl                    history, one record a logged step
                        delivered.json                   what each source really gave
                        checkpoints/step-<n>/            to resume from
@@ -18,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -26,7 +26,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from assay.errors import AssayError
-from assay.files import exclusive, read_json, replacing, write_json
+from assay.files import read_json, replacing, write_json
+from assay.lease import Lease, holding, looks_held
+from assay.processes import this_host
 from assay.recipe import RunSpec
 from assay.structure import from_mapping, to_mapping
 
@@ -69,6 +71,8 @@ class Status:
     host: str | None = None
     pid: int | None = None
     job: str | None = None
+    code: str | None = None
+    """Digest of the snapshot of assay that the last attempt ran, where it ran one."""
     weights: str | None = None
     """SHA-256 of the final `model.safetensors`."""
     failure: Failure | None = None
@@ -79,6 +83,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lease: Lease | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -145,7 +150,8 @@ class RunDirectory:
 
     def update(self, **changes: Any) -> Status:
         """Write changed fields of the status; `updated`, `host` and `pid` are filled in."""
-        now = {"updated": time.time(), "host": socket.gethostname(), "pid": os.getpid()}
+        self.check()
+        now = {"updated": time.time(), "host": this_host(), "pid": os.getpid()}
         before = self.status()
         if before.failure is not None and before.failure.kind == DAMAGED:
             before = Status(state="queued")
@@ -154,18 +160,34 @@ class RunDirectory:
         return status
 
     @contextlib.contextmanager
-    def claim(self) -> Iterator[bool]:
-        """Be the only one to work on this run; yields whether that is so."""
-        with exclusive(self.path / "lock", wait=False) as held:
-            yield held
+    def claim(self, patience: float = 0.0) -> Iterator[Lease | None]:
+        """Be the only one, on all machines, to work on this run; yields ``None`` where somebody else does.
+
+        While the block lasts, what is written through this object is written only as long as that is so.
+
+        Args:
+            patience: seconds for which to watch a holder on another machine, at most: see `lease.acquire`.
+        """
+        with holding(self.path, patience=patience) as lease:
+            before, self._lease = self._lease, lease or self._lease
+            try:
+                yield lease
+            finally:
+                self._lease = before
 
     @property
     def claimed(self) -> bool:
-        """Whether somebody works on the run right now."""
-        if not (self.path / "lock").exists():
-            return False
-        with exclusive(self.path / "lock", wait=False) as held:
-            return not held
+        """Whether somebody seems to work on the run right now; a hint, as `lease.looks_held` says."""
+        return looks_held(self.path)
+
+    def check(self) -> None:
+        """Make sure, if this object claimed the run, that nobody else has taken it over.
+
+        Raises:
+            LeaseLost: somebody has, or may have; nothing must be written into the folder any more.
+        """
+        if self._lease is not None:
+            self._lease.check()
 
     def history(self) -> list[dict[str, Any]]:
         """The logged records; a last line that a kill cut off is left out."""
@@ -198,9 +220,12 @@ class RunDirectory:
         records: list[dict[str, Any]] = read_json(self.evaluation(fingerprint) / "scores.json")["scores"]
         return records
 
-    def writing_evaluation(self, fingerprint: str) -> contextlib.AbstractContextManager[Path]:
+    @contextlib.contextmanager
+    def writing_evaluation(self, fingerprint: str) -> Iterator[Path]:
         """A folder to fill with an evaluation, put in place when the block ends well."""
-        return replacing(self.evaluation(fingerprint))
+        with replacing(self.evaluation(fingerprint)) as folder:
+            yield folder
+            self.check()
 
 
 def _ends_with(path: Path, ending: bytes) -> bool:
