@@ -14,6 +14,7 @@ class ProcessIdentity:
     """One process that ever was."""
 
     host: str
+    """What `this_host` says there."""
     pid: int
     start: str
     """The machine's boot and the kernel's tick at which the process began; a later process of the same pid has another."""
@@ -28,12 +29,12 @@ class ProcessIdentity:
         start = _start(pid)
         if start is None:
             raise ProcessLookupError(f"no process {pid} on this machine")
-        return cls(host=socket.gethostname(), pid=pid, start=start)
+        return cls(host=this_host(), pid=pid, start=start)
 
     @property
     def here(self) -> bool:
         """Whether it is, or was, on this machine: only then can anything be known of it."""
-        return self.host == socket.gethostname()
+        return self.host == this_host()
 
     @property
     def alive(self) -> bool | None:
@@ -53,6 +54,14 @@ class ProcessIdentity:
         except ProcessLookupError:
             return False
         return True
+
+
+def this_host() -> str:
+    """What this machine is called: SLURM's name of the node in its jobs, else the host's name.
+
+    Containers on different nodes may share a host name, and SLURM's nodes never share theirs.
+    """
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def _start(pid: int) -> str | None:
