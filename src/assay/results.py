@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from assay.errors import AssayError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,30 +34,58 @@ class Results(NamedTuple):
 def collect(store: Store, plan: Plan) -> Results:
     """Read every evaluated run of a plan.
 
-    A run whose delivered mix is not the requested one is left out, and said to be missing.
+    A run whose delivered mix is not the requested one, or whose record is damaged, is left out and said to be missing.
     """
     import pandas as pd
 
     scores: list[dict[str, Any]] = []
     items: list[pd.DataFrame] = []
-    missing: dict[str, list[str]] = {}
+    missing: dict[str, dict[str, list[int]]] = {}
     for run in plan.runs:
-        problem = _problem(store, run, plan.evaluation)
+        try:
+            problem = _problem(store, run, plan.evaluation)
+            if problem is None:
+                measured, questions = _read(store, run, plan.evaluation)
+                scores += measured
+                items.append(questions)
+        # Damage of any kind: AssayError of JSON, OSError and ValueError of Parquet, the others of what is inside.
+        except (AssayError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            problem = f"its record cannot be read: {type(error).__name__}: {error}".replace("\n", " ")
         if problem is not None:
-            missing.setdefault(run.mix, []).append(f"seed {run.seed}: {problem}")
-            continue
-        assert run.spec is not None
-        record = store.run(run.spec.fingerprint)
-        arm: dict[str, Any] = {"mix": run.mix, "seed": run.seed}
-        place = {"scale": run.spec.model.parameters(run.spec.vocabulary), "tokens": run.spec.tokens}
-        scores += [{**arm, **place, **score} for score in record.scores(plan.evaluation)]
-        frame = pd.read_parquet(record.evaluation(plan.evaluation) / "items.parquet")
-        items.append(_long(frame).assign(**arm))
+            missing.setdefault(run.mix, {}).setdefault(problem.rstrip("."), []).append(run.seed)
     columns = ["mix", "seed", "scale", "tokens", "task", "metric", "value", "n", "stderr", "chance"]
     table = pd.DataFrame(scores, columns=columns)
     item_columns = ["mix", "seed", "task", "metric", "item", "value", "group", "weight"]
-    questions = pd.concat(items, ignore_index=True) if items else pd.DataFrame(columns=item_columns)
-    return Results(table, questions[item_columns], missing)
+    everything = pd.concat(items, ignore_index=True) if items else pd.DataFrame(columns=item_columns)
+    told = {
+        mix: [f"{_seeds(seeds)}: {problem}" for problem, seeds in problems.items()] for mix, problems in missing.items()
+    }
+    return Results(table, everything[item_columns], told)
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    """Seeds as people say them, three and more in a row by their ends: `seed 3`, `seeds 0 to 4, 7, 8`."""
+    rows: list[list[int]] = []
+    for seed in sorted(seeds):
+        if rows and seed == rows[-1][-1] + 1:
+            rows[-1].append(seed)
+        else:
+            rows.append([seed])
+    parts = [f"{row[0]} to {row[-1]}" if len(row) > 2 else ", ".join(map(str, row)) for row in rows]
+    return f"seed{'s' * (len(seeds) != 1)} {', '.join(parts)}"
+
+
+def _read(store: Store, run: PlannedRun, evaluation: str) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+    """The scores of an evaluated run, and its questions."""
+    import pandas as pd
+
+    assert run.spec is not None, "an evaluated run has a spec"
+    record = store.run(run.spec.fingerprint)
+    arm: dict[str, Any] = {"mix": run.mix, "seed": run.seed}
+    place = {"scale": run.spec.model.parameters(run.spec.vocabulary), "tokens": run.spec.tokens}
+    scores = [{**arm, **place, **score} for score in record.scores(evaluation)]
+    frame = pd.read_parquet(record.evaluation(evaluation) / "items.parquet")
+    return scores, _long(frame).assign(**arm)
 
 
 def _problem(store: Store, run: PlannedRun, evaluation: str) -> str | None:

@@ -34,6 +34,15 @@ CONF = {
 }
 
 
+CONCLUDE = """
+import sys
+from assay.cli.common import workspace
+from assay.conclude import conclude
+space = workspace(sys.argv[1:])
+conclude(space, space.plan())
+"""
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A team's project with two small sources."""
@@ -131,6 +140,13 @@ def test_a_sweep_goes_from_its_file_to_a_verdict_and_is_reused(project: Path) ->
     assert verdict["verdict"] in markdown.stdout
     status = of_json(assay(project, "status", "sweep=tiny", "--json"))
     assert status["complete"] is True
+
+    # What a cluster's last job puts into the reports is what the commands print.
+    command = [sys.executable, "-c", CONCLUDE, "sweep=tiny"]
+    subprocess.run(command, cwd=project, check=True, capture_output=True)
+    assert (project / "store/reports/tiny.verdict.json").read_text() == result.stdout
+    written = (project / "store/reports/tiny.md").read_text()
+    assert written.partition("<sub>")[0] == markdown.stdout.partition("<sub>")[0], "but for when it was made"
 
     first, second = (run["fingerprint"] for run in after["runs"][:2])
     assert of_json(assay(project, "why", first, second, "--json")) == [{"path": "seed", "left": 0, "right": 1}]

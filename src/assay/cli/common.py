@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from assay.files import json_text
 from assay.publish.words import amount
 
 if TYPE_CHECKING:
@@ -60,25 +60,7 @@ def workspace(overrides: Sequence[str] | None) -> Workspace:
 
 def print_json(value: Any) -> None:
     """Plain values as JSON on standard output; not-a-number becomes null."""
-    sys.stdout.write(json.dumps(_finite(value), indent=1, ensure_ascii=False, default=_plain) + "\n")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "item"):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} is not plain")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):  # noqa: PLR0124  # NaN is the one number unequal to itself
-        return None
-    return value
+    sys.stdout.write(json_text(value))
 
 
 @contextlib.contextmanager

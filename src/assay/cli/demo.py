@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from assay.cli.common import console, errors, progress_bars
-from assay.cli.results import judge, publish, write_page
 from assay.cli.runs import follow, print_plan
+from assay.conclude import conclude, verdict_mapping
 from assay.errors import AssayError
 from assay.publish.words import duration
 
@@ -61,19 +61,17 @@ def run_demo(space: Workspace, *, quiet: bool) -> dict[str, Any]:
         lacking = "; ".join(f"{run.label}: {', '.join(run.reasons)}" for run in plan.runs if run.status != "reuse")
         raise AssayError(f"the sweep is not complete: {lacking}", fix="`assay status` has the reasons; run it again.")
     _say(quiet, "[bold]4/4[/] verdict, page, W&B")
-    verdict = judge(space, plan)
-    page = write_page(space)
-    published = publish(space, quiet=quiet)
+    with progress_bars(quiet=quiet) as tell:
+        concluded = conclude(space, plan, progress=tell)
     if not quiet:
         from assay.publish.terminal import verdict_view
 
-        console.print(verdict_view(verdict))
+        console.print(verdict_view(concluded.verdict))
     sweep = plan.sweep
     return {
-        "sweep": sweep.name,
-        **verdict.to_mapping(),
-        "page": str(page.resolve()),
-        "wandb": published,
+        **verdict_mapping(plan, concluded.verdict),
+        "page": str(concluded.page.resolve()),
+        "wandb": vars(concluded.wandb),
         "baseline": sweep.baseline,
         "candidate": sweep.candidates[0],
     }

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
 from assay.errors import AssayError
-from assay.publish.report import RunResult
+from assay.publish.report import RunResult, given
 from assay.store import RunDirectory, Status, Store
 
 T = TypeVar("T")
@@ -40,9 +40,15 @@ def read_run(run: RunDirectory, *, evaluation: str) -> RunResult:
             return read()
         except FileNotFoundError:
             return otherwise
-        except (AssayError, OSError, KeyError, TypeError, AttributeError) as error:
+        except (AssayError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             problems.append(str(error).replace("\n", " ") or type(error).__name__)
             return otherwise
+
+    def delivered() -> dict[str, Any] | None:
+        found = run.delivered()
+        if found is not None:
+            given(found)  # fails on what has another shape
+        return found
 
     nothing: list[dict[str, Any]] = []
     evaluated = run.evaluated(evaluation) if evaluation else False
@@ -50,7 +56,7 @@ def read_run(run: RunDirectory, *, evaluation: str) -> RunResult:
         status=tried(run.status, Status(state="queued")),
         labels=tried(run.labels, {}),
         history=[record for record in tried(run.history, nothing) if isinstance(record, dict)],
-        delivered=tried(run.delivered, None),
+        delivered=tried(delivered, None),
         scores=tried(lambda: run.scores(evaluation), None) if evaluated else None,
         problem="; ".join(problems) or None,
     )

@@ -49,7 +49,8 @@ def render(report: Report, *, page: str | None = None) -> str:
 
 def _origin(report: Report) -> str:
     program = escape(f"assay {report.versions.get('assay', '')}".strip())
-    return f"<sub>Evaluation {code(report.plan.evaluation[:12])}, made {words.moment(report.made)} by {program}.</sub>"
+    evaluation = f"Evaluation {code(report.plan.evaluation[:12])}, made" if report.plan.evaluation else "Made"
+    return f"<sub>{evaluation} {words.moment(report.made)} by {program}.</sub>"
 
 
 def escape(text: str) -> str:

@@ -1,0 +1,224 @@
+"""What a sweep comes to: the verdict, and those who see it: a page, Markdown for a pull request, W&B.
+
+Nothing here needs a terminal, so that a job on a cluster can do it when the last run has ended and nobody looks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assay.errors import AssayError
+from assay.files import json_text, write_text
+
+if TYPE_CHECKING:
+    from assay.gate import SweepVerdict
+    from assay.mixes import Mix
+    from assay.plan import Plan
+    from assay.publish.report import Report
+    from assay.workspace import Progress, Workspace
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synced:
+    """What W&B was told."""
+
+    published: int
+    """Runs and verdicts that are in W&B's folder, or there already."""
+    mode: str
+    folder: Path | None
+    """Where the offline runs are; ``None`` where W&B is disabled."""
+    problems: tuple[str, ...] = ()
+    """Why something could not be written or sent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concluded:
+    """A sweep's verdict and where it was put."""
+
+    verdict: SweepVerdict
+    page: Path
+    markdown: Path
+    json: Path
+    wandb: Synced
+
+
+def conclude(space: Workspace, plan: Plan, *, progress: Progress | None = None) -> Concluded:
+    """Judge a sweep by what is finished, and put the verdict where people and machines find it.
+
+    Under the store's `reports/`: `<sweep>.verdict.json` as `assay gate --json` prints it, `<sweep>.md` as
+    `assay gate --markdown` does, and the page `<sweep>.html`; then W&B. Runs that failed or are not done yet are
+    named in the verdict, and stop nothing.
+
+    Args:
+        space: the study on this machine.
+        plan: its plan, made after the last run ended.
+        progress: told what is made and which share of it is done.
+
+    Returns:
+        The verdict and the files. Whatever W&B does stands in `Concluded.wandb.problems`.
+    """
+    tell = progress or _nobody
+    sweep, folder = plan.sweep.name, space.store.reports
+    tell("verdict", 0.0)
+    verdict = judge(space, plan)
+    record = folder / f"{sweep}.verdict.json"
+    write_text(record, json_text(verdict_mapping(plan, verdict)))  # first: it is there, whatever befalls the rest
+    tell("verdict", 1.0)
+    tell("page", 0.0)
+    report = make_report(space, plan, verdict)
+    markdown = write_markdown(report, folder / f"{sweep}.md")
+    page = write_page(report, folder / f"{sweep}.html")
+    tell("page", 1.0)
+    return Concluded(verdict=verdict, page=page, markdown=markdown, json=record, wandb=_told(space, report, tell))
+
+
+def judge(space: Workspace, plan: Plan, *, candidate: str | None = None) -> SweepVerdict:
+    """The verdict on a sweep, from what its store has.
+
+    Args:
+        space: the study on this machine.
+        plan: its plan; what is finished is judged, what is not is said to be missing.
+        candidate: the only one to judge; left out, all of them.
+
+    Raises:
+        AssayError: the sweep has no such candidate.
+    """
+    from assay.gate import gate
+    from assay.results import collect
+
+    sweep = plan.sweep
+    if candidate is not None:
+        sweep.check_candidate(candidate)
+    results = collect(space.store, plan)
+    return gate(
+        results.scores,
+        space.study.policy,
+        baseline=sweep.baseline,
+        candidates=sweep.candidates if candidate is None else [candidate],
+        items=results.items,
+        missing=results.missing,
+        blocked=_blocked(space),
+    )
+
+
+def _blocked(space: Workspace) -> dict[str, list[str]]:
+    """Reasons why a mix may not be judged: it, or what it is compared with, touched a source that is not cleared."""
+    sweep, sources = space.study.require_sweep(), space.study.sources
+
+    def refusals(mix: str) -> list[str]:
+        return [reason for name in space.touched(mix) if (reason := sources[name].refusal) is not None]
+
+    shared = [f"baseline {sweep.baseline}: {reason}" for reason in refusals(sweep.baseline)]
+    found = {mix: [*refusals(mix), *shared] for mix in sweep.candidates}
+    return {mix: reasons for mix, reasons in found.items() if reasons}
+
+
+def verdict_mapping(plan: Plan, verdict: SweepVerdict) -> dict[str, Any]:
+    """A sweep's verdict as plain values, for machines."""
+    return {"sweep": plan.sweep.name, **verdict.to_mapping()}
+
+
+def make_report(space: Workspace, plan: Plan, verdict: SweepVerdict | None) -> Report:
+    """All that is shown of a sweep."""
+    from assay.publish.collect import read_runs, versions
+    from assay.publish.report import make_report as build
+
+    return build(
+        sweep=plan.sweep,
+        plan=plan,
+        mixes=_mixes(space, plan),
+        sources=space.study.sources,
+        tokens=space.tokens,
+        budget=space.budget,
+        runs=read_runs(
+            space.store, [run.fingerprint for run in plan.runs if run.fingerprint], evaluation=plan.evaluation
+        ),
+        verdict=verdict,
+        evaluation=space.evaluation if plan.evaluation else None,
+        policy=space.study.policy,
+        made=datetime.datetime.now(datetime.UTC),
+        versions=versions(),
+    )
+
+
+def _mixes(space: Workspace, plan: Plan) -> dict[str, Mix]:
+    found = {}
+    for name in plan.sweep.mixes:
+        with contextlib.suppress(AssayError):  # its weights are not known yet; the plan's runs say what they wait for
+            found[name] = space.mix(name)
+    return found
+
+
+def write_page(report: Report, path: Path) -> Path:
+    """Write a sweep's page, one self-contained HTML file; returns where."""
+    from assay.publish.page import render
+
+    write_text(path, render(report))
+    return path
+
+
+def write_markdown(report: Report, path: Path) -> Path:
+    """Write what a pull request shows of a sweep; returns where."""
+    from assay.publish.markdown import render
+
+    write_text(path, render(report))
+    return path
+
+
+def publish(space: Workspace, report: Report, *, progress: Progress | None = None) -> Synced:
+    """Publish every finished run of a sweep, and its verdict, to W&B; what is there and the same is left alone.
+
+    A run that cannot be published is told in `Synced.problems`, and keeps no other from it.
+    """
+    tell, settings, store = progress or _nobody, space.study.tracking, space.store
+    if settings.mode == "disabled":
+        return Synced(published=0, mode="disabled", folder=None)
+    from assay.publish.tracking import publish_run, publish_verdict, session
+
+    plan, told, problems = report.plan, [], []
+    finished = plan.of("reuse")
+    tell("W&B", 0.0)
+    with session(store):
+        for i, run in enumerate(finished):
+            assert run.fingerprint is not None, "a run that is finished has a spec"
+            try:
+                told.append(
+                    publish_run(
+                        store,
+                        store.run(run.fingerprint),
+                        sweep=plan.sweep.name,
+                        evaluation=plan.evaluation,
+                        settings=settings,
+                    )
+                )
+            except (AssayError, OSError) as error:  # its record is damaged
+                problems.append(f"{run.label}: {error}")
+            tell("W&B", (i + 1) / (len(finished) + 1))
+        if finished:
+            told.append(publish_verdict(store, report, settings=settings))
+    tell("W&B", 1.0)
+    problems += [one.problem for one in told if one is not None and one.problem]
+    published = sum(one is not None and one.folder is not None for one in told)
+    return Synced(published=published, mode=settings.mode, folder=store.wandb, problems=tuple(problems))
+
+
+def _told(space: Workspace, report: Report, tell: Progress) -> Synced:
+    try:
+        return publish(space, report, progress=tell)
+    # The verdict stands, and is on disk: whatever becomes of W&B, its client or its folder, is told beside it.
+    except Exception as error:
+        log.exception("W&B was not told of %s", report.sweep.name)
+        problem = f"{type(error).__name__}: {error}"
+        mode = space.study.tracking.mode
+        return Synced(published=0, mode=mode, folder=space.store.wandb, problems=(problem,))
+
+
+def _nobody(what: str, share: float) -> None:
+    """Progress that nobody looks at."""

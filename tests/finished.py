@@ -1,0 +1,70 @@
+"""Runs that are trained and scored, as the store has them: for tests of what is made of results."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from assay.evaluate.items import write_items
+from assay.files import write_json
+
+if TYPE_CHECKING:
+    from assay.store import RunDirectory
+    from assay.workspace import Workspace
+
+DOCUMENTS = 12
+"""Of each source's validation split."""
+
+
+def finish(space: Workspace, mix: str, seed: int, *, bits: Mapping[str, float] | None = None) -> RunDirectory:
+    """Record a run of a study as trained and evaluated, with what its mix asks for delivered.
+
+    Args:
+        space: the study.
+        mix: one of its sweep's.
+        seed: one of its sweep's.
+        bits: bits per byte by source, on top of 2 and a little of the seed's, the document's and the run's own.
+    """
+    draw = random.Random(f"{mix} {seed}")
+    spec = space.spec(mix, seed)
+    run = space.store.run(spec.fingerprint)
+    run.create(spec, space.labels(mix, seed))
+    weights, sequences = spec.stages[0].weights, spec.steps * spec.batch_sequences
+    run.update(
+        state="done",
+        step=spec.steps,
+        steps=spec.steps,
+        tokens=spec.tokens,
+        tokens_per_second=5000.0,
+        finished=1_795_000_000.0,
+        train_seconds=spec.tokens / 5000,
+        evaluate_seconds=1.0,
+        attempt=1,
+    )
+    delivered = {name: {"sequences": round(weight * sequences), "tokens": 0} for name, weight in weights.items()}
+    write_json(run.path / "delivered.json", {"requested": weights, "delivered": delivered})
+    rows, scores = [], []
+    for source in space.sources:
+        task, level = f"validation/{source}", 2 + 0.01 * seed + (bits or {}).get(source, 0.0) + draw.gauss(0, 0.002)
+        values = [level + 0.001 * (number - (DOCUMENTS - 1) / 2) for number in range(DOCUMENTS)]
+        rows += [
+            {
+                "task": task,
+                "group": task,
+                "doc_id": number,
+                "doc_hash": f"{source} {number}",
+                "prompt_hash": "",
+                "bits_per_byte": value,
+                "bits": 100 * value,
+                "bytes": 100,
+                "metrics": {},
+            }
+            for number, value in enumerate(values)
+        ]
+        scores.append({"task": task, "metric": "bits_per_byte", "value": level, "n": DOCUMENTS, "stderr": 0.001})
+    with run.writing_evaluation(space.evaluation.fingerprint) as folder:
+        folder.mkdir()
+        write_items(folder / "items.parquet", rows)
+        write_json(folder / "scores.json", {"scores": scores})
+    return run
