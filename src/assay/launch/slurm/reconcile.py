@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from assay.launch.slurm.causes import BY_SCHEDULER, Cause, cap, of_failure
@@ -74,7 +74,9 @@ def decide(standing: Standing, *, tries: Mapping[str, int], slurm: Slurm) -> Dec
             standing=standing, action="drop" if queued and _idle(settled) else "done", words=_words(settled)
         )
     if standing.claimed:
-        return Decision(standing=standing, action="leave", words="somebody works on it")
+        # Its job is gone: whoever writes is a copy that SLURM lost, or just died and cannot be told from that yet.
+        lost = standing.place is not None and not queued
+        return Decision(standing=standing, action="wait" if lost else "leave", words="somebody works on it")
     if status.state == "failed" and (status.failure is None or of_failure(status.failure) is None):
         return Decision(
             standing=standing, action="drop" if queued and _idle(settled) else "done", words=_words(settled)
@@ -128,10 +130,7 @@ def _words(settled: Settled | None) -> str:
 
 
 def stand(ledger: Ledger, *, elsewhere: Iterable[str] = ()) -> list[Standing]:
-    """Look at every run of a submission.
-
-    Its own record is read first; squeue is asked once, for the tasks of runs that are not at their ends or still
-    have a job; sacct only for tasks of unfinished runs that have left the queue.
+    """Look at every run of a submission: its own record first, and then at its job.
 
     Raises:
         Unreachable: SLURM does not answer.
@@ -139,44 +138,53 @@ def stand(ledger: Ledger, *, elsewhere: Iterable[str] = ()) -> list[Standing]:
     directory = ledger.directory
     submission = directory.read()
     places, others, called_off = ledger.places(), set(elsewhere), directory.cancellation
-    jobs = [handed.job for batch in ledger.batches() if batch.kind == "runs" and (handed := ledger.handed(batch))]
-    queue = in_queue(jobs) if jobs else {}
     found: list[Standing] = []
     for run in submission.runs:
         folder = directory.store.run(run.fingerprint)
-        place = places.get(run.fingerprint)
-        task = queue.get(place.job) if place is not None and place.job is not None else None
-        status = folder.status()
         found.append(
             Standing(
                 run=run,
-                status=status,
+                status=folder.status(),
                 evaluated=folder.evaluated(submission.evaluation.fingerprint),
                 claimed=folder.claimed,
-                place=place,
-                settled=settle(task, None) if task is not None else None,
+                place=places.get(run.fingerprint),
+                settled=None,
                 called_off=called_off is not None and called_off.covers(run.fingerprint),
                 elsewhere=run.fingerprint in others,
             )
         )
-    return _with_accounts(found)
+    words = settled(ledger, [s.run.fingerprint for s in found if not _ended(s)])
+    return [replace(s, settled=words.get(s.run.fingerprint)) for s in found]
 
 
-def _with_accounts(standings: list[Standing]) -> list[Standing]:
-    """Ask accounting of the tasks that left the queue though their runs are not at their ends."""
-    from dataclasses import replace
+def settled(ledger: Ledger, unfinished: Collection[str]) -> dict[str, Settled]:
+    """What SLURM says of the jobs of runs, by fingerprint; those that it was not asked about are left out.
 
-    asked = {s.place.job for s in standings if _needs_account(s) and s.place is not None and s.place.job is not None}
-    accounts: dict[str, Seen] = in_accounting(sorted(asked)) if asked else {}
-    return [
-        replace(s, settled=settle(None, accounts.get(s.place.job or "")))
-        if _needs_account(s) and s.place is not None and s.place.job is not None
-        else s
-        for s in standings
-    ]
+    squeue is asked once, for all of the submission's arrays, and sacct only for the tasks of unfinished runs that
+    have left the queue. A job that has one of our numbers and not our name is of a cluster that counts anew.
+
+    Args:
+        ledger: the submission's.
+        unfinished: fingerprints of the runs that are not at their ends.
+
+    Raises:
+        Unreachable: SLURM does not answer.
+    """
+    keys = {handed.job: b.key for b in ledger.batches() if b.kind == "runs" and (handed := ledger.handed(b))}
+    queue = {job: seen for job, seen in (in_queue(list(keys)) if keys else {}).items() if _ours(job, seen, keys)}
+    tasks = {run: place.job for run, place in ledger.places().items() if place.job is not None}
+    found = {run: settle(queue[job], None) for run, job in tasks.items() if job in queue}
+    gone = {run: tasks[run] for run in unfinished if run in tasks and run not in found}
+    accounts = in_accounting(sorted(set(gone.values()))) if gone else {}
+    mine = {job: seen for job, seen in accounts.items() if _ours(job, seen, keys)}
+    return found | {run: settle(None, mine.get(job)) for run, job in gone.items()}
 
 
-def _needs_account(standing: Standing) -> bool:
-    return standing.settled is None and not (
-        standing.evaluated or standing.called_off or standing.claimed or standing.status.state == "diverged"
-    )
+def _ours(job: str, seen: Seen, keys: Mapping[str, str]) -> bool:
+    return seen.name == keys.get(job.split("_")[0])
+
+
+def _ended(standing: Standing) -> bool:
+    """Whether a run's own record says all, so that accounting need not be asked."""
+    done = standing.evaluated or standing.called_off or standing.claimed
+    return done or standing.status.state == "diverged"
