@@ -207,6 +207,7 @@ def _text(holder: Holder) -> bytes:
 
 def _parse(text: bytes) -> Holder | None:
     try:
-        return from_mapping(Holder, json.loads(text), where="lease")
-    except (ValueError, TypeError, AssayError):
+        said = json.loads(text)
+        return from_mapping(Holder, said, where="lease") if isinstance(said, dict) else None
+    except (ValueError, AssayError):
         return None

@@ -239,10 +239,11 @@ def _take_over(epochs: Epochs, old: Seen, times: LeaseTimes) -> Lease | None:
         return None
     # Two races end here. A holder may have touched its file after it was looked at: see `Lease._renew`. And whoever
     # looked long ago may make an epoch anew that was made, followed and removed since: then a higher one is there,
-    # and the one before it is not, since the older ones are removed first.
+    # and the one before it is not, since the older ones are removed first. Either way nothing was taken, and nothing
+    # is given back: that would make the lease free, which somebody may hold.
     followed = epochs.read(old.epoch) if old.epoch else NOTHING
     if followed != old or epochs.highest() != epoch:
-        epochs.give_back(epoch, holder)
+        epochs.file(epoch).unlink(missing_ok=True)
         return None
     epochs.clear(epoch)
     return Lease(epochs, epoch, holder, times, verified=began)

@@ -11,19 +11,22 @@ import logging
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.errors import AssayError
-from assay.launch.records import SubmissionDirectory, claiming, trained
+from assay.launch.inputs import corpora_folders, tokenizer_folder
+from assay.launch.records import SubmissionDirectory, trained
+from assay.launch.snapshot import CODE
+from assay.lease import LeaseLost, LeaseTimes
+from assay.processes import this_host
 from assay.store import ACTIVE, Failure
 from assay.study import Study
 
@@ -63,14 +66,19 @@ class Stop:
         return self.asked
 
     def listen(self) -> None:
-        """Take SIGTERM, and what submitit sends shortly before the time is up, as asking to stop."""
-        for number in (signal.SIGTERM, signal.SIGUSR2):
-            signal.signal(number, self._note)
+        """Take SIGTERM as asking to stop, from now on; one that came since the process was forked counts.
+
+        What else a job is sent goes to its worker too, who passes it on as SIGTERM where it means to stop.
+        """
+        signal.signal(signal.SIGTERM, self._note)
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # see `assay.launch.preload`
 
     def _note(self, number: int, frame: Any) -> None:
         del number, frame
-        self.asked = True
-        if self._at_once:
+        first, self.asked = not self.asked, True
+        # Once: SLURM sends it, then the worker does, and what the first one has begun to write down gets written.
+        if self._at_once and first:
             raise StopAsked
 
     @contextlib.contextmanager
@@ -85,47 +93,58 @@ class Stop:
             raise StopAsked
 
 
-def attempt_in_child(folder: str, fingerprint: str) -> None:
+def attempt_in_child(folder: str, fingerprint: str, environment: Mapping[str, str]) -> None:
     """Do a run in this process, which was made for it, and exit.
 
     Args:
         folder: the submission's folder.
         fingerprint: which run.
+        environment: variables of this process alone; those of CUDA are read when it is first used.
     """
     stop = Stop()
     try:
         stop.listen()
+        os.environ.update(environment)
         end_with_parent()
         directory = SubmissionDirectory(Path(folder))
         run = directory.store.run(fingerprint)
-        # The lock is this process's, not the worker's: it is held exactly as long as something writes here.
-        with claiming(run) as held:
-            if not held:
+        # The lease is this process's, not the worker's: it is held exactly as long as something writes here. One of
+        # a node that died is waited for until it is stale, so that the next attempt goes on by itself.
+        with run.claim(LeaseTimes.from_environment().patience) as lease:
+            if lease is None:
                 sys.exit(BUSY)
             called_off = directory.cancellation
             if called_off is not None and called_off.covers(fingerprint):
                 sys.exit(STOPPED)
             if run.status().state in FINAL:
                 sys.exit(BUSY)  # another worker came first, and it failed
-            _print_to(run.log)
-            try:
-                _perform(directory.read(), run, stop)
-            except StopAsked:
-                _give_back(run)
-                raise
-            except Exception as error:  # noqa: BLE001  # the run's door: whatever it was, it is recorded
-                record_failure(run, error)
-                sys.exit(FAILED)
+            with _printing_to(run.log):
+                _attempt(directory, run, stop)
+    except StopAsked:
+        sys.exit(STOPPED)
+    except LeaseLost as lost:
+        log.warning("%s Nothing more is written here.", lost)
+        sys.exit(BUSY)
+
+
+def _attempt(directory: SubmissionDirectory, run: RunDirectory, stop: Stop) -> None:
+    try:
+        _perform(directory.read(), run, stop)
     except StopAsked:
         log.info("asked to stop")
-        sys.exit(STOPPED)
+        _give_back(run)
+        raise
+    except Exception as error:  # noqa: BLE001  # the run's door: whatever it was, it is recorded
+        run.check()
+        record_failure(run, error)
+        sys.exit(FAILED)
 
 
 def attempt_here(directory: SubmissionDirectory, fingerprint: str) -> None:
     """Do a run in the caller's process, for debugging; exceptions are recorded and go through."""
     run = directory.store.run(fingerprint)
-    with claiming(run) as held:
-        if not held:
+    with run.claim() as lease:
+        if lease is None:
             return
         try:
             _perform(directory.read(), run, Stop())
@@ -143,7 +162,9 @@ def _perform(submission: Submission, run: RunDirectory, stop: Stop) -> None:
     evaluation = submission.evaluation
     if run.evaluated(evaluation.fingerprint):
         return
-    workspace, spec, before = Workspace(Study.parse(submission.study)), run.spec(), run.status()
+    # Sources are what they were when this was submitted, whatever became of their files.
+    workspace = Workspace(Study.parse(submission.study), digests=submission.digests, evaluation=evaluation)
+    spec, before = run.spec(), run.status()
     run.update(
         state="preparing",
         steps=spec.steps,
@@ -152,9 +173,10 @@ def _perform(submission: Submission, run: RunDirectory, stop: Stop) -> None:
         finished=None,
         failure=None,
         job=submission.id,
+        code=os.environ.get(CODE) or None,
     )
     if not trained(run):
-        _corpora(workspace, spec.corpora)
+        corpora_folders(workspace, spec.corpora, progress=_Teller(run.check))
         with stop.after_a_step():
             status = _train(workspace, spec, run, stop)
         if status.state in FINAL:
@@ -164,41 +186,30 @@ def _perform(submission: Submission, run: RunDirectory, stop: Stop) -> None:
     _publish(workspace, submission, run)
 
 
-def _corpora(workspace: Workspace, wanted: Mapping[str, str]) -> dict[str, Path]:
-    """Make corpora that are missing; only those that are needed now, so that a broken source stops as little as it can.
-
-    Args:
-        workspace: the study here and now.
-        wanted: the corpora's identities by source, as they were when submitted.
-    """
-    folders = workspace.prepare(sorted(wanted), progress=_Teller())
-    for name, identity in wanted.items():
-        if folders[name].name != identity:
-            raise AssayError(
-                f"source {name!r}: its files, its tokenizer or assay itself changed after this was submitted.",
-                fix="Submit again: what changed makes other runs.",
-            )
-    return folders
-
-
 def _train(workspace: Workspace, spec: RunSpec, run: RunDirectory, stop: Stop) -> Status:
     from assay.corpus.shards import Corpus
     from assay.train.loop import train
 
+    def should_stop() -> bool:
+        run.check()  # after each step, before any of it is written
+        return stop()
+
     study = workspace.study
     manifests = {name: Corpus.open(workspace.store.corpora / key).manifest for name, key in spec.corpora.items()}
+    tokenizer = tokenizer_folder(workspace, spec.tokenizer, progress=_Teller(run.check))
+    run.check()
     return train(
         spec,
         run,
         workspace.reader(spec),
-        tokenizer=workspace.tokenizer_folder(),
+        tokenizer=tokenizer,
         settings=replace(
             study.training,
             device=study.cluster.device,
             threads=study.cluster.cpus_per_worker,
             micro_batch=study.batch.micro,
         ),
-        should_stop=stop,
+        should_stop=should_stop,
         bytes_per_token={name: manifest.bytes / manifest.tokens for name, manifest in manifests.items()},
     )
 
@@ -206,7 +217,8 @@ def _train(workspace: Workspace, spec: RunSpec, run: RunDirectory, stop: Stop) -
 def _evaluate(workspace: Workspace, submission: Submission, run: RunDirectory) -> None:
     from assay.evaluate.run import evaluate
 
-    corpora = _corpora(workspace, submission.evaluation.validation)
+    tell = _Teller(run.check)
+    corpora = corpora_folders(workspace, submission.evaluation.validation, progress=tell)
     spent, began = run.status().evaluate_seconds, time.monotonic()
     run.update(state="evaluating")
     try:
@@ -216,7 +228,7 @@ def _evaluate(workspace: Workspace, submission: Submission, run: RunDirectory) -
             corpora,
             mirror=workspace.mirror,
             device=workspace.study.cluster.device,
-            progress=_Teller(),
+            progress=tell,
         )
     finally:
         spent += time.monotonic() - began
@@ -274,13 +286,19 @@ def _give_back(run: RunDirectory) -> None:
 
 
 class _Teller:
-    """Progress in the log: the beginning of each thing that is not there yet, and its end."""
+    """Progress in the log: the beginning of each thing that is not there yet, and its end.
 
-    def __init__(self) -> None:
+    Args:
+        check: called each time before it is told; what it raises ends the work.
+    """
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
         self._begun: set[str] = set()
 
     def __call__(self, what: str, share: float) -> None:
         """Tell of a thing, and the share of it that is done."""
+        self._check()
         if share < 1 and what not in self._begun:
             self._begun.add(what)
             log.info("%s: begun", what)
@@ -307,18 +325,34 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, name="end with parent", daemon=True).start()
 
 
-def _print_to(path: Path) -> None:
-    """Send everything this process prints to a file, C libraries' words and a crash's trace included."""
+@contextlib.contextmanager
+def _printing_to(path: Path) -> Iterator[None]:
+    """Send everything this process prints to a file, C libraries' words and a crash's trace included.
+
+    The file is in the run's folder: once the run is somebody else's, it goes where it went before.
+    """
+    before = os.dup(2)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for number in (1, 2):
-        os.dup2(handle, number)
+    _print_on(handle)
     os.close(handle)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
     faulthandler.enable(file=2)
     log_to_stderr()
-    log.info("--- attempt on %s, process %d", socket.gethostname(), os.getpid())
+    log.info("--- attempt on %s, process %d", this_host(), os.getpid())
+    try:
+        yield
+    except LeaseLost:
+        _print_on(before)
+        raise
+    finally:
+        os.close(before)
+
+
+def _print_on(handle: int) -> None:
+    for number in (1, 2):
+        os.dup2(handle, number)
 
 
 def log_to_stderr() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from assay.errors import AssayError
 from assay.files import exclusive
 from assay.launch.children import GRACE_SECONDS
-from assay.launch.records import SubmissionDirectory, SubmittedRun, Worker, claiming, submissions
+from assay.launch.records import SubmissionDirectory, SubmittedRun, Worker, submissions
 from assay.store import ENDED
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def cancel(
 
 def _held(store: Store, workers: Sequence[Worker], fingerprints: Collection[str]) -> bool:
     """Whether a worker of ours, and not another sweep's, still holds one of the runs."""
-    taken = {worker.run for worker in workers if worker.process.alive}
+    taken = {run for worker in workers if worker.process.alive for run in worker.runs}
     return any(fingerprint in taken and store.run(fingerprint).claimed for fingerprint in fingerprints)
 
 
@@ -109,7 +109,7 @@ def _settle(
         if folder.status().state in ENDED:
             kept.append(run.label)
             continue
-        with claiming(folder) as held:
+        with folder.claim() as held:
             if held:
                 folder.update(state="cancelled", finished=time.time())
         (stopped if held else running).append(run.label)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from assay.launch.attempt import BUSY, FAILED, STOPPED, attempt_in_child
 from assay.launch.logs import last_lines
-from assay.launch.records import SubmissionDirectory, SubmittedRun, claiming, trained
+from assay.launch.records import SubmissionDirectory, SubmittedRun, trained
 from assay.processes import out_of_memory_kills
 from assay.store import ACTIVE, Failure
 
@@ -138,7 +138,7 @@ def _settle(folder: RunDirectory, ended: Ended, what: str) -> None:
     """Write down the end of a process that could not do so itself."""
     if ended.code in {0, BUSY, STOPPED}:
         return
-    with claiming(folder) as held:
+    with folder.claim() as held:
         state = folder.status().state
         if not held or (ended.code == FAILED and state in {"failed", "diverged"}):
             return

@@ -264,22 +264,6 @@ def trained(run: RunDirectory) -> bool:
 
 
 @contextlib.contextmanager
-def claiming(run: RunDirectory) -> Iterator[bool]:
-    """Claim a run, not put off by someone who only looks.
-
-    Looking whether a run is claimed takes its lock for some microseconds; a worker holds it for minutes. So a
-    refusal counts only if it stands for a while.
-    """
-    for _ in range(20):
-        with run.claim() as held:
-            if held:
-                yield True
-                return
-        time.sleep(0.02)
-    yield False
-
-
-@contextlib.contextmanager
 def recorded(directory: SubmissionDirectory, worker: Worker) -> Iterator[Worker]:
     """Have a worker on record while the block lasts."""
     directory.record_worker(worker)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from assay.errors import AssayError
 from assay.files import exclusive
-from assay.launch.records import Submission, SubmissionDirectory, SubmittedRun, claiming, submissions, trained
+from assay.launch.records import Submission, SubmissionDirectory, SubmittedRun, submissions, trained
 from assay.launch.snapshot import freeze, snapshot_of
 from assay.store import ACTIVE, ENDED
 
@@ -146,7 +146,7 @@ def _put_back(workspace: Workspace, run: PlannedRun) -> None:
     status = folder.status()
     if status.state not in ENDED | ACTIVE:
         return
-    with claiming(folder) as held:
+    with folder.claim() as held:
         if held:  # otherwise somebody is at it, and its state is theirs to tell
             folder.update(state="trained" if trained(folder) else "queued", failure=None, finished=None)
 
