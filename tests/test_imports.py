@@ -17,7 +17,7 @@ SOURCE = Path(assay.__file__).parent
 ORDER = [
     "errors", "structure", "fingerprint", "files", "processes", "epochs", "lease", "demo",
     "sources", "mixes", "recipe", "suite", "plan", "store",
-    "corpus", "train", "evaluate", "settings", "study", "workspace",
+    "corpus", "train", "evaluate", "settings", "study", "identities", "workspace",
     "stats", "compare", "reasons", "gate", "results", "publish", "conclude", "launch", "cli",
 ]  # fmt: skip
 HEAVY = [
