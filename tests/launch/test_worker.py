@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from assay.launch import children, worker
 from assay.launch.attempt import BUSY, FAILED, STOPPED, record_failure
 from assay.launch.children import Ended
-from assay.launch.records import SubmissionDirectory, claiming
+from assay.launch.records import SubmissionDirectory
 from assay.launch.worker import GPUS, worker_environment
 from assay.settings import Cluster
 from assay.store import Failure, RunDirectory, Status, Store
@@ -123,23 +124,29 @@ def test_a_process_that_left_its_run_in_order_leaves_nothing_to_write(run: RunDi
     assert settle(run, Ended(code)) == before
 
 
-def test_a_run_that_another_has_taken_up_meanwhile_is_theirs(
-    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("assay.launch.records.time.sleep", lambda _: None)
+def test_a_run_that_another_has_taken_up_meanwhile_is_theirs(run: RunDirectory) -> None:
     with run.claim():
         assert settle(run, Ended(-signal.SIGKILL)).state == "training"
 
 
-def test_whoever_looks_at_a_lock_does_not_keep_a_worker_from_it(
-    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`claimed` takes the lock for an instant; a worker that comes just then asks again."""
-    looking = run.claim()
-    looking.__enter__()
-    monkeypatch.setattr("assay.launch.records.time.sleep", lambda _: looking.__exit__(None, None, None))
-    with claiming(run) as held:
-        assert held
+def test_whoever_looks_at_a_run_does_not_keep_a_worker_from_it(run: RunDirectory) -> None:
+    """`claimed` only reads, at whatever moment it comes."""
+    ended, seen = threading.Event(), set[bool]()
+
+    def look() -> None:
+        while not ended.is_set():
+            seen.add(run.claimed)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        for _ in range(50):
+            with RunDirectory(run.path).claim() as held:
+                assert held
+    finally:
+        ended.set()
+        thread.join()
+    assert seen
 
 
 def no_memory() -> RuntimeError:
