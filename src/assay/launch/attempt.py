@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.errors import AssayError
-from assay.launch.inputs import corpora_folders, tokenizer_folder
+from assay.launch.inputs import all_there, corpora_folders, tokenizer_folder
 from assay.launch.records import SubmissionDirectory, trained
 from assay.launch.snapshot import CODE
 from assay.lease import LeaseLost, LeaseTimes
@@ -45,6 +45,7 @@ FINAL = frozenset({"failed", "diverged"})
 """What is left alone until somebody submits again, which puts it back to `queued`."""
 
 LONGEST_MESSAGE = 600
+WAIT_SECONDS = 0.5
 
 
 class StopAsked(BaseException):
@@ -125,6 +126,33 @@ def attempt_in_child(folder: str, fingerprint: str, environment: Mapping[str, st
     except LeaseLost as lost:
         log.warning("%s Nothing more is written here.", lost)
         sys.exit(BUSY)
+
+
+def help_in_child(folder: str, fingerprint: str, environment: Mapping[str, str]) -> None:
+    """Be one of the further ranks that train a run, in this process, which was made for it; the first rank writes.
+
+    Args:
+        folder: the submission's folder.
+        fingerprint: which run.
+        environment: torchrun's variables.
+    """
+    from assay.workspace import Workspace
+
+    stop = Stop()
+    try:
+        stop.listen()
+        os.environ.update(environment)
+        end_with_parent()
+        log_to_stderr()
+        directory = SubmissionDirectory(Path(folder))
+        submission, run = directory.read(), directory.store.run(fingerprint)
+        spec, study = run.spec(), Study.parse(submission.study)
+        while not all_there(directory.store, spec):
+            time.sleep(WAIT_SECONDS)  # the first rank makes them
+        with stop.after_a_step():
+            _train(Workspace(study, digests=submission.digests, evaluation=submission.evaluation), spec, run, stop)
+    except StopAsked:
+        sys.exit(STOPPED)
 
 
 def _attempt(directory: SubmissionDirectory, run: RunDirectory, stop: Stop) -> None:

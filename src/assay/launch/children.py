@@ -13,13 +13,15 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, NamedTuple
 
-from assay.launch.attempt import BUSY, FAILED, STOPPED, attempt_in_child
+from assay.launch.attempt import BUSY, FAILED, STOPPED, attempt_in_child, help_in_child
 from assay.launch.logs import last_lines
 from assay.launch.records import SubmissionDirectory, SubmittedRun, trained
 from assay.processes import out_of_memory_kills
 from assay.store import ACTIVE, Failure
 
 if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerProcess
+
     from assay.store import RunDirectory
 
 POLL_SECONDS = 0.5
@@ -90,18 +92,47 @@ class Children:
             stop: asked twice a second; once it says so, the process is asked to stop, and killed if it doesn't.
             environment: variables of this process alone.
         """
-        kills = out_of_memory_kills()
-        process = self._context.Process(
-            target=attempt_in_child,
-            args=(str(directory.path), run.fingerprint, dict(environment or {})),
-            name=run.label,
-        )
-        folder = directory.store.run(run.fingerprint)
+        kills, folder = out_of_memory_kills(), directory.store.run(run.fingerprint)
+        process = self._process(attempt_in_child, directory, run, environment)
         try:
             process.start()
         except (OSError, EOFError) as error:  # the server ended before it answered
             _settle(folder, Ended(None), f"no process could be started: {error or type(error).__name__}")
             return Ended(None)
+        asked = self._until_ended(process, stop)
+        ended = Ended(process.exitcode, asked=asked, starved=out_of_memory_kills() > kills)
+        process.close()
+        _settle(folder, ended, str(ended))
+        return ended
+
+    def help(
+        self,
+        directory: SubmissionDirectory,
+        run: SubmittedRun,
+        *,
+        stop: Callable[[], bool],
+        environment: Mapping[str, str],
+    ) -> Ended:
+        """Be one of the further ranks that train a run; arguments as those of `attempt`, nothing is written."""
+        process = self._process(help_in_child, directory, run, environment)
+        process.start()
+        asked = self._until_ended(process, stop)
+        ended = Ended(process.exitcode, asked=asked)
+        process.close()
+        return ended
+
+    def _process(
+        self,
+        target: Callable[[str, str, Mapping[str, str]], None],
+        directory: SubmissionDirectory,
+        run: SubmittedRun,
+        environment: Mapping[str, str] | None,
+    ) -> ForkServerProcess:
+        arguments = (str(directory.path), run.fingerprint, dict(environment or {}))
+        return self._context.Process(target=target, args=arguments, name=run.label)
+
+    def _until_ended(self, process: ForkServerProcess, stop: Callable[[], bool]) -> bool:
+        """Wait for a process' end, once asked to by asking it to stop; returns whether it was."""
         asked_at: float | None = None
         while not wait([process.sentinel], timeout=POLL_SECONDS):
             if asked_at is None and stop():
@@ -110,10 +141,7 @@ class Children:
             elif asked_at is not None and time.monotonic() - asked_at > self._grace:
                 process.kill()
         process.join()
-        ended = Ended(process.exitcode, asked=asked_at is not None, starved=out_of_memory_kills() > kills)
-        process.close()
-        _settle(folder, ended, str(ended))
-        return ended
+        return asked_at is not None
 
 
 def _start_server() -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from assay.errors import AssayError
 
 if TYPE_CHECKING:
+    from assay.recipe import RunSpec
+    from assay.store import Store
     from assay.workspace import Progress, Workspace
 
 
@@ -53,6 +55,12 @@ def tokenizer_folder(workspace: Workspace, identity: str, *, progress: Progress)
         if workspace.tokenizer_folder() != folder:
             raise _changed("the tokenizer: what it is made of")
     return folder
+
+
+def all_there(store: Store, spec: RunSpec) -> bool:
+    """Whether all that a run reads is made."""
+    folders = [store.corpora / identity for identity in spec.corpora.values()]
+    return (store.tokenizers / spec.tokenizer).exists() and all(map(_is_corpus, folders))
 
 
 def _is_corpus(folder: Path) -> bool:

@@ -8,11 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 
 from assay.launch.attempt import FINAL
-from assay.launch.children import Children
+from assay.launch.children import GRACE_SECONDS, Children
 from assay.launch.records import SubmissionDirectory, SubmittedRun, Worker
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,15 @@ log = logging.getLogger(__name__)
 PAUSE_SECONDS = 2.0
 """Between looks at runs that somebody else has."""
 POLL_SECONDS = 0.2
+
+
+Turns = Callable[[SubmittedRun], AbstractContextManager[Mapping[str, str]]]
+
+
+def alone(run: SubmittedRun) -> AbstractContextManager[Mapping[str, str]]:
+    """A run that one process does."""
+    del run
+    return nullcontext({})
 
 
 class Rounds:
@@ -34,6 +44,8 @@ class Rounds:
         asked: Callable[[], bool],
         places: Sequence[Mapping[str, str]] = ({},),
         patient: bool = False,
+        turn: Turns = alone,
+        grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         """Get ready.
 
@@ -45,6 +57,8 @@ class Rounds:
             places: environment variables of each of the runs that are done side by side.
             patient: whether to wait for runs that somebody else has: they may be given up. On one machine the
                 other workers see to that; a job's runs are nobody else's.
+            turn: what has to be around each run, and the variables that its process gets from there.
+            grace_seconds: what a run has to stop in.
         """
         self.directory = directory
         self.submission = directory.read()
@@ -52,7 +66,8 @@ class Rounds:
         self.runs = tuple(runs)
         self.asked = asked
         self.patient = patient
-        self.children = Children()
+        self.turn = turn
+        self.children = Children(grace_seconds=grace_seconds)
         self._places: queue.SimpleQueue[Mapping[str, str]] = queue.SimpleQueue()
         for place in places:
             self._places.put(place)
@@ -82,7 +97,8 @@ class Rounds:
             self._record(*self._now, run.fingerprint)
             log.info("%s %s begins", run.label, run.fingerprint[:12])
             stop = partial(self._stop_asked, run.fingerprint)
-            ended = self.children.attempt(self.directory, run, stop=stop, environment=place)
+            with self.turn(run) as more:
+                ended = self.children.attempt(self.directory, run, stop=stop, environment={**place, **more})
             log.info("%s %s %s", run.label, run.fingerprint[:12], ended)
             self._record(*(other for other in self._now if other != run.fingerprint))
         finally:

@@ -22,10 +22,12 @@ from assay.errors import AssayError
 from assay.evaluate.offline import use_mirror
 from assay.files import write_json
 from assay.launch.attempt import log_to_stderr
+from assay.launch.children import Children
 from assay.launch.records import SubmissionDirectory, Worker, recorded, trained
-from assay.launch.rounds import Rounds
+from assay.launch.rounds import Rounds, alone
 from assay.launch.slurm.commands import run
 from assay.launch.slurm.ledger import Ledger
+from assay.launch.slurm.ranks import Leader, Rank, follow
 from assay.launch.slurm.sbatch import job_of_this_process, signal_seconds, time_limit
 from assay.launch.slurm.tend import close, tend
 from assay.launch.submission import done_elsewhere
@@ -113,22 +115,39 @@ def conclude_and_close(directory: SubmissionDirectory) -> None:
 
 
 def _train(directory: SubmissionDirectory, batch: Batch, index: int) -> None:
+    """Do the runs of one task, or help the first rank to."""
     submission = directory.read()
     study = Study.parse(submission.study)
     cluster, slurm = study.cluster, study.cluster.slurm
     assert slurm is not None, "a submission for a cluster"
+    name, rank = batch.worker(index), Rank.here()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    os.environ.update(worker_environment(cluster, index, os.environ))
+    turns = directory.path / "turns" / f"{name}.json"
+    if slurm.ranks > 1 and rank.rank > 0:
+        with _Notice(cluster).listening() as notice:
+            follow(directory, turns, rank, children=Children(grace_seconds=slurm.grace_seconds), asked=notice)
+        return
     mine = set(batch.tasks[index])
     runs = [run for run in submission.runs if run.fingerprint in mine]
-    me = _worker(directory, batch.worker(index), runs)
-    with recorded(directory, me):
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        os.environ.update(worker_environment(cluster, index, os.environ))
-        if submission.evaluation.tasks and study.paths.benchmarks is not None:
-            with contextlib.suppress(AssayError):  # no mirror there: a run's failure, recorded when it comes to that
-                use_mirror(study.paths.resolve(study.paths.benchmarks))
-        with _Notice(cluster).listening() as notice:
-            rounds = Rounds(directory, me, runs, asked=notice, places=places(slurm, visible, len(runs)), patient=True)
-            rounds.work()
+    me = _worker(directory, name, runs)
+    if submission.evaluation.tasks and study.paths.benchmarks is not None:
+        with contextlib.suppress(AssayError):  # no mirror there: a run's failure, recorded when it comes to that
+            use_mirror(study.paths.resolve(study.paths.benchmarks))
+    with recorded(directory, me), _Notice(cluster).listening() as notice:
+        leader = Leader(turns, rank) if slurm.ranks > 1 else None
+        Rounds(
+            directory,
+            me,
+            runs,
+            asked=notice,
+            places=places(slurm, visible, len(runs)),
+            patient=True,
+            turn=leader.turn if leader else alone,
+            grace_seconds=slurm.grace_seconds,
+        ).work()
+        if leader:
+            leader.end()
     if notice.time_is_up:
         _go_on_later(directory, me, runs)
 
