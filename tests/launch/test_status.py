@@ -34,7 +34,10 @@ def submitted(store: Store, runs: list[tuple[str, int]], *, workers: int = 1) ->
             sweep="tiny",
             created=NOW,
             cluster="local",
+            executor="local",
             workers=workers,
+            code="c" * 64,
+            digests={},
             runs=tuple(SubmittedRun(fingerprint=spec(mix, seed).fingerprint, mix=mix, seed=seed) for mix, seed in runs),
             evaluation=EVALUATION,
             study={},
@@ -54,7 +57,7 @@ def working(
     directory: SubmissionDirectory, number: int = 0, run: str | None = None, process: ProcessIdentity | None = None
 ) -> None:
     process = process or ProcessIdentity.of(os.getpid())
-    directory.record_worker(Worker(number=number, process=process, job="1", started=NOW, run=run))
+    directory.record_worker(Worker(name=str(number), process=process, job="1", started=NOW, runs=(run,) if run else ()))
 
 
 def by_label(progress: SweepProgress) -> dict[str, RunProgress]:

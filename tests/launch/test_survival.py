@@ -12,7 +12,8 @@ import pytest
 from assay.errors import AssayError
 from assay.launch.cancel import cancel
 from assay.launch.records import Submission, SubmissionDirectory, SubmittedRun, submissions
-from assay.launch.submission import _start_local, submit
+from assay.launch.snapshot import freeze
+from assay.launch.submission import _start, submit
 from assay.workspace import Workspace
 from tests.launch.waiting import until, until_quiet, until_state
 
@@ -136,13 +137,16 @@ def test_two_submissions_of_the_same_runs_at_once_train_each_run_once(workspace:
                 sweep="tiny",
                 created=0.0,
                 cluster="local",
+                executor="local",
                 workers=1,
+                code=freeze(space.store).digest,
+                digests=space.digests,
                 runs=tuple(SubmittedRun(fingerprint=run.fingerprint, mix=run.mix, seed=run.seed) for run in plan.runs),
                 evaluation=space.evaluation,
                 study=space.study.raw,
             )
         )
-        _start_local(directory)
+        _start(directory)
     until_quiet(space.store)
     for run in space.store.runs():
         status = run.status()
