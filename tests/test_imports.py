@@ -28,6 +28,7 @@ HEAVY = [
     "wandb",
     "plotly",
     "pandas",
+    "numpy",
     "numba",
     "scipy",
     "pyarrow",
@@ -61,7 +62,9 @@ def test_no_part_imports_one_that_comes_after_it(path: Path) -> None:
     assert imported_parts(path) <= allowed
 
 
-@pytest.mark.parametrize("module", ["assay", "assay.cli.main", "assay.study", "assay.plan", "assay.store"])
+@pytest.mark.parametrize(
+    "module", ["assay", "assay.cli.main", "assay.study", "assay.store", "assay.workspace", "assay.launch.status"]
+)
 def test_importing_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from assay.errors import AssayError
+from assay.launch.status import overview
 from assay.mixes import MixDeclaration
+from assay.store import Failure
 from assay.study import Study
-from assay.workspace import Workspace
+from assay.workspace import LOOKED_AT, SAMPLE, Workspace
+from tests.finished import finish
 
 MakeStudy = Callable[..., Study]
 
@@ -157,3 +161,63 @@ def test_a_damaged_status_costs_its_own_run_only(tiny_study: MakeStudy) -> None:
     assert {planned.status for planned in space.plan().runs} == {"todo"}
     run.create(space.spec("base", 0), {})
     assert run.spec() == space.spec("base", 0)
+
+
+def timed(space: Workspace, seed: int, *, rate: float, at: float, **changes: object) -> None:
+    """Record a run that trained at so many tokens a second, and was last touched at some time."""
+    spec = replace(space.spec("base", seed), **changes)
+    run = space.store.run(spec.fingerprint)
+    run.create(spec, {})
+    run.update(state="done", tokens=1000, train_seconds=1000 / rate, evaluate_seconds=7.0)
+    os.utime(run.path, (at, at))
+
+
+def test_speed_is_taken_from_the_newest_runs_of_the_proxy(tiny_study: MakeStudy) -> None:
+    """However many older ones the store has: machines change, and reading thousands of records takes seconds."""
+    space = Workspace(tiny_study())
+    for seed in range(SAMPLE + 1):
+        timed(space, seed, rate=100.0, at=1000.0)
+    for seed in range(100, 100 + SAMPLE):
+        timed(space, seed, rate=300.0, at=2000.0)
+    other = replace(space.study.proxy, layers=8)
+    timed(space, 0, rate=1.0, at=3000.0, model=other)
+    assert space.speed() == (pytest.approx(300.0), 7.0, f"measured on {SAMPLE} runs of this proxy")
+
+
+def test_speed_is_found_behind_runs_that_have_none_yet(tiny_study: MakeStudy) -> None:
+    """A sweep that was just submitted has put its folders before those of the runs that were measured."""
+    space = Workspace(tiny_study())
+    timed(space, 0, rate=100.0, at=1000.0)
+    for seed in range(1, LOOKED_AT + 2):
+        run = space.store.run(space.spec("base", seed).fingerprint)
+        run.create(space.spec("base", seed), {})
+    assert space.speed().tokens_per_second == pytest.approx(100.0)
+
+
+def test_a_damaged_record_of_another_run_costs_no_speed(tiny_study: MakeStudy) -> None:
+    space = Workspace(tiny_study())
+    timed(space, 0, rate=100.0, at=1000.0)
+    timed(space, 1, rate=300.0, at=2000.0)
+    (space.store.run(space.spec("base", 1).fingerprint).path / "spec.json").write_text("{}")
+    (space.store.root / "runs" / "notes.txt").write_text("a file of somebody's")
+    assert space.speed().tokens_per_second == pytest.approx(100.0)
+
+
+def test_an_outline_shows_where_runs_stand_as_a_plan_does(tiny_study: MakeStudy) -> None:
+    study = tiny_study(
+        sweep__seeds=[0, 1, 2], source__books__clearance={"state": "blocked"}, tokenizer__sources=["web"]
+    )
+    study = with_mix(study, "base", weights={"code": 0.5, "web": 0.5}).study
+    space = with_mix(study, "no_books", weights={"books": 1.0})
+    finish(space, "base", 0)
+    for seed, state in ((1, "diverged"), (2, "training")):
+        run = space.store.run(space.spec("base", seed).fingerprint)
+        run.create(space.spec("base", seed), {})
+        run.update(state=state, failure=Failure(kind="diverged", message="the loss is 9") if seed == 1 else None)
+    plan, outline = space.plan(), space.outline()
+    assert {run.status for run in plan.runs} == {"reuse", "refused", "todo"}
+    assert [run.fingerprint for run in outline.runs] == [run.fingerprint for run in plan.runs]
+    seen, as_well = (overview(space.store, which, now=0.0) for which in (plan, outline))
+    assert seen.counts == as_well.counts
+    assert seen.counts["diverged"] == seen.counts["done"] == seen.counts["stale"] == 1
+    assert seen.runs == as_well.runs

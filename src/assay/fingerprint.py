@@ -76,6 +76,8 @@ def _at(values: Sequence[Any], index: int) -> Any:
 
 def _plain(value: Any, path: str) -> Any:
     """The value with whole floats as integers; refuses what has no canonical form."""
+    if value is None or isinstance(value, (str, int)):  # most of what there is, and asked fastest; a bool is an int
+        return value
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
@@ -89,7 +91,5 @@ def _plain(value: Any, path: str) -> Any:
             msg = f"{path} is {value}; identity takes finite numbers only"
             raise TypeError(msg)
         return int(value) if value.is_integer() else value
-    if value is not None and not isinstance(value, (str, int, bool)):
-        msg = f"{path} is a {type(value).__name__}, which has no canonical form"
-        raise TypeError(msg)
-    return value
+    msg = f"{path} is a {type(value).__name__}, which has no canonical form"
+    raise TypeError(msg)

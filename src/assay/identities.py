@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assay.corpus.manifest import corpus_identity, read_manifest
 from assay.corpus.read import source_digest
-from assay.corpus.shards import Corpus, corpus_identity, read_manifest
 from assay.corpus.tokenizer import make_tokenizer, tokenizer_identity
 from assay.errors import AssayError, did_you_mean
 from assay.evaluate.harness import harness_version
@@ -53,6 +53,8 @@ class Identities:
         self._digests: dict[str, str] = dict(digests or {})
         self._tokens: dict[str, int] = {}
         self._records: dict[str, tuple[Path, str]] = {}
+        self._corpora: dict[str, str] = {}
+        self._specs: dict[str, RunSpec] = {}
 
     # --- sources and corpora
 
@@ -114,7 +116,9 @@ class Identities:
 
     def corpus_id(self, name: str) -> str:
         """Identity of a source's corpus; known before the corpus is made."""
-        return corpus_identity(self.digest(name), self.tokenizer_id)
+        if name not in self._corpora:
+            self._corpora[name] = corpus_identity(self.digest(name), self.tokenizer_id)
+        return self._corpora[name]
 
     def tokens_of(self, names: Iterable[str]) -> dict[str, int]:
         """Training tokens of those sources whose corpus was made."""
@@ -294,6 +298,12 @@ class Identities:
 
     def spec(self, mix: str, seed: int) -> RunSpec:
         """The spec of one run: everything that decides its weights."""
+        if mix not in self._specs:
+            self._specs[mix] = self._first_spec(mix)
+        return replace(self._specs[mix], seed=seed)
+
+    def _first_spec(self, mix: str) -> RunSpec:
+        """The spec of a mix's seed 0, from which those of its other seeds differ in the seed alone."""
         study = self.study
         counts = split_steps(study.stages, self.steps)
         per_step = study.batch.sequences * study.proxy.sequence_length
@@ -313,7 +323,7 @@ class Identities:
             stages=tuple(stages),
             optimiser=study.optim,
             batch_sequences=study.batch.sequences,
-            seed=seed,
+            seed=0,
         )
 
     def labels(self, mix: str, seed: int) -> dict[str, Any]:
@@ -331,6 +341,7 @@ class Identities:
     def reader(self, spec: RunSpec) -> SequenceReader:
         """The data of a run, from corpora that were made."""
         from assay.corpus.loader import SequenceReader
+        from assay.corpus.shards import Corpus
 
         return SequenceReader(
             {name: Corpus.open(self.store.corpora / identity) for name, identity in spec.corpora.items()},

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal
 
 from assay.errors import AssayError
 from assay.fingerprint import SHORT, fingerprint
@@ -207,12 +208,12 @@ class RunSpec:
     @property
     def identity(self) -> dict[str, object]:
         """The plain values that the fingerprint covers; names of presets bear no identity."""
-        plain: dict[str, object] = to_mapping(self)
+        plain: dict[str, Any] = to_mapping(self)
         for part in ("model", "optimiser"):
-            plain[part] = {key: value for key, value in to_mapping(getattr(self, part)).items() if key != "name"}
+            del plain[part]["name"]
         return plain
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the identity, 64 hexadecimal digits."""
         return fingerprint("run", self.identity)

@@ -252,6 +252,15 @@ class Store:
         """Every run that has a spec, by fingerprint."""
         return [RunDirectory(path.parent) for path in sorted((self.root / "runs").glob("*/spec.json"))]
 
+    def newest(self) -> list[RunDirectory]:
+        """Every run's folder, the one into which something was last put first."""
+        try:
+            folders = [entry for entry in os.scandir(self.root / "runs") if entry.is_dir()]
+        except FileNotFoundError:
+            return []
+        folders.sort(key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
+        return [RunDirectory(Path(entry.path)) for entry in folders]
+
     def find(self, prefix: str) -> RunDirectory:
         """The one run whose fingerprint begins so.
 

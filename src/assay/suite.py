@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -67,7 +68,7 @@ class EvaluationSpec:
     datasets: str
     """Digest of the local mirror of the benchmarks, or `hub`."""
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the fields, 64 hexadecimal digits; `chance` decides no score and is left out."""
         plain = to_mapping(self)

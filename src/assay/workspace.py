@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from assay.errors import AssayError, did_you_mean
 from assay.evaluate.harness import check_tasks
@@ -13,10 +14,16 @@ from assay.identities import Identities, Progress
 from assay.mixes import epochs
 from assay.plan import Known, Plan, Speed, make_plan
 from assay.recipe import RunSpec
-from assay.store import ACTIVE, ENDED, RunDirectory
+from assay.store import ACTIVE, ENDED, RunDirectory, Status
 from assay.suite import VALIDATION
 
 __all__ = ["Progress", "Workspace"]
+
+
+SAMPLE = 50
+"""Runs of one proxy that its speed is taken from; the newest, since machines change."""
+LOOKED_AT = 300
+"""Runs of any proxy that are looked at for them: 0.1 s, however many thousands the store has."""
 
 
 class Workspace(Identities):
@@ -24,6 +31,16 @@ class Workspace(Identities):
 
     def plan(self, *, retry_failed: bool = False) -> Plan:
         """What the sweep still needs; nothing is started."""
+        return self._plan(look=True, retry_failed=retry_failed)
+
+    def outline(self) -> Plan:
+        """The sweep's runs as if none had ever been begun, for those who then look themselves where each one stands.
+
+        It costs no look at their folders: the other half of the work of `plan`, where there are thousands.
+        """
+        return self._plan(look=False, retry_failed=False)
+
+    def _plan(self, *, look: bool, retry_failed: bool) -> Plan:
         sweep = self.study.require_sweep()
         check_tasks([task.task for task in self.study.suite.tasks])
         self._check_policy()
@@ -32,14 +49,13 @@ class Workspace(Identities):
         ready = [mix for mix in sweep.mixes if not refusals[mix] and mix not in waiting]
         specs = {(mix, seed): self.spec(mix, seed) for mix in ready for seed in sweep.seeds}
         evaluation = self.evaluation.fingerprint if specs else ""
-        runs = {spec.fingerprint: self.store.run(spec.fingerprint) for spec in specs.values()}
-        known = {key: _known(run, evaluation) for key, run in runs.items() if run.path.exists()}
+        runs = [self.store.run(spec.fingerprint) for spec in specs.values()] if look else []
         return make_plan(
             sweep,
             specs=specs,
             refusals=refusals,
             waiting=waiting,
-            known=known,
+            known={run.fingerprint: _known(run, evaluation) for run in runs if run.path.exists()},
             evaluation=evaluation,
             tokens=self.budget,
             speed=self.speed(),
@@ -92,29 +108,20 @@ class Workspace(Identities):
         return found
 
     def speed(self) -> Speed:
-        """What a run of this proxy costs here, from runs in the store; by operations where only others ran."""
+        """What a run of this proxy costs here, from the newest runs of the store; by operations where only others ran."""
         mine = self.study.proxy.flops_per_token(self.vocabulary)
+        shape = (self.study.proxy, self.vocabulary, self.study.batch.sequences)
         same, other, evaluations = [], [], []
-        for run in self.store.runs():
-            status = run.status()
-            if not status.tokens or not status.train_seconds:
-                continue
-            try:
-                spec = run.spec()
-            except AssayError:
-                continue  # a damaged record of some other sweep is no reason not to plan this one
+        for status, spec in itertools.islice(self._measured(), LOOKED_AT):
             rate = status.tokens / status.train_seconds
-            flops = spec.model.flops_per_token(spec.vocabulary)
-            if (spec.model, spec.vocabulary, spec.batch_sequences) == (
-                self.study.proxy,
-                self.vocabulary,
-                self.study.batch.sequences,
-            ):
+            if (spec.model, spec.vocabulary, spec.batch_sequences) == shape:
                 same.append(rate)
                 if status.evaluate_seconds:
                     evaluations.append(status.evaluate_seconds)
             else:
-                other.append(rate * flops / mine)
+                other.append(rate * spec.model.flops_per_token(spec.vocabulary) / mine)
+            if len(same) == SAMPLE:
+                break
         evaluate = statistics.median(evaluations) if evaluations else None
         if same:
             return Speed(statistics.median(same), evaluate, f"measured on {len(same)} runs of this proxy")
@@ -128,6 +135,15 @@ class Workspace(Identities):
             return Speed(rate, None, "measured by `assay doctor`, without evaluation")
         return Speed(None, None, "no run has been measured in this store yet")
 
+    def _measured(self) -> Iterator[tuple[Status, RunSpec]]:
+        """Runs whose training was timed, the newest first."""
+        for run in self.store.newest():
+            status = run.status()
+            if status.tokens and status.train_seconds:
+                # A damaged record of some other sweep is no reason not to plan this one.
+                with contextlib.suppress(FileNotFoundError, AssayError, KeyError, TypeError):
+                    yield status, run.spec()
+
     def remember_speed(self, tokens_per_second: float) -> None:
         """Keep how fast this machine trained the proxy for a moment, for plans made before the first run."""
         flops = self.study.proxy.flops_per_token(self.vocabulary)
@@ -136,15 +152,16 @@ class Workspace(Identities):
 
 def _known(run: RunDirectory, evaluation: str) -> Known:
     status = run.status()
+    evaluated = run.evaluated(evaluation)
     failure = f"{status.failure.kind}: {status.failure.message}" if status.failure else None
-    claimed = run.claimed
+    claimed = not evaluated and run.claimed
     state = status.state
     if state in ACTIVE and not claimed:
         state = "queued"  # whoever worked on it is gone; it goes on from its last checkpoint
     return Known(
         state=state,
         claimed=claimed,
-        trained=(run.model / "model.safetensors").exists(),
-        evaluated=run.evaluated(evaluation),
+        trained=evaluated or (run.model / "model.safetensors").exists(),
+        evaluated=evaluated,
         failure=failure if status.state in ENDED else None,
     )

@@ -124,7 +124,7 @@ def status(
     from assay.launch.status import overview
 
     space = workspace(overrides)
-    plan = space.plan()
+    plan = space.outline()
     if watch and not as_json:
         follow(space, plan)
         return

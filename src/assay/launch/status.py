@@ -187,8 +187,9 @@ class _Live(NamedTuple):
             labels = {run.fingerprint: run.label for run in submission.runs}
             workers += [_worker_progress(submission.id, worker, labels) for worker in begun if worker.ended is None]
             if live:
-                wanted = {run.fingerprint for run in directory.wanted()}
-                sent |= wanted
+                called_off = directory.cancellation
+                runs = {run.fingerprint for run in submission.runs}
+                sent |= runs if called_off is None else {run for run in runs if not called_off.covers(run)}
                 at_work |= {run for worker in begun if worker.process.alive for run in worker.runs}
                 starting += max(0, submission.workers - len(begun)) if any(p.alive for p in directory.jobs()) else 0
         return cls(tuple(workers), starting, frozenset(sent), frozenset(at_work))
@@ -216,7 +217,7 @@ class _Look(NamedTuple):
 
 
 def _look(store: Store, planned: PlannedRun, evaluation: str, live: _Live) -> _Look:
-    fingerprint = planned.fingerprint  # hashes the whole spec each time
+    fingerprint = planned.fingerprint
     if fingerprint is None:
         return _Look(planned, None, "refused", Status(state="queued"))
     run = store.run(fingerprint)
