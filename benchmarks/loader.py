@@ -14,9 +14,10 @@ from rich.table import Table
 from assay.corpus.build import prepare
 from assay.corpus.kernels import epoch_table
 from assay.corpus.loader import SequenceReader
+from assay.corpus.manifest import corpus_identity
 from assay.corpus.read import source_digest
 from assay.corpus.schedule import permutation_key
-from assay.corpus.shards import Corpus, corpus_identity
+from assay.corpus.shards import Corpus
 from assay.corpus.tokenizer import END, TokenizerSpec, make_tokenizer, tokenizer_identity
 from assay.sources import Source
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from assay.corpus.build import prepare
+from assay.corpus.manifest import corpus_identity
 from assay.corpus.read import source_digest
-from assay.corpus.shards import Corpus, corpus_identity
+from assay.corpus.shards import Corpus
 from assay.corpus.tokenizer import TokenizerSpec, make_tokenizer, tokenizer_identity
 from assay.sources import Source
 

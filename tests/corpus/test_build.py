@@ -15,8 +15,9 @@ import pytest
 from assay.corpus import build
 from assay.corpus.build import prepare
 from assay.corpus.heldout import document_hash, is_held_out
+from assay.corpus.manifest import corpus_identity
 from assay.corpus.read import fresh_digest
-from assay.corpus.shards import Corpus, corpus_identity
+from assay.corpus.shards import Corpus
 from assay.corpus.tokenizer import END, TokenizerSpec, load_tokenizer, make_tokenizer
 from assay.errors import AssayError
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.corpus.heldout import document_hash, held_out_by_rank, is_held_out
+from assay.corpus.manifest import FORMAT_VERSION, FileRecord, Manifest
 from assay.corpus.read import documents, fresh_digest, size_of, state
-from assay.corpus.shards import FORMAT_VERSION, Corpus, FileRecord, Manifest, Side, sha256_of
+from assay.corpus.shards import Corpus, Side, sha256_of
 from assay.corpus.tokenizer import load_tokenizer
 from assay.errors import AssayError
 from assay.files import exclusive, replacing, write_json

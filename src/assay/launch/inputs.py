@@ -64,7 +64,7 @@ def all_there(store: Store, spec: RunSpec) -> bool:
 
 
 def _is_corpus(folder: Path) -> bool:
-    from assay.corpus.shards import read_manifest
+    from assay.corpus.manifest import read_manifest
 
     try:
         read_manifest(folder)

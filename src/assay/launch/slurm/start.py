@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assay.corpus.shards import read_manifest
+from assay.corpus.manifest import read_manifest
 from assay.errors import AssayError
 from assay.launch.records import SubmissionDirectory
 from assay.launch.slurm.causes import check_retries
