@@ -34,6 +34,19 @@ CONF = {
 }
 
 
+HEAVY = [
+    "torch",
+    "transformers",
+    "lm_eval",
+    "datasets",
+    "wandb",
+    "plotly",
+    "pandas",
+    "numpy",
+    "scipy",
+    "pyarrow",
+    "numba",
+]
 CONCLUDE = """
 import sys
 from assay.cli.common import workspace
@@ -201,6 +214,27 @@ def test_an_error_names_the_thing_exits_with_2_and_shows_no_traceback(
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert len(result.stderr.splitlines()) < 24, "an error fits one screen"
+
+
+def test_a_plan_of_many_runs_is_summed_up_by_mix(project: Path) -> None:
+    seeds = list(range(30, 60))
+    result = assay(project, "plan", "sweep=tiny", f"sweep.seeds={seeds}".replace(" ", ""))
+    lines = [line.split() for line in result.stdout.splitlines() if line]
+    assert ["half", "30", "todo", "never", "run"] in lines
+    assert ["less_code", "30", "todo", "never", "run"] in lines
+    assert len(lines) < 10
+    status = assay(project, "status", "sweep=tiny", f"sweep.seeds={seeds}".replace(" ", ""))
+    assert "60 queued" in status.stdout
+
+
+def test_looking_at_a_sweep_loads_nothing_that_trains_or_compares(project: Path) -> None:
+    code = (
+        "import sys\nfrom assay.cli.main import app\nsys.argv = ['assay', 'status', 'sweep=tiny']\n"
+        f"try: app()\nexcept SystemExit: pass\nprint([name for name in {HEAVY} if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[0].startswith("tiny: 6 runs")
+    assert result.stdout.splitlines()[-1] == "[]"
 
 
 def test_a_source_without_files_is_refused_and_named(project: Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from assay.cli.common import AsJson, Overrides, console, errors, print_json, program, progress_bars, size, workspace
 from assay.publish.words import amount, duration
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from assay.plan import Plan
     from assay.workspace import Workspace
 
+COLOURS = {"todo": "yellow", "reuse": "green", "running": "cyan", "refused": "red"}
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Also try again the runs that diverged.")]
 MixOption = Annotated[str | None, typer.Option("--mix", help="Only the runs of this mix.")]
 
@@ -59,19 +61,11 @@ def plan_mapping(made: Plan) -> dict[str, Any]:
 
 
 def print_plan(made: Plan) -> None:
-    """A plan for people."""
-    table = Table("run", "fingerprint", "status", "why", box=None, pad_edge=False)
-    colours = {"todo": "yellow", "reuse": "green", "running": "cyan", "refused": "red"}
-    from rich.text import Text
+    """A plan for people: run by run, or summed up by mix where they are too many to read."""
+    from assay.launch.render import EACH
 
-    told: tuple[str, tuple[str, ...]] | None = None
-    for run in made.runs:
-        short = (run.fingerprint or "-")[:12]
-        why = Text("; ".join(run.reasons) if (run.mix, run.reasons) != told else '"')
-        told = (run.mix, run.reasons)
-        table.add_row(run.label, short, Text(run.status, style=colours[run.status]), why)
-    console.print(table)
-    counts = {status: len(made.of(status)) for status in colours}  # type: ignore[arg-type]  # its keys are the statuses
+    console.print(_runs(made) if len(made.runs) <= EACH else _by_mix(made))
+    counts = {status: len(made.of(status)) for status in COLOURS}  # type: ignore[arg-type]  # its keys are the statuses
     console.print("\n" + ", ".join(f"{count} {status}" for status, count in counts.items() if count))
     cost = made.cost
     if cost.runs:
@@ -84,6 +78,29 @@ def print_plan(made: Plan) -> None:
         console.print(f"cost: {amount(cost.tokens)} tokens, {time_left}{disk}")
     for warning in made.warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False)
+
+
+def _runs(made: Plan) -> Table:
+    from rich.text import Text
+
+    table = Table("run", "fingerprint", "status", "why", box=None, pad_edge=False)
+    told: tuple[str, tuple[str, ...]] | None = None
+    for run in made.runs:
+        short = (run.fingerprint or "-")[:12]
+        why = Text("; ".join(run.reasons) if (run.mix, run.reasons) != told else '"')
+        told = (run.mix, run.reasons)
+        table.add_row(run.label, short, Text(run.status, style=COLOURS[run.status]), why)
+    return table
+
+
+def _by_mix(made: Plan) -> Table:
+    from rich.text import Text
+
+    table = Table("mix", Column("runs", justify="right"), "status", "why", box=None, pad_edge=False)
+    groups = Counter((run.mix, run.status, run.reasons) for run in made.runs)
+    for (mix, status, reasons), runs in groups.items():
+        table.add_row(mix, f"{runs:,}", Text(status, style=COLOURS[status]), Text("; ".join(reasons)))
+    return table
 
 
 def submit(overrides: Overrides = None, *, retry_failed: RetryFailed = False, as_json: AsJson = False) -> None:

@@ -1,0 +1,145 @@
+"""How fast a large sweep is planned and looked at: `python benchmarks/sweeps.py`. Makes its own stores, in a temporary folder.
+
+Each store has a sweep of 20 mixes whose runs were all submitted and of which every other one is done; what is timed is
+the command as people type it, Python's start included.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from assay.cli.compose import compose
+from assay.files import write_json
+from assay.launch.records import Submission, SubmissionDirectory, SubmittedRun
+from assay.workspace import Workspace
+
+if TYPE_CHECKING:
+    from assay.plan import PlannedRun
+
+RUNS = (100, 1_000, 2_000, 4_000)
+MIXES = 20
+TIMES = 3
+COMMANDS = {"plan": ["plan"], "status": ["status"], "status --json": ["status", "--json"]}
+SOURCES = ("web", "code", "books", "science", "news", "forums")
+SWEEP = """# @package _global_
+defaults: [override /policy: large]
+sweep: {{name: large, baseline: mix_00, candidates: [{candidates}], seeds: [{seeds}]}}
+tracking: {{mode: disabled}}
+paths: {{store: store, benchmarks: null}}
+"""
+POLICY = "{name: large, primary: [{task: mmlu, metric: acc, better: higher}], alpha: 0.05, min_seeds: 3}"
+
+
+def make_project(root: Path, runs: int) -> Workspace:
+    """A project with six small sources, tokenised, and a sweep of so many runs."""
+    draw = random.Random(0)
+    files = {"conf/policy/large.yaml": POLICY}
+    for name in SOURCES:
+        lines = [json.dumps({"text": " ".join(f"{name}{draw.randint(0, 99)}" for _ in range(60))}) for _ in range(200)]
+        files[f"{name}.jsonl"] = "\n".join(lines)
+        files[f"conf/source/{name}.yaml"] = (
+            f"{{files: [{name}.jsonl], domain: {name}, language: en, licence: CC0-1.0, clearance: {{state: cleared, by: us}}}}"
+        )
+    weights = ", ".join(f"{name}: {1 / len(SOURCES)}" for name in SOURCES)
+    mixes = [f"mix_{i:02d}" for i in range(MIXES)]
+    files[f"conf/mix/{mixes[0]}.yaml"] = f"{{weights: {{{weights}}}, max_epochs: 400}}"
+    for i, name in enumerate(mixes[1:]):
+        files[f"conf/mix/{name}.yaml"] = f"{{base: mix_00, edits: [{{scale: {{{SOURCES[i % 6]}: {1.1 + 0.1 * i}}}}}]}}"
+    seeds = ", ".join(map(str, range(runs // MIXES)))
+    files["sweeps/large.yaml"] = SWEEP.format(candidates=", ".join(mixes[1:]), seeds=seeds)
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    space = Workspace(compose(["sweep=large"], root=root))
+    space.prepare()
+    return space
+
+
+def submit_and_do_half(space: Workspace) -> None:
+    """What a sweep leaves in the store that is half done, and whose jobs are gone."""
+    plan = space.plan()
+    submitted = tuple(SubmittedRun(fingerprint=r.fingerprint or "", mix=r.mix, seed=r.seed) for r in plan.runs)
+    submission = Submission(
+        id="20260101T000000-000000",
+        sweep=plan.sweep.name,
+        created=time.time(),
+        cluster="local",
+        executor="local",
+        workers=8,
+        code="c" * 64,
+        digests=space.digests,
+        runs=submitted,
+        evaluation=space.evaluation,
+        study=space.study.raw,
+    )
+    SubmissionDirectory(space.store.sweep(plan.sweep.name) / "submissions" / submission.id).create(submission)
+    for place, planned in enumerate(plan.runs):
+        assert planned.spec is not None
+        run = space.store.run(planned.spec.fingerprint)
+        run.create(planned.spec, space.labels(planned.mix, planned.seed))
+        if place % 2 == 0:
+            finish(space, planned)
+
+
+def finish(space: Workspace, planned: PlannedRun) -> None:
+    """Record a run as trained and evaluated; of results only as much is written as looking at a sweep reads."""
+    assert planned.spec is not None
+    spec, run = planned.spec, space.store.run(planned.spec.fingerprint)
+    run.update(
+        state="done",
+        step=spec.steps,
+        steps=spec.steps,
+        tokens=spec.tokens,
+        tokens_per_second=5_000.0 + planned.seed,
+        started=time.time() - 200,
+        finished=time.time(),
+        train_seconds=spec.tokens / 5_000,
+        evaluate_seconds=30.0,
+        attempt=1,
+        weights="a" * 64,
+    )
+    run.model.mkdir()
+    (run.model / "model.safetensors").touch()
+    evaluation = run.evaluation(space.evaluation.fingerprint)
+    write_json(evaluation / "scores.json", {"scores": []})
+    (evaluation / "items.parquet").write_bytes(b"PAR1PAR1")
+
+
+def seconds(root: Path, arguments: list[str]) -> float:
+    """Median wall time of a command in a project."""
+    taken = []
+    for _ in range(TIMES):
+        started = time.perf_counter()
+        command = [sys.executable, "-m", "assay", *arguments]
+        subprocess.run(command, cwd=root, check=True, stdout=subprocess.DEVNULL)
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken)
+
+
+def main() -> None:
+    """Print the table."""
+    table = Table(title=f"Seconds of a command, median of {TIMES}: {MIXES} mixes, half of the runs done")
+    for column in ("runs", *COMMANDS, "--help"):
+        table.add_column(column, justify="right")
+    for runs in map(int, sys.argv[1:]) if len(sys.argv) > 1 else RUNS:
+        with tempfile.TemporaryDirectory() as made:
+            root = Path(made)
+            submit_and_do_half(make_project(root, runs))
+            times = [seconds(root, [*arguments, "sweep=large"]) for arguments in COMMANDS.values()]
+            table.add_row(f"{runs:,}", *(f"{taken:.2f}" for taken in times), f"{seconds(root, ['--help']):.2f}")
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main()
