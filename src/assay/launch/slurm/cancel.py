@@ -35,9 +35,7 @@ def take_back(directory: SubmissionDirectory, runs: Collection[str] | None) -> l
     Raises:
         Unreachable: SLURM does not answer.
     """
-    jobs = _arrays(directory) if runs is None else _tasks(directory, set(runs))
-    there = in_queue(jobs) if jobs else {}
-    found = sorted({job.split("_")[0] for job in there} if runs is None else set(jobs) & there.keys())
+    found = sorted(_there(directory, runs))
     for first in range(0, len(found), AT_ONCE):
         run(["scancel", *found[first : first + AT_ONCE]], timeout=COMMAND_SECONDS)
     return found
@@ -45,20 +43,19 @@ def take_back(directory: SubmissionDirectory, runs: Collection[str] | None) -> l
 
 def in_queue_still(directory: SubmissionDirectory, runs: Collection[str] | None) -> bool:
     """Whether SLURM still has one of those jobs."""
-    jobs = _arrays(directory) if runs is None else _tasks(directory, set(runs))
-    return bool(jobs) and any(job in jobs or runs is None for job in in_queue(jobs))
+    return bool(_there(directory, runs))
 
 
-def _arrays(directory: SubmissionDirectory) -> list[str]:
+def _there(directory: SubmissionDirectory, runs: Collection[str] | None) -> set[str]:
+    """The arrays, or the tasks none of whose runs goes on, that are in the queue."""
     ledger = Ledger(directory)
-    return [handed.job for batch in ledger.batches() if (handed := ledger.handed(batch))]
-
-
-def _tasks(directory: SubmissionDirectory, runs: set[str]) -> list[str]:
-    """The tasks none of whose runs goes on."""
-    ledger, found = Ledger(directory), []
+    jobs = ledger.jobs()
+    queue = in_queue(jobs) if jobs else {}
+    if runs is None:
+        return {job.partition("_")[0] for job in queue}
+    chosen = set(runs)
+    tasks = set[str]()
     for batch in ledger.batches():
-        handed = ledger.handed(batch)
-        if handed is not None:
-            found += [f"{handed.job}_{i}" for i, task in enumerate(batch.tasks) if task and set(task) <= runs]
-    return found
+        if handed := ledger.handed(batch):
+            tasks |= {f"{handed.job}_{i}" for i, task in enumerate(batch.tasks) if task and set(task) <= chosen}
+    return tasks & queue.keys()

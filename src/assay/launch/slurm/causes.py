@@ -36,7 +36,9 @@ checkpoint, and its job could not be requeued. `job failed`: its job ended befor
 anything. `vanished`: SLURM has no record of its job. `left`: another sweep had it, and gave it up.
 """
 
-_DEVICE = re.compile(r"CUDA error|CUDA driver|cuDNN|cublas|NCCL|ncclUnhandled|uncorrectable ECC|device-side|Xid", re.IGNORECASE)
+_DEVICE = re.compile(
+    r"CUDA error|CUDA driver|cuDNN|cublas|NCCL|ncclUnhandled|uncorrectable ECC|device-side|Xid", re.IGNORECASE
+)
 
 
 class Cause(NamedTuple):

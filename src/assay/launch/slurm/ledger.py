@@ -130,6 +130,11 @@ class Ledger:
         write_json(self.folder / f"{batch.number}.job.json", to_mapping(handed))
         return handed
 
+    def jobs(self, *kinds: Kind) -> dict[str, str]:
+        """The arrays that SLURM took, with their keys; of all kinds, if none is named."""
+        taken = ((batch, self.handed(batch)) for batch in self.batches() if not kinds or batch.kind in kinds)
+        return {handed.job: batch.key for batch, handed in taken if handed is not None}
+
     def places(self) -> dict[str, Placed]:
         """Where each run is, by fingerprint: in the newest batch that has it."""
         found: dict[str, Placed] = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from assay.launch.slurm.causes import BY_SCHEDULER, Cause, cap, of_failure
-from assay.launch.slurm.queue import Seen, Settled, in_accounting, in_queue, settle
+from assay.launch.slurm.queue import Settled, in_accounting, in_queue, settle
 from assay.store import ACTIVE
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def decide(standing: Standing, *, tries: Mapping[str, int], slurm: Slurm) -> Dec
 def _of_queued(standing: Standing, settled: Settled) -> Decision:
     if settled.kind == "unknown":
         return Decision(standing=standing, action="wait", words=settled.words)
-    if settled.kind == "held" and LAUNCH_FAILED in settled.words.lower():
+    if settled.kind == "held" and settled.seen is not None and LAUNCH_FAILED in settled.seen.reason.lower():
         return Decision(standing=standing, action="release", words=settled.words)
     if settled.kind == "never_satisfied":
         return Decision(standing=standing, action="wait", words=settled.words)
@@ -161,7 +161,7 @@ def settled(ledger: Ledger, unfinished: Collection[str]) -> dict[str, Settled]:
     """What SLURM says of the jobs of runs, by fingerprint; those that it was not asked about are left out.
 
     squeue is asked once, for all of the submission's arrays, and sacct only for the tasks of unfinished runs that
-    have left the queue. A job that has one of our numbers and not our name is of a cluster that counts anew.
+    have left the queue. Names are given too: a number alone may be another job's, after a crash of the controller.
 
     Args:
         ledger: the submission's.
@@ -170,18 +170,15 @@ def settled(ledger: Ledger, unfinished: Collection[str]) -> dict[str, Settled]:
     Raises:
         Unreachable: SLURM does not answer.
     """
-    keys = {handed.job: b.key for b in ledger.batches() if b.kind == "runs" and (handed := ledger.handed(b))}
-    queue = {job: seen for job, seen in (in_queue(list(keys)) if keys else {}).items() if _ours(job, seen, keys)}
+    keys = ledger.jobs("runs")
+    queue = in_queue(keys) if keys else {}
     tasks = {run: place.job for run, place in ledger.places().items() if place.job is not None}
     found = {run: settle(queue[job], None) for run, job in tasks.items() if job in queue}
     gone = {run: tasks[run] for run in unfinished if run in tasks and run not in found}
-    accounts = in_accounting(sorted(set(gone.values()))) if gone else {}
-    mine = {job: seen for job, seen in accounts.items() if _ours(job, seen, keys)}
-    return found | {run: settle(None, mine.get(job)) for run, job in gone.items()}
-
-
-def _ours(job: str, seen: Seen, keys: Mapping[str, str]) -> bool:
-    return seen.name == keys.get(job.split("_")[0])
+    if not gone:
+        return found
+    records = in_accounting({job: keys[job.partition("_")[0]] for job in gone.values()})
+    return found | {run: settle(None, records.get(job), complete=records.complete) for run, job in gone.items()}
 
 
 def _ended(standing: Standing) -> bool:

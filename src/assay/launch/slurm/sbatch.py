@@ -28,9 +28,11 @@ SBATCH_SECONDS = 60.0
 ATTEMPTS = 6
 CONTROL_MINUTES = 60
 """Time limit of the short jobs that prepare, look after the sweep and judge it."""
+CONTROL_MEMORY_GB = 16.0
+"""What they need at most: a sweep's scores and questions as data frames."""
 
 
-class Arrays(submitit.SlurmExecutor):  # type: ignore[misc]  # submitit is not typed
+class Arrays(submitit.SlurmExecutor):
     """submitit's executor for arrays whose tasks run one fixed command.
 
     submitit's own command unpickles a file that is put in place after sbatch has answered: a job that starts first,
@@ -117,27 +119,34 @@ def parameters(batch: Batch, cluster: Cluster) -> dict[str, object]:
         extra["dependency"] = ",".join(dependency)
     if batch.begin_minutes:
         extra["begin"] = f"now+{round(batch.begin_minutes * 60)}seconds"
+    memory = _memory_mb(slurm, training=training)
     asked: dict[str, object] = {
-        "name": batch.key,
-        "timeout_min": time_limit(cluster, training=training),
-        "slurm_comment": batch.key,
-        "slurm_partition": slurm.partition if training else slurm.control_partition or slurm.partition,
-        "slurm_account": slurm.account,
-        "slurm_qos": slurm.qos if training else None,
-        "slurm_constraint": slurm.constraint if training else None,
-        "slurm_setup": list(slurm.setup) or None,
-        "slurm_signal_delay_s": signal_seconds(cluster),
-        "slurm_array_parallelism": slurm.jobs_at_once or len(batch.tasks),
-        "slurm_stderr_to_stdout": True,
-        "slurm_additional_parameters": extra,
-        "slurm_srun_args": _srun_arguments(slurm, training=training),
+        "job_name": batch.key,
+        "time": time_limit(cluster, training=training),
+        "comment": batch.key,
+        "partition": slurm.partition if training else slurm.control_partition or slurm.partition,
+        "account": slurm.account,
+        "qos": slurm.qos if training else None,
+        "constraint": slurm.constraint if training else None,
+        "setup": list(slurm.setup) or None,
+        "signal_delay_s": signal_seconds(cluster),
+        "array_parallelism": slurm.jobs_at_once or len(batch.tasks),
+        "stderr_to_stdout": True,
+        "additional_parameters": extra,
+        "srun_args": _srun_arguments(slurm, training=training),
         "nodes": slurm.nodes if training else 1,
-        "tasks_per_node": slurm.processes_per_node if training else 1,
+        "ntasks_per_node": slurm.processes_per_node if training else 1,
         "cpus_per_task": cluster.cpus_per_worker * (slurm.at_once if training else 1),
         "gpus_per_node": (slurm.gpus_per_node or None) if training else None,
-        "mem_gb": slurm.memory_gb,
+        "mem": None if memory is None else f"{memory}MB",
     }
     return {name: value for name, value in asked.items() if value is not None}
+
+
+def _memory_mb(slurm: Slurm, *, training: bool) -> int | None:
+    if slurm.memory_gb is None:
+        return None
+    return round(1024 * (slurm.memory_gb if training else min(slurm.memory_gb, CONTROL_MEMORY_GB)))
 
 
 def time_limit(cluster: Cluster, *, training: bool) -> int:

@@ -6,7 +6,7 @@ import logging
 import os
 import pwd
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -98,6 +98,11 @@ class Site:
     limits_enforced: bool = False
     qos_max_submit: Mapping[str, int] = field(default_factory=dict)
     """Jobs that a user may have, waiting or running, by quality of service."""
+
+    @property
+    def features(self) -> frozenset[str]:
+        """Of all its nodes."""
+        return frozenset(name for part in self.partitions.values() for shape in part.shapes for name in shape.features)
 
     def max_submit(self, *, account: str | None, qos: str | None) -> int | None:
         """Jobs that the user may have, waiting or running; ``None`` for no limit that is known.
@@ -329,12 +334,12 @@ def _partition_problems(request: Request, site: Site) -> list[str]:
         return unknown
     if not partitions:
         return [f"no partition is given, and there is no default. {did_you_mean('', site.partitions)}"]
-    each = [list(_misfits(request, partition)) for partition in partitions]
+    each = [list(_misfits(request, partition, site.features)) for partition in partitions]
     # Of several, SLURM takes the one that can run it first; one will do.
     return [] if any(not misfits for misfits in each) else [misfit for misfits in each for misfit in misfits]
 
 
-def _misfits(request: Request, partition: Partition) -> Iterator[str]:
+def _misfits(request: Request, partition: Partition, features: Set[str]) -> Iterator[str]:
     name, shapes, wants = f"partition {partition.name!r}", partition.shapes, _Wants.of(request)
     if partition.state != "UP":
         yield f"{name} is {partition.state} and runs no new jobs."
@@ -355,9 +360,9 @@ def _misfits(request: Request, partition: Partition) -> Iterator[str]:
     yield from too_much
     excluded = set(hosts(",".join(request.exclude)))
     left = [node for shape in shapes if wants.fit(shape) for node in shape.nodes if node not in excluded]
-    if not too_much and len(left) < request.nodes <= most:
-        without = ", and are not excluded," if excluded else ""
-        yield f"{name}: {request.nodes} nodes are asked for that have {wants}{without} and it has {len(left)}."
+    if not too_much and wants.features <= features and len(left) < request.nodes <= most:
+        without = " that are not excluded" if excluded else ""
+        yield f"{name} has {len(left)} nodes with {wants}{without}, {request.nodes} are asked for."
 
 
 class _Wants(NamedTuple):
@@ -395,14 +400,13 @@ def _unknown_names(request: Request, site: Site) -> list[str]:
     """Nodes and features that no partition has: sbatch refuses both."""
     shapes = [shape for partition in site.partitions.values() for shape in partition.shapes]
     nodes = {node for shape in shapes for node in shape.nodes}
-    features = {feature for shape in shapes for feature in shape.features}
     return [
         f"node {node!r}, which is excluded, does not exist. {did_you_mean(node, nodes)}"
         for node in hosts(",".join(request.exclude))
         if node not in nodes
     ] + [
-        f"constraint {request.constraint!r}: no node has {word!r}. {did_you_mean(word, features)}"
-        for word in sorted(_Wants.of(request).features - features)
+        f"constraint {request.constraint!r}: no node has {word!r}. {did_you_mean(word, site.features)}"
+        for word in sorted(_Wants.of(request).features - site.features)
     ]
 
 

@@ -27,7 +27,6 @@ from assay.store import Failure
 from assay.study import Study
 
 if TYPE_CHECKING:
-    from assay.launch.slurm.ledger import Batch
     from assay.settings import Cluster, Slurm
 
 log = logging.getLogger(__name__)
@@ -107,7 +106,7 @@ class _Tender:
         for batch in self.ledger.batches():
             if self.ledger.handed(batch) is not None:
                 continue
-            found = find_by_name(batch.key)
+            found = find_by_name(batch.key, since=batch.created)
             if found:
                 log.info("%s: found again as job %s", batch.key, found[0])
                 self.ledger.record(batch, found[0])
@@ -132,7 +131,7 @@ class _Tender:
         if not batches or (self.directory.path / "prepared.json").exists():
             return ""
         handed = self.ledger.handed(batches[-1])
-        if handed is None or in_queue([handed.job]):
+        if handed is None or in_queue({handed.job: batches[-1].key}):
             return ""
         said = last_lines(self.directory.job_log(f"{handed.job}_0"), 1)
         return said[-1] if said else "the job that makes the corpora ended without a word"
@@ -194,21 +193,10 @@ class _Tender:
     def _come_back(self, *, soon: bool) -> None:
         """See to it that a job looks again when the others have ended, and one by the clock."""
         mine = job_of_this_process()
-        training: list[str] = []
-        tenders: list[Batch] = []
-        for batch in self.ledger.batches():
-            handed = self.ledger.handed(batch)
-            if handed is None:
-                continue
-            if batch.kind == "tend":
-                tenders.append(batch)
-            else:
-                training.append(handed.job)
-        jobs = {batch.number: handed.job for batch in tenders if (handed := self.ledger.handed(batch))}
-        waiting = in_queue([*jobs.values(), *training])
-        alive = {job.split("_")[0] for job in waiting if job != mine}
-        there = [batch for batch in tenders if jobs[batch.number] in alive]
-        current = [job for job in training if job in alive]
+        alive = {job.partition("_")[0] for job in in_queue(self.ledger.jobs()) if job != mine}
+        current = [job for job in self.ledger.jobs("runs", "prepare") if job in alive]
+        tenders = [batch for batch in self.ledger.batches() if batch.kind == "tend"]
+        there = [batch for batch in tenders if (handed := self.ledger.handed(batch)) and handed.job in alive]
         if current and not any(set(current) <= set(batch.after) for batch in there):
             self._hand_over_tender(after=current)
         minutes = SOON_MINUTES if soon and not self.slurm.tend_minutes else self.slurm.tend_minutes
@@ -275,10 +263,9 @@ def put_back(directory: SubmissionDirectory, fingerprint: str) -> None:
 def close(directory: SubmissionDirectory, *, decision: str | None) -> None:
     """Mark a submission as over, and take back the jobs that were still to look after it."""
     directory.close(Closed(at=time.time(), decision=decision))
-    ledger, mine = Ledger(directory), job_of_this_process().split("_")[0]
-    jobs = [handed.job for batch in ledger.batches() if (handed := ledger.handed(batch)) and handed.job != mine]
+    jobs, mine = Ledger(directory).jobs(), job_of_this_process().partition("_")[0]
     with contextlib.suppress(SlurmError):  # they would look, see that it is closed, and end
-        left = sorted({job.split("_")[0] for job in in_queue(jobs)}) if jobs else []
+        left = sorted({job.partition("_")[0] for job in in_queue(jobs)} - {mine}) if jobs else []
         if left:
             run(["scancel", *left], timeout=COMMAND_SECONDS)
 
