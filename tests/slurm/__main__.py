@@ -1,0 +1,36 @@
+"""A cluster by hand: ``python -m tests.slurm up DIR``, and ``down DIR`` when done."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tests.slurm.cluster import Cluster, missing
+
+
+def main() -> str:
+    """Do what the command line says.
+
+    Returns:
+        What is wrong, if something is; else the empty string.
+    """
+    parser = argparse.ArgumentParser(prog="python -m tests.slurm", description=__doc__)
+    parser.add_argument("action", choices=["up", "down", "guard"], help="guard: take it down once standard input closes")
+    parser.add_argument("folder", type=Path, help="everything of the cluster's goes here; at most 70 characters")
+    parser.add_argument("--no-accounting", action="store_true", help="without slurmdbd: sacct fails")
+    given = parser.parse_args()
+    if given.action == "up":
+        if reason := missing():
+            return reason
+        cluster = Cluster.up(given.folder, accounting=not given.no_accounting)
+        sys.stdout.write(f"export SLURM_CONF={cluster.environment['SLURM_CONF']}\n")
+    else:
+        if given.action == "guard":
+            sys.stdin.read()
+        Cluster(given.folder.resolve()).down()
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
