@@ -66,6 +66,8 @@ class Submission:
     """As it was when submitted; every run of the submission gets this one."""
     study: dict[str, Any]
     """The study's plain values, from which jobs read it again."""
+    planned_seconds: float | None = None
+    """What its runs were expected to take, summed over them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
+    from assay.launch.slurm.view import Hours
     from assay.launch.status import FailureGroup, RunProgress, SweepProgress
 
 COLOURS = {
@@ -26,6 +27,8 @@ COLOURS = {
     "evaluating": "cyan",
     "preparing": "cyan",
     "trained": "blue",
+    "suspended": "magenta",
+    "held": "magenta",
     "queued": "yellow",
     "cancelled": "magenta",
     "stale": "red",
@@ -38,6 +41,7 @@ COLOURS = {
 EACH = 48
 """More runs than that are summed up by mix, and only those at work are listed."""
 WIDE = 100
+WORDS = 5
 LABELS = 6
 """Runs that a failure names before it only counts them."""
 
@@ -49,7 +53,10 @@ def render(progress: SweepProgress, *, arguments: str = "") -> RenderableType:
         progress: the sweep.
         arguments: what commands have to be given to mean this sweep; left out, `sweep=NAME`.
     """
-    parts: list[RenderableType] = [_headline(progress), Text()]
+    parts: list[RenderableType] = [_headline(progress)]
+    if words := _words(progress.runs):
+        parts += [words]
+    parts.append(Text())
     if len(progress.runs) <= EACH:
         parts.append(_Runs(progress.runs))
     else:
@@ -80,11 +87,37 @@ def _headline(progress: SweepProgress) -> Text:
         facts.append(count(alive + progress.starting, "worker") + starting)
     if dead and not progress.complete:
         facts.append(f"{count(dead, 'worker')} died")
+    if progress.jobs is not None:
+        facts.append(f"{count(progress.jobs.running, 'job')} running, {progress.jobs.waiting:,} waiting")
     if progress.tokens_per_second:
         facts.append(f"{amount(progress.tokens_per_second)} tokens/s")
     if progress.seconds_left is not None:
         facts.append(("at least " if progress.at_least else "about ") + f"{duration(progress.seconds_left)} left")
-    return Text("\n").join([line, Text(", ".join(facts))]) if facts else line
+    if progress.hours is not None and progress.hours.spent:
+        facts.append(_hours(progress.hours))
+    lines = [line, Text(", ".join(facts))] if facts else [line]
+    if progress.jobs is not None and progress.jobs.problem is not None:
+        told = f"SLURM could not be asked, states are from the runs' own records: {printable(progress.jobs.problem)}"
+        lines.append(Text(told, style="red"))
+    return Text("\n").join(lines)
+
+
+def _hours(hours: Hours) -> str:
+    planned = "" if hours.planned is None else f" of about {_decimal(hours.planned)} planned"
+    return f"{_decimal(hours.spent)} {hours.unit}-hours spent{planned}"
+
+
+def _decimal(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.2g}"
+
+
+def _words(runs: Iterable[RunProgress]) -> Text | None:
+    """What SLURM says of the runs that are not at work, the most frequent first."""
+    said = Counter(run.words for run in runs if run.words and run.state in {"queued", "held", "suspended", "trained"})
+    lines = [f"  {count(number, 'run')}: {printable(words)}" for words, number in said.most_common(WORDS)]
+    if len(said) > WORDS:
+        lines.append(f"  and {len(said) - WORDS} others")
+    return Text("\n".join(lines), style="dim") if lines else None
 
 
 class _Runs:

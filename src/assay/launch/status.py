@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assay.launch.logs import last_lines
 from assay.launch.records import Worker, submissions
+from assay.launch.slurm.view import look as look_at_jobs
 from assay.store import ACTIVE, ENDED, Failure, Status
 from assay.structure import to_mapping
 
 if TYPE_CHECKING:
+    from assay.launch.slurm.view import Hours, JobsView
     from assay.plan import Plan, PlannedRun
     from assay.store import Store
 
@@ -49,6 +51,10 @@ class RunProgress:
     updated: float | None = None
     host: str | None = None
     pid: int | None = None
+    job: str | None = None
+    """What SLURM calls its job."""
+    words: str | None = None
+    """What SLURM says of it, for people."""
     failure: Failure | None = None
 
     @property
@@ -91,6 +97,16 @@ class FailureGroup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Jobs:
+    """A sweep's jobs on a cluster."""
+
+    running: int
+    waiting: int
+    problem: str | None
+    """Why SLURM could not be asked; states are then what the runs' own records say."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SweepProgress:
     """A sweep at one moment."""
 
@@ -107,6 +123,9 @@ class SweepProgress:
     """Whether no evaluation was measured yet, so that times left cover the training only."""
     starting: int = 0
     """Workers that were started and have not begun yet."""
+    jobs: Jobs | None = None
+    """``None`` where it was never submitted to a cluster."""
+    hours: Hours | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -118,6 +137,7 @@ class SweepProgress:
         """Whether anybody works on it, or is about to."""
         return (
             self.starting > 0
+            or (self.jobs is not None and self.jobs.running + self.jobs.waiting > 0)
             or any(worker.alive for worker in self.workers)
             or any(run.state in BEGUN for run in self.runs)
         )
@@ -150,6 +170,10 @@ def overview(store: Store, plan: Plan, *, now: float) -> SweepProgress:
     """
     live = _Live.read(store, plan.sweep.name)
     looks = [_look(store, run, plan.evaluation, live) for run in plan.runs]
+    unfinished = [look.fingerprint for look in looks if look.fingerprint and look.state not in {"done", "diverged"}]
+    jobs = look_at_jobs(store, plan.sweep.name, unfinished, now=now)
+    if jobs is not None:
+        looks = [_with_job(look, jobs) for look in looks]
     speeds = _Speeds.measure(looks)
     runs = tuple(_progress(look, speeds, live, now=now) for look in looks)
     return SweepProgress(
@@ -159,10 +183,37 @@ def overview(store: Store, plan: Plan, *, now: float) -> SweepProgress:
         workers=live.workers,
         failures=_failures(runs),
         tokens_per_second=sum(run.tokens_per_second or 0.0 for run in runs if run.state == "training"),
-        seconds_left=_makespan(runs, live.starting + sum(worker.alive is True for worker in live.workers)),
+        seconds_left=_makespan(runs, _hands(live, jobs, runs)),
         at_least=speeds.evaluate is None,
         starting=live.starting,
+        jobs=None if jobs is None else Jobs(running=jobs.running, waiting=jobs.waiting, problem=jobs.problem),
+        hours=None if jobs is None else jobs.hours,
     )
+
+
+def _hands(live: _Live, jobs: JobsView | None, runs: Sequence[RunProgress]) -> int:
+    """Runs that can be worked on at the same time now."""
+    if jobs is not None:
+        return max(jobs.running, sum(run.state in BEGUN for run in runs))
+    return live.starting + sum(worker.alive is True for worker in live.workers)
+
+
+def _with_job(look: _Look, jobs: JobsView) -> _Look:
+    """A run in the light of its job: the record says what it did, SLURM why it doesn't do it now."""
+    job = jobs.of_runs.get(look.fingerprint or "")
+    if job is None or look.state not in {"queued", "trained", "stale", *BEGUN}:
+        return look
+    state = look.state
+    if job.kind in {"suspended", "held"}:
+        state = job.kind
+    elif job.kind == "never_satisfied":
+        state = "held"
+    elif state in {"stale", "queued", "trained"} and not job.final:
+        working = job.kind == "running" and look.fingerprint in jobs.at_work
+        state = "preparing" if working else look.state if look.state == "trained" else "queued"
+    elif state == "stale":
+        state = "queued"  # whoever looks after the sweep sends it again, or gives it up
+    return look._replace(state=state, job=job.seen.job if job.seen else None, words=job.words)
 
 
 class _Live(NamedTuple):
@@ -183,7 +234,8 @@ class _Live(NamedTuple):
             live = directory.live
             if not live and directory is not directories[-1]:
                 continue
-            submission, begun = directory.read(), directory.workers()
+            # Of a cluster's jobs SLURM tells; there may be thousands.
+            submission, begun = directory.read(), [] if directory.on_cluster else directory.workers()
             labels = {run.fingerprint: run.label for run in submission.runs}
             workers += [_worker_progress(submission.id, worker, labels) for worker in begun if worker.ended is None]
             if live:
@@ -214,6 +266,8 @@ class _Look(NamedTuple):
     fingerprint: str | None
     state: str
     status: Status
+    job: str | None = None
+    words: str | None = None
 
 
 def _look(store: Store, planned: PlannedRun, evaluation: str, live: _Live) -> _Look:
@@ -246,7 +300,7 @@ class _Speeds(NamedTuple):
     def measure(cls, looks: Sequence[_Look]) -> _Speeds:
         """Read the speeds off the runs' statuses."""
         rates, evaluations = [], []
-        for _, _, state, status in looks:
+        for _, _, state, status, _, _ in looks:
             if state == "training" and status.tokens_per_second:
                 rates.append(status.tokens_per_second)
             elif status.train_seconds and status.tokens:
@@ -260,7 +314,7 @@ class _Speeds(NamedTuple):
 
 
 def _progress(look: _Look, speeds: _Speeds, live: _Live, *, now: float) -> RunProgress:
-    planned, fingerprint, state, status = look
+    planned, fingerprint, state, status, job, words = look
     return RunProgress(
         mix=planned.mix,
         seed=planned.seed,
@@ -276,12 +330,14 @@ def _progress(look: _Look, speeds: _Speeds, live: _Live, *, now: float) -> RunPr
         updated=status.updated or None,
         host=status.host,
         pid=status.pid,
+        job=job,
+        words=words,
         failure=status.failure if state in {"failed", "diverged"} else None,
     )
 
 
 def _seconds_left(look: _Look, speeds: _Speeds, *, now: float) -> float | None:
-    planned, _, state, status = look
+    planned, _, state, status, _, _ = look
     evaluate = speeds.evaluate or 0.0
     if planned.spec is None or state in {"done", "refused", "diverged"}:
         return None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,7 @@ def submit(workspace: Workspace, plan: Plan, *, clock: Callable[[], float] = tim
             runs=tuple(SubmittedRun(fingerprint=run.fingerprint or "", mix=run.mix, seed=run.seed) for run in todo),
             evaluation=workspace.evaluation,
             study=workspace.study.raw,
+            planned_seconds=_planned(todo),
         )
         directory = SubmissionDirectory(store.sweep(sweep).absolute() / "submissions" / submission.id)
         directory.create(submission)
@@ -79,6 +81,12 @@ def submit(workspace: Workspace, plan: Plan, *, clock: Callable[[], float] = tim
     if cluster.executor == "debug":
         _run_here(directory)
     return submission
+
+
+def _planned(runs: Sequence[PlannedRun]) -> float | None:
+    """Seconds that runs are expected to take, all together; ``None`` where no speed is known."""
+    seconds = [run.seconds for run in runs]
+    return None if None in seconds else math.fsum(second for second in seconds if second is not None)
 
 
 def _workers(cluster: Cluster, runs: int) -> int:
