@@ -163,6 +163,7 @@ def train(
                 digest = export(model, run.model, tokenizer=tokenizer)
                 write_json(run.path / "delivered.json", _delivered(spec, reader))
                 outcome = {"state": "trained", "weights": digest}
+                log.info("final weights after step %d: %s", done, digest)
         journal.tell(done, **outcome)
         here.wait()
     return run.status()
