@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from assay.errors import AssayError
-from assay.launch.logs import CHUNK, last_lines, log_tail
+from assay.launch.logs import CHUNK, last_lines, log_of
 from assay.store import Store
 from tests.launch.planned import record
 
@@ -46,12 +46,12 @@ def test_a_run_that_nobody_has_taken_up_has_no_log_and_says_so(tmp_path: Path) -
     store = Store(tmp_path)
     run = record(store, "web", 0)
     with pytest.raises(AssayError, match="no worker has taken it up"):
-        log_tail(store, run.fingerprint[:8], 5)
+        log_of(store, run.fingerprint[:8])
 
 
 def test_a_run_is_found_by_the_first_digits_of_its_fingerprint(tmp_path: Path) -> None:
     store = Store(tmp_path)
     run = record(store, "web", 0)
     run.log.write_text("a\nb\nc\n")
-    assert log_tail(store, run.fingerprint[:8], 2) == "b\nc"
-    assert log_tail(store, run, 1) == "c"
+    assert last_lines(log_of(store, run.fingerprint[:8]), 2) == ["b", "c"]
+    assert last_lines(log_of(store, run), 1) == ["c"]

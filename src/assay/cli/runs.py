@@ -1,4 +1,4 @@
-"""`assay plan`, `submit`, `status`, `logs`, `cancel`, `why`: what runs, where it stands, and why it is another run."""
+"""`assay plan`, `submit`, `retry`, `status`, `logs`, `cancel`, `why`: what runs, where it stands, and why it is another run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from rich.table import Column, Table
 
 from assay.cli.common import AsJson, Overrides, console, errors, print_json, program, progress_bars, size, workspace
+from assay.errors import AssayError
 from assay.publish.words import amount, duration
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ MixOption = Annotated[str | None, typer.Option("--mix", help="Only the runs of t
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (plan, submit, status, logs, cancel, why):
+    for command in (plan, submit, retry, status, logs, cancel, why):
         app.command()(command)
 
 
@@ -105,25 +106,70 @@ def _by_mix(made: Plan) -> Table:
 
 def submit(overrides: Overrides = None, *, retry_failed: RetryFailed = False, as_json: AsJson = False) -> None:
     """Start what a sweep still needs, and return. Submitting again sends only what is missing."""
-    from assay.launch.submission import submit as send
-
     space = workspace(overrides)
     missing = space.unmeasured()
     if missing:  # the jobs make corpora by themselves, but for those that weights and so identities depend on
         with progress_bars(quiet=as_json) as tell:
             space.prepare(missing, progress=tell)
-    made = space.plan(retry_failed=retry_failed)
-    sent = send(space, made) if made.of("todo") else None
+    _send(space, space.plan(retry_failed=retry_failed), overrides, as_json=as_json)
+
+
+def retry(
+    overrides: Overrides = None,
+    *,
+    failed: Annotated[bool, typer.Option("--failed", help="Those that failed or diverged.")] = False,
+    cancelled: Annotated[bool, typer.Option("--cancelled", help="Those that were called off.")] = False,
+    mix: MixOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send runs again that had ended without a result, and nothing else of the sweep. They go on from their checkpoints."""
+    if not failed and not cancelled:
+        raise AssayError("retry: which runs?", fix="Add --failed, --cancelled, or both.")
+    space = workspace(overrides)
+    states = ({"failed", "diverged"} if failed else set()) | ({"cancelled"} if cancelled else set())
+    made = space.plan(retry_failed=failed)
+    chosen = {
+        run.fingerprint
+        for run in made.of("todo")
+        if run.fingerprint and (mix is None or run.mix == mix)
+        if space.store.run(run.fingerprint).status().state in states
+    }
+    if not chosen:
+        console.print(f"no run of {made.sweep.name} is {' or '.join(sorted(states))}: nothing to retry", markup=False)
+        return
+    _send(space, made, overrides, as_json=as_json, only=chosen)
+
+
+def _send(
+    space: Workspace,
+    made: Plan,
+    overrides: Overrides,
+    *,
+    as_json: bool,
+    only: set[str] | None = None,
+) -> None:
+    """Submit a plan, or some of its runs, and say what was sent where."""
+    from assay.launch.submission import submit as send
+
+    def warn(text: str) -> None:
+        errors.print(f"warning: {text}", style="yellow", markup=False)
+
+    sent = send(space, made, only=only, tell=warn)
     if as_json:
         count = len(sent.runs) if sent else 0
         print_json({**plan_mapping(made), "submission": sent.id if sent else None, "sent": count})
     else:
         print_plan(made)
         if sent is not None:
-            console.print(f"sent {len(sent.runs)} runs to {sent.workers} workers; see them with:")
+            where = f"jobs of SLURM ({sent.cluster})" if sent.executor == "slurm" else "workers"
+            console.print(f"sent {len(sent.runs):,} runs to {sent.workers:,} {where}; see them with:", markup=False)
             console.print(f"  {program()} status {shlex.join(overrides or ())} --watch", markup=False, soft_wrap=True)
+            if sent.executor == "slurm":
+                page = space.store.reports / f"{sent.sweep}.html"
+                console.print("the last job judges the sweep; the page will be:", markup=False)
+                console.print(f"  {page}", markup=False, soft_wrap=True)
         elif made.of("todo"):
-            console.print("nothing to send: workers that run already have all of it")
+            console.print("nothing to send: what was submitted before has all of it")
         else:
             console.print("nothing to send" + ("" if made.complete else ": see the reasons above"))
     if made.of("refused") and not made.of("todo") and not made.of("running"):
@@ -174,12 +220,11 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", help="How many lines, from the end.")] = 60,
 ) -> None:
     """Print the end of what a run's process printed."""
-    from assay.launch.logs import log_tail
+    from assay.launch.logs import last_lines, log_of
 
-    space = workspace(overrides)
-    found = space.store.find(run)
-    errors.print(f"{found.log}", markup=False, style="dim", soft_wrap=True)
-    console.print(log_tail(space.store, found, lines), markup=False, soft_wrap=True)
+    path = log_of(workspace(overrides).store, run)
+    errors.print(str(path), markup=False, style="dim", soft_wrap=True)
+    console.print("\n".join(last_lines(path, lines)), markup=False, soft_wrap=True)
 
 
 def cancel(overrides: Overrides = None, *, mix: MixOption = None, as_json: AsJson = False) -> None:

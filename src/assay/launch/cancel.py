@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from assay.errors import AssayError
 from assay.files import exclusive
 from assay.launch.children import GRACE_SECONDS
-from assay.launch.records import SubmissionDirectory, SubmittedRun, Worker, submissions
+from assay.launch.records import Closed, SubmissionDirectory, SubmittedRun, Worker, submissions
 from assay.store import ENDED
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS = GRACE_SECONDS + 30
 POLL_SECONDS = 0.1
+ASK_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,19 +77,55 @@ def cancel(
                     unwritten = error
                 told.append(directory)
             chosen |= {run.fingerprint: run for run in mine}
-    workers = [worker for directory in told for worker in directory.workers() if worker.ended is None]
+    here = [directory for directory in told if not directory.on_cluster]
+    workers = [worker for directory in here for worker in directory.workers() if worker.ended is None]
     if not some:
         for worker in workers:
             worker.process.send(signal.SIGTERM)
+    jobs = _Jobs([directory for directory in told if directory.on_cluster], chosen if some else None)
     until = clock() + wait_seconds
-    while clock() < until and (_held(store, workers, chosen) if some else any(directory.live for directory in told)):
+    while clock() < until and (
+        jobs.left or (_held(store, workers, chosen) if some else any(directory.live for directory in here))
+    ):
         time.sleep(POLL_SECONDS)
     if unwritten is not None:
         stopped = (
             "Nothing was stopped." if some else "The workers were told to stop; the runs are not marked as cancelled."
         )
         raise AssayError(f"{unwritten.what} {stopped}", fix=unwritten.fix)
-    return _settle(store, told, workers, list(chosen.values()))
+    done = _settle(store, told, workers, list(chosen.values()))
+    if not some:
+        jobs.close()
+    return done
+
+
+class _Jobs:
+    """The jobs of submissions to a cluster that are called off."""
+
+    def __init__(self, directories: Sequence[SubmissionDirectory], runs: Collection[str] | None) -> None:
+        from assay.launch.slurm.cancel import take_back
+
+        self._runs = runs
+        self._open = [directory for directory in directories if directory.live]
+        for directory in self._open:
+            take_back(directory, runs)
+        self._left = list(self._open)
+        self._next = 0.0
+
+    @property
+    def left(self) -> bool:
+        """Whether SLURM still has one of them; it is asked every two seconds."""
+        from assay.launch.slurm.cancel import in_queue_still
+
+        if self._left and time.monotonic() >= self._next:
+            self._left = [directory for directory in self._left if in_queue_still(directory, self._runs)]
+            self._next = time.monotonic() + ASK_SECONDS
+        return bool(self._left)
+
+    def close(self) -> None:
+        """Mark the submissions as over."""
+        for directory in self._open:
+            directory.close(Closed(at=time.time(), decision=None))
 
 
 def _held(store: Store, workers: Sequence[Worker], fingerprints: Collection[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from assay.errors import AssayError
@@ -16,24 +17,38 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-def log_tail(store: Store, run: str | RunDirectory, lines: int) -> str:
-    """The last lines of a run's log, safe to print: text from a crawl may hold anything a terminal obeys.
+def log_of(store: Store, run: str | RunDirectory) -> Path:
+    """The file that a run's process printed to; of a run that has none, what its job on a cluster printed.
 
     Args:
         store: where the run is.
         run: the run, or the first digits of its fingerprint.
-        lines: how many at most.
 
     Raises:
         AssayError: no run, or more than one, begins so; or it has printed nothing yet.
     """
     folder = store.find(run) if isinstance(run, str) else run
-    if not folder.log.exists():
+    if folder.log.exists():
+        return folder.log
+    jobs = [path for path in _job_logs(store, folder.fingerprint) if path.exists()]
+    if not jobs:
         raise AssayError(
             f"run {folder.fingerprint[:12]} has no log: no worker has taken it up yet, or the debug executor did, which prints to its own terminal.",
             fix="`assay status` tells where it stands.",
         )
-    return "\n".join(last_lines(folder.log, lines))
+    return jobs[-1]
+
+
+def _job_logs(store: Store, fingerprint: str) -> Iterator[Path]:
+    """What the jobs that had a run print to, the oldest first."""
+    from assay.launch.records import SubmissionDirectory
+    from assay.launch.slurm.ledger import Ledger
+
+    for path in sorted((store.root / "sweeps").glob("*/submissions/*/batches"), key=lambda path: path.parent.name):
+        directory = SubmissionDirectory(path.parent)
+        place = Ledger(directory).places().get(fingerprint)
+        if place is not None and place.job is not None:
+            yield directory.job_log(place.job)
 
 
 def last_lines(path: Path, count: int) -> list[str]:

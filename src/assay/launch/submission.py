@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,14 @@ PLACEHOLDERS = ("%j", "%t", "%A", "%a")
 """What submitit replaces in a folder's name by a job's number."""
 
 
-def submit(workspace: Workspace, plan: Plan, *, clock: Callable[[], float] = time.time) -> Submission | None:
+def submit(
+    workspace: Workspace,
+    plan: Plan,
+    *,
+    only: Collection[str] | None = None,
+    clock: Callable[[], float] = time.time,
+    tell: Callable[[str], None] | None = None,
+) -> Submission | None:
     """Start what a plan has to do, and return; the workers outlive the caller and its terminal.
 
     The submission is written down before anything is started, and runs that a live submission of the sweep has
@@ -37,7 +44,9 @@ def submit(workspace: Workspace, plan: Plan, *, clock: Callable[[], float] = tim
     Args:
         workspace: the study on this machine.
         plan: its plan; runs that are `todo` are sent.
+        only: of these, only those with these fingerprints.
         clock: seconds since the epoch.
+        tell: told what people should know, though it stops nothing.
 
     Returns:
         What was sent; ``None`` where nothing was left to send.
@@ -48,13 +57,17 @@ def submit(workspace: Workspace, plan: Plan, *, clock: Callable[[], float] = tim
     store, cluster, sweep = workspace.store, workspace.study.cluster, plan.sweep.name
     _check_path(store)
     if cluster.executor == "slurm":
+        tend_open(store, sweep)
+    wanted = [run for run in _in_order(plan) if only is None or run.fingerprint in only]
+    if wanted and cluster.executor == "slurm":
         from assay.launch.slurm.start import check_cluster
 
-        check_cluster(cluster)
-        tend_open(store, sweep)
+        for warning in check_cluster(cluster):
+            if tell is not None:
+                tell(warning)
     with exclusive(store.sweep(sweep) / "lock", wait=True):
         taken = underway(store, sweep, plan.evaluation)
-        todo = [run for run in _in_order(plan) if run.fingerprint not in taken]
+        todo = [run for run in wanted if run.fingerprint not in taken]
         if not todo:
             return None
         for run in todo:
@@ -128,13 +141,14 @@ def done_elsewhere(store: Store, submission: Submission) -> set[str]:
 
 def tend_open(store: Store, sweep: str) -> None:
     """Look after a sweep's submissions to a cluster that are not over: what was lost is found, what ended is sent again."""
-    from assay.launch.slurm.tend import close, tend
+    from assay.launch.slurm.finish import finish
+    from assay.launch.slurm.tend import tend
 
     for directory in submissions(store, sweep):
         if directory.on_cluster and directory.live:
             submission = directory.read()
             if tend(directory, elsewhere=partial(done_elsewhere, store, submission)).over:
-                close(directory, decision=None)
+                finish(directory)
 
 
 def _in_order(plan: Plan) -> list[PlannedRun]:

@@ -26,10 +26,11 @@ from assay.launch.children import Children
 from assay.launch.records import SubmissionDirectory, Worker, recorded, trained
 from assay.launch.rounds import Rounds, alone
 from assay.launch.slurm.commands import run
+from assay.launch.slurm.finish import finish, frozen
 from assay.launch.slurm.ledger import Ledger
 from assay.launch.slurm.ranks import Leader, Rank, follow
 from assay.launch.slurm.sbatch import job_of_this_process, signal_seconds, time_limit
-from assay.launch.slurm.tend import close, tend
+from assay.launch.slurm.tend import tend
 from assay.launch.submission import done_elsewhere
 from assay.launch.worker import worker_environment
 from assay.processes import ProcessIdentity
@@ -39,10 +40,9 @@ from assay.study import Study
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from assay.launch.records import Submission, SubmittedRun
+    from assay.launch.records import SubmittedRun
     from assay.launch.slurm.ledger import Batch
     from assay.settings import Cluster, Slurm
-    from assay.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -70,16 +70,10 @@ def main(folder: str, number: int) -> None:
             _tend(directory)
 
 
-def _workspace(submission: Submission) -> Workspace:
-    from assay.workspace import Workspace
-
-    return Workspace(Study.parse(submission.study), digests=submission.digests, evaluation=submission.evaluation)
-
-
 def _prepare(directory: SubmissionDirectory) -> None:
     """Make tokenizer and corpora, once for all runs."""
     submission = directory.read()
-    folders = _workspace(submission).prepare(sorted(submission.digests))
+    folders = frozen(submission).prepare(sorted(submission.digests))
     write_json(directory.path / "prepared.json", {name: folder.name for name, folder in folders.items()})
 
 
@@ -94,24 +88,7 @@ def _tend(directory: SubmissionDirectory) -> None:
         time.sleep(seconds)
         tended = tend(directory, elsewhere=elsewhere)
     if tended.over and directory.closed is None:
-        conclude_and_close(directory)
-
-
-def conclude_and_close(directory: SubmissionDirectory) -> None:
-    """Judge the sweep with whatever is there, write its page, and close the submission."""
-    from assay.conclude import conclude
-
-    with directory.tending() as held:
-        if not held:
-            return
-        space = _workspace(directory.read())
-        decision = None
-        try:
-            concluded = conclude(space, space.plan())
-            decision = concluded.verdict.decision
-            log.info("verdict: %s; page: %s", decision, concluded.page)
-        finally:
-            close(directory, decision=decision)
+        finish(directory)
 
 
 def _train(directory: SubmissionDirectory, batch: Batch, index: int) -> None:

@@ -11,13 +11,13 @@ from assay.errors import AssayError
 from assay.launch.records import SubmissionDirectory
 from assay.launch.slurm.causes import check_retries
 from assay.launch.slurm.commands import Refused, run
+from assay.launch.slurm.finish import frozen
 from assay.launch.slurm.ledger import Ledger
 from assay.launch.slurm.sbatch import hand_over, probe_script
 from assay.launch.slurm.site import Request, ask_site, check
 from assay.launch.slurm.tend import close, send
 from assay.launch.submission import done_elsewhere
 from assay.study import Study
-from assay.workspace import Workspace
 
 if TYPE_CHECKING:
     from assay.settings import Cluster
@@ -98,7 +98,7 @@ def start_on_cluster(directory: SubmissionDirectory) -> None:
 def _prepare(ledger: Ledger, cluster: Cluster) -> list[str]:
     """The job that makes the corpora, if one is missing: a thousand runs would all wait for the first."""
     submission = ledger.directory.read()
-    space = Workspace(Study.parse(submission.study), digests=submission.digests, evaluation=submission.evaluation)
+    space = frozen(submission)
     for name in submission.digests:
         try:
             read_manifest(space.store.corpora / space.corpus_id(name))
