@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from assay.cli.common import AsJson, Overrides, console, errors, print_json, program, progress_bars, size, workspace
 from assay.errors import AssayError
@@ -20,6 +21,7 @@ from assay.publish.words import duration
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from assay.settings import Cluster
     from assay.workspace import Workspace
 
 
@@ -39,7 +41,7 @@ def init(
 
     here = Path(__file__).parent / "templates"
     copies = {path: folder / path.relative_to(here) for path in sorted(here.rglob("*.*")) if path.is_file()}
-    for group in ("policy/default.yaml", "suite/demo.yaml", "cluster/local.yaml"):
+    for group in ("policy/default.yaml", "suite/demo.yaml", "cluster/local.yaml", "cluster/slurm.yaml"):
         copies[packaged() / "conf" / group] = folder / "conf" / group
     taken = [target for target in copies.values() if target.exists()]
     if taken and not force:
@@ -56,22 +58,26 @@ def init(
 
 
 def doctor(overrides: Overrides = None, *, as_json: AsJson = False) -> None:
-    """Check this machine: versions, cores, disk, device, and how fast it trains the chosen proxy."""
-    checks = [*_versions(), *_machine()]
-    space = workspace(overrides)
-    with progress_bars(quiet=as_json) as tell:
-        tell("measuring the proxy", 0.0)
-        speed = _measure(space)
-        tell("measuring the proxy", 1.0)
-    space.remember_speed(speed)
-    checks.append(("proxy", f"{space.study.proxy.name}: {speed:,.0f} tokens/s a worker", True))
+    """Check this machine: versions, cores, disk, device, and how fast it trains the chosen proxy.
+
+    With cluster=slurm, or a profile of your own: whether SLURM is here, and would take its jobs; nothing is trained.
+    """
+    space, speed = workspace(overrides), None
+    checks = [*_versions(), *(_machine() if space.study.cluster.slurm is None else _slurm(space.study.cluster))]
+    if space.study.cluster.slurm is None:
+        with progress_bars(quiet=as_json) as tell:
+            tell("measuring the proxy", 0.0)
+            speed = _measure(space)
+            tell("measuring the proxy", 1.0)
+        space.remember_speed(speed)
+        checks.append(("proxy", f"{space.study.proxy.name}: {speed:,.0f} tokens/s a worker", True))
     checks.append(("store", *_store(space)))
     if as_json:
         print_json({name: {"value": value, "ok": ok} for name, value, ok in checks} | {"tokens_per_second": speed})
     else:
         table = Table(box=None, show_header=False, pad_edge=False)
         for name, value, ok in checks:
-            table.add_row("[green]ok[/]" if ok else "[red]bad[/]", name, value)
+            table.add_row("[green]ok[/]" if ok else "[red]bad[/]", name, Text(value))
         console.print(table)
     if not all(ok for _, _, ok in checks):
         raise typer.Exit(1)
@@ -96,6 +102,33 @@ def _machine() -> Iterator[tuple[str, str, bool]]:
     yield "cores", str(cores), True
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     yield "device", ", ".join(devices) or "CPU", True
+
+
+def _slurm(cluster: Cluster) -> Iterator[tuple[str, str, bool]]:
+    """The cluster, its partitions, and whether the profile suits it."""
+    from assay.launch.slurm.site import ask_site
+    from assay.launch.slurm.start import check_cluster
+
+    try:
+        site = ask_site()
+    except AssayError as error:
+        yield "slurm", " ".join(str(error).split()), False
+        return
+    accounts = "with accounting" if site.accounting else "without accounting"
+    yield "slurm", f"{site.name}, version {site.version}, {accounts}; arrays of up to {site.array_limit:,} jobs", True
+    for partition in site.partitions.values():
+        gpus = max((shape.gpus for shape in partition.shapes), default=0)
+        limit = "no time limit" if partition.max_minutes is None else f"at most {duration(partition.max_minutes * 60)}"
+        preempted = "" if partition.preempt_mode == "OFF" else f", preempted ({partition.preempt_mode.lower()})"
+        default = " (default)" if partition.default else ""
+        shape = f"{partition.nodes} nodes, up to {gpus} GPUs each, {limit}{preempted}"
+        yield f"partition {partition.name}{default}", shape, partition.state == "UP"
+    try:
+        warnings = check_cluster(cluster)
+    except AssayError as error:
+        yield f"profile {cluster.name}", " ".join(str(error).split()), False
+        return
+    yield f"profile {cluster.name}", "; ".join(warnings) or "sbatch would take its jobs", True
 
 
 def _store(space: Workspace) -> tuple[str, bool]:
