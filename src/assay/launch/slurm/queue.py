@@ -232,10 +232,10 @@ def settle(queued: Seen | None, recorded: Seen | None, *, complete: bool = False
     if seen is not None and (seen.state in ENDED or seen.source == "squeue"):
         kind = _kind(seen)
         return Settled(kind=kind, final=seen.state in ENDED, words=_words(kind, seen), seen=seen)
-    record = "nothing is on record of it" if seen is None else f"the last record of it says {seen.state}"
-    kind = "vanished" if complete else "unknown"
-    words = f"has left the queue, and {record}{'' if complete else ' yet'}"
-    return Settled(kind=kind, final=complete, words=words, seen=seen)
+    record = "nothing is on record of it" if seen is None else f"its last record says {seen.state}"
+    if complete:
+        return Settled(kind="vanished", final=True, words=f"left the queue, and {record}", seen=seen)
+    return Settled(kind="unknown", final=False, words=f"left the queue, and so far {record}", seen=seen)
 
 
 _KINDS: Mapping[str, Kind] = {

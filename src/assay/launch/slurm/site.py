@@ -6,7 +6,8 @@ import logging
 import os
 import pwd
 import re
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -339,7 +340,7 @@ def _partition_problems(request: Request, site: Site) -> list[str]:
     return [] if any(not misfits for misfits in each) else [misfit for misfits in each for misfit in misfits]
 
 
-def _misfits(request: Request, partition: Partition, features: Set[str]) -> Iterator[str]:
+def _misfits(request: Request, partition: Partition, features: AbstractSet[str]) -> Iterator[str]:
     name, shapes, wants = f"partition {partition.name!r}", partition.shapes, _Wants.of(request)
     if partition.state != "UP":
         yield f"{name} is {partition.state} and runs no new jobs."

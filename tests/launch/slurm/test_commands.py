@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from assay.errors import AssayError
+from assay.launch.slurm.commands import Refused, Unreachable, run
+from assay.processes import ProcessIdentity
+from tests.launch.slurm.fakes import Commands, commands
+from tests.launch.waiting import until
+
+__all__ = ["commands"]
+
+LONG = 60.0
+"""Seconds that no command here takes."""
+
+
+def test_what_a_command_prints_is_returned_whatever_bytes_it_holds(commands: Commands) -> None:
+    commands.script("squeue", r"printf 'caf\303\251 \377|\n'")
+    assert run(["squeue"], timeout=LONG) == "café �|\n"
+
+
+def test_a_machine_without_slurm_is_told_from_a_slurm_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        AssayError, match="no SLURM on this machine: sbatch is not on PATH.\nUse cluster=local"
+    ) as caught:
+        run(["sbatch", "job.sh"], timeout=LONG)
+    assert type(caught.value) is AssayError
+
+
+def _leave_a_child(commands: Commands, then: str) -> Path:
+    """A command that starts a process of its own, writes its pid down, and then does something."""
+    pid = commands.folder / "pid"
+    commands.script("squeue", f"sleep 600 & echo $! > {pid}.new; mv {pid}.new {pid}; {then}")
+    return pid
+
+
+def test_a_command_that_takes_too_long_is_killed_with_all_that_it_started(commands: Commands) -> None:
+    pid = _leave_a_child(commands, "wait")
+    with pytest.raises(Unreachable, match=r"squeue gave no answer within 3 s\.\n`scontrol ping`"):
+        run(["squeue"], timeout=3.0)
+    until(lambda: not _alive(int(pid.read_text())), "the child to end")
+
+
+def test_ctrl_c_ends_a_command_too(commands: Commands) -> None:
+    pid = _leave_a_child(commands, f"kill -INT {os.getpid()}; wait")
+    with pytest.raises(KeyboardInterrupt):
+        run(["squeue"], timeout=LONG)
+    until(lambda: not _alive(int(pid.read_text())), "the child to end")
+
+
+def test_what_a_command_leaves_behind_is_not_waited_for(commands: Commands) -> None:
+    pid = _leave_a_child(commands, "echo done")
+    try:
+        assert run(["squeue"], timeout=LONG) == "done\n"
+        assert _alive(int(pid.read_text()))
+    finally:
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return bool(ProcessIdentity.of(pid).alive)
+    except ProcessLookupError:
+        return False
+
+
+def test_a_command_never_waits_for_input(commands: Commands) -> None:
+    commands.script("scancel", "cat; echo end")
+    assert run(["scancel"], timeout=LONG) == "end\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "slurm_load_jobs error: Unable to contact slurm controller (connect failure)",
+        "sbatch: error: Batch job submission failed: Unable to contact slurm controller (receive failure)",
+        "slurm_load_jobs error: Socket timed out on send/recv operation",
+        (
+            "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n"
+            "sbatch: error: Batch job submission failed: Resource temporarily unavailable"
+        ),
+        (
+            "sacct: error: slurm_persist_conn_open_without_init: failed to open persistent connection to "
+            "host:127.0.0.1:6819: Connection refused\nsacct: error: Problem talking to the database: Connection refused"
+        ),
+        "slurm_load_jobs error: Zero Bytes were transmitted or received",
+        "sbatch: error: Batch job submission failed: Slurm backup controller in standby mode",
+        "squeue: error: Rate limit exceeded, please retry momentarily",
+        "sbatch: error: fetch_config: DNS SRV lookup failed\nsbatch: fatal: Could not establish a configuration source",
+    ],
+)
+def test_what_passes_is_tried_again_after_growing_waits_until_it_works(commands: Commands, words: str) -> None:
+    tries = commands.folder / "tries"
+    commands.script(
+        "squeue",
+        f"echo x >> {tries}; [ $(wc -l < {tries}) -ge 4 ] && echo there && exit; printf '%s\\n' \"{words}\" >&2; exit 1",
+    )
+    waits: list[float] = []
+    assert run(["squeue"], timeout=LONG, attempts=5, sleep=waits.append, chance=lambda: 0.5) == "there\n"
+    assert waits == [1.0, 2.0, 4.0]
+
+
+def test_waits_are_spread_so_that_jobs_do_not_ask_all_at_once_again(commands: Commands) -> None:
+    commands.fails("squeue", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
+    waits: list[float] = []
+    for chance in (0.0, 1.0):
+        with pytest.raises(Unreachable):
+            run(["squeue"], timeout=LONG, attempts=2, sleep=waits.append, chance=lambda at=chance: at)
+    assert waits == [0.5, 1.5]
+
+
+def test_one_that_never_passes_is_told_in_slurms_words(commands: Commands) -> None:
+    commands.fails("squeue", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
+    waits: list[float] = []
+    with pytest.raises(Unreachable, match=r"squeue: slurm_load_jobs error: Unable to contact slurm controller"):
+        run(["squeue"], timeout=LONG, attempts=8, sleep=waits.append, chance=lambda: 0.5)
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (
+            (
+                "sbatch: error: invalid partition specified: nope\n"
+                "sbatch: error: Batch job submission failed: Invalid partition name specified"
+            ),
+            "sbatch: invalid partition specified: nope; Batch job submission failed: Invalid partition name specified.",
+        ),
+        (
+            (
+                "sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: Job violates "
+                "accounting/QOS policy (job submit limit, user's size and/or time limits)"
+            ),
+            (
+                "sbatch: AssocMaxSubmitJobLimit; Batch job submission failed: Job violates accounting/QOS policy (job submit "
+                "limit, user's size and/or time limits)."
+            ),
+        ),
+        (
+            "sbatch: error: Batch job submission failed: Requested node configuration is not available",
+            "sbatch: Batch job submission failed: Requested node configuration is not available.",
+        ),
+        ("", "sbatch: it ended with exit code 1."),
+    ],
+)
+def test_a_refusal_is_told_at_once_in_slurms_words(commands: Commands, said: str, words: str) -> None:
+    commands.fails("sbatch", said)
+
+    def sleep(seconds: float) -> None:
+        pytest.fail(f"asked again after {seconds} s")
+
+    with pytest.raises(Refused) as caught:
+        run(["sbatch", "job.sh"], timeout=LONG, attempts=3, sleep=sleep)
+    assert caught.value.what == words
+
+
+@pytest.fixture
+def inside_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables that a job has, or a person has set."""
+    for name in ("SLURM_JOB_ID", "SLURM_MEM_PER_NODE", "SBATCH_PARTITION", "SQUEUE_STATES", "SACCT_FORMAT"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm/slurm.conf")
+    monkeypatch.setenv("SLURM_CONF_SERVER", "ctl:6817")
+    monkeypatch.setenv("LC_ALL", "ja_JP.UTF-8")
+    monkeypatch.setenv("OURS", "kept")
+
+
+@pytest.mark.usefixtures("inside_a_job")
+def test_a_job_may_submit_jobs_its_own_options_are_not_theirs_and_the_cluster_is_the_same(commands: Commands) -> None:
+    commands.script("sbatch", "env")
+    seen = dict(line.split("=", 1) for line in run(["sbatch"], timeout=LONG).splitlines())
+    slurms = {name: value for name, value in seen.items() if name.startswith(("SLURM", "SBATCH", "SQUEUE", "SACCT"))}
+    assert slurms == {"SLURM_CONF": "/etc/slurm/slurm.conf", "SLURM_CONF_SERVER": "ctl:6817"}
+    assert seen["OURS"] == "kept"
+
+
+@pytest.mark.usefixtures("inside_a_job")
+def test_commands_speak_english_and_jobs_keep_their_users_language(commands: Commands) -> None:
+    for program in ("squeue", "sbatch"):
+        commands.script(program, 'echo "$LC_ALL $TZ"')
+    assert run(["squeue"], timeout=LONG, environment={"TZ": "UTC0"}) == "C UTC0\n"
+    assert run(["sbatch"], timeout=LONG, environment={"TZ": "UTC0"}) == "ja_JP.UTF-8 UTC0\n"
