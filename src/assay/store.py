@@ -11,6 +11,7 @@ A store is a folder::
                        model/                           the final weights, a Hugging Face model
                        evaluations/<fingerprint>/       scores.json and items.parquet
     corpora/<identity>/   tokenizers/<identity>/        made once, shared by all runs
+    code/<digest>/                                      what jobs run, as it was when they were submitted
     sweeps/<name>/        reports/   wandb/             submissions, and what is derived
 """
 
