@@ -16,7 +16,9 @@ def main() -> str:
         What is wrong, if something is; else the empty string.
     """
     parser = argparse.ArgumentParser(prog="python -m tests.slurm", description=__doc__)
-    parser.add_argument("action", choices=["up", "down", "guard"], help="guard: take it down once standard input closes")
+    parser.add_argument(
+        "action", choices=["up", "down", "guard"], help="guard: take it down once standard input closes"
+    )
     parser.add_argument("folder", type=Path, help="everything of the cluster's goes here; at most 70 characters")
     parser.add_argument("--no-accounting", action="store_true", help="without slurmdbd: sacct fails")
     given = parser.parse_args()

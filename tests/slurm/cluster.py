@@ -56,7 +56,7 @@ class Cluster:
             TimeoutError: a daemon does not come up; its log is in the message.
         """
         cluster = cls(folder.resolve())
-        if cluster.nodes and all(cluster.alive(name) for name in cluster.daemons):
+        if cluster.nodes and cluster.alive >= set(cluster.daemons):
             cluster._until(cluster._in_service, "every node to be in service")
         else:
             cluster.down()
@@ -73,7 +73,7 @@ class Cluster:
         """
         _take_down_strays()
         prefix = f"{_PREFIX}{os.getpid()}-{processes.started(os.getpid())}-"
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))  # noqa: S108 TMPDIR may be too long for sockets
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))  # TMPDIR may be too long for sockets
         guards_end, our_end = os.pipe()
         guard = subprocess.Popen(
             [sys.executable, "-m", "tests.slurm", "guard", str(folder)],
@@ -90,7 +90,7 @@ class Cluster:
 
     def down(self) -> None:
         """Kill all that is the cluster's and remove its folder. Nothing is kept, so nothing has to end in peace."""
-        processes.kill(lambda: [*processes.daemons(self.folder), *processes.tasks(self.folder)])
+        processes.kill(self._processes)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
@@ -113,10 +113,10 @@ class Cluster:
         """The names of all that `start` and `kill` take, in the order in which they need each other."""
         return ["munged", *(["mariadbd", "slurmdbd"] if self.accounting else []), "slurmctld", *self.nodes]
 
-    def alive(self, name: str) -> bool:
-        """Whether a daemon runs, be it frozen; of a node, its slurmd."""
-        program = "slurmd" if name in self.nodes else name
-        return any(process.program == program for process in processes.daemons(self.folder, name))
+    @property
+    def alive(self) -> set[str]:
+        """The names of the daemons that run, be they frozen, and of the nodes whose slurmd does."""
+        return {p.daemon for p in processes.daemons(self.folder) if p.program in (p.daemon, "slurmd")}
 
     def start(self, name: str) -> None:
         """Start a daemon, or a node's slurmd, if it does not run, and come back once it does its work.
@@ -124,7 +124,7 @@ class Cluster:
         A node that the controller had given up comes back by registering (ReturnToService=2). While there is no controller,
         it is not waited for.
         """
-        if not self.alive(name):
+        if name not in self.alive:
             told = len(self._log(name))
             self._spawn(name)
             self._until(lambda: self._ready(name, told), f"{name} to be up")
@@ -134,26 +134,23 @@ class Cluster:
 
         Args:
             name: a node, slurmctld, slurmdbd, ...
-            noticed: of a node: the controller is told at once, instead of finding out after 13 to 16 s by itself.
+            noticed: of a node: the controller is told at once, instead of finding out after some 15 s by itself.
         """
-        # The daemons first: what could still tell the controller of the tasks' end is gone before they are.
-        processes.kill(lambda: [*processes.daemons(self.folder, name), *processes.tasks(self.folder, name)])
+        processes.kill(lambda: [process for process in self._processes() if process.daemon == name])
         if noticed:
             self.command("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=killed")
 
     def kill_slurmd_only(self, node: str) -> None:
         """End a node's slurmd as a crash does; its job steps and their tasks live on."""
-        processes.kill(lambda: [p for p in processes.daemons(self.folder, node) if p.program == "slurmd"])
+        processes.kill(lambda: [p for p in self._processes() if (p.daemon, p.program) == (node, "slurmd")])
 
     def freeze(self, name: str) -> None:
         """Stop a daemon without ending it: it still takes connections, and never answers."""
-        for process in processes.daemons(self.folder, name):
-            process.send(signal.SIGSTOP)
+        self._send(signal.SIGSTOP, name)
 
     def thaw(self, name: str) -> None:
         """Let a frozen daemon go on."""
-        for process in processes.daemons(self.folder, name):
-            process.send(signal.SIGCONT)
+        self._send(signal.SIGCONT, name)
 
     def command(self, *args: str, timeout: float = 60) -> str:
         """What one of SLURM's commands prints, without white space around it.
@@ -197,19 +194,15 @@ class Cluster:
 
     def reset(self) -> None:
         """Make the cluster as it was when it came up: every daemon there, no job, no task left over, every node idle."""
-        for process in processes.daemons(self.folder):
-            process.send(signal.SIGCONT)
+        self._kill_jobs()
+        self._send(signal.SIGCONT, *self.daemons)
+        alive = self.alive
         for name in self.daemons:
-            self.start(name)
+            if name not in alive:
+                self.start(name)
         configuration.renumber(self.folder)
         self.command("scontrol", "reconfigure")
         self._until(self._emptied, "the queue to be empty")
-        processes.kill(
-            lambda: [
-                *(process for process in processes.daemons(self.folder) if process.program == "slurmstepd"),
-                *processes.tasks(self.folder),
-            ]
-        )
         self._until(self._in_service, "every node to be idle")
 
     def log_tail(self, lines: int = 15) -> str:
@@ -220,9 +213,10 @@ class Cluster:
                 parts.append(self.command(*question, timeout=5))
             except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
                 parts.append(str(error))
-        for log in sorted((self.folder / "log").glob("*")):
-            if last := log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]:
-                parts.append("\n".join([f"-- {log.name}", *last]))
+        logs = {log.stem: log for log in sorted((self.folder / "log").iterdir(), reverse=True)}  # .log rather than .out
+        for name in sorted(logs):
+            last = logs[name].read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+            parts.append("\n".join([f"-- {name}", *last]))
         return "\n".join(parts)
 
     def _start_all(self, shape: configuration.Shape) -> None:
@@ -280,7 +274,7 @@ class Cluster:
             return self._succeeds("scontrol", "ping")
         if "slurmd started" not in self._log(name)[told:]:  # until it is missed, the controller takes it for alive
             return False
-        return not self.alive("slurmctld") or self._node_states().get(name) in _IN_SERVICE
+        return "slurmctld" not in self.alive or self._node_states().get(name) in _IN_SERVICE
 
     def _in_service(self) -> bool:
         """Whether every node takes jobs. Those that were taken out of service are put back."""
@@ -298,12 +292,26 @@ class Cluster:
         return dict(row.split() for row in rows.splitlines())
 
     def _emptied(self) -> bool:
-        """Whether the queue is empty. What is in it is cancelled, and its tasks are not given time to end."""
-        if not self.command("squeue", "--noheader", "--format=%i"):
-            return True
-        self._succeeds("scancel", f"--user={os.geteuid()}")
-        processes.kill(lambda: processes.tasks(self.folder))
-        return False
+        """Whether the queue is empty. What is in it is cancelled; steps and tasks, in it or not, get no time to end."""
+        waiting = self.command("squeue", "--noheader", "--format=%i")
+        if waiting:
+            self._succeeds("scancel", f"--user={os.geteuid()}")
+        self._kill_jobs()
+        return not waiting
+
+    def _kill_jobs(self) -> None:
+        """Kill every step and task, whether or not the controller knows of it."""
+        own = {*self.daemons, "slurmd"}
+        processes.kill(lambda: [process for process in self._processes() if process.program not in own])
+
+    def _send(self, number: int, *names: str) -> None:
+        for process in processes.daemons(self.folder):
+            if process.daemon in names:
+                process.send(number)
+
+    def _processes(self) -> list[processes.Process]:
+        """All that are the cluster's: daemons and steps, which could tell of the tasks' end, come before the tasks."""
+        return [*processes.daemons(self.folder), *processes.tasks(self.folder)]
 
     def _succeeds(self, *args: str) -> bool:
         try:
@@ -331,7 +339,7 @@ def _unsynced(program: str) -> list[str]:
 
 def _take_down_strays() -> None:
     """Take down what `Cluster.temporary` made for processes that are no more, guards included."""
-    for folder in Path("/tmp").glob(f"{_PREFIX}*-*-*"):  # noqa: S108
+    for folder in Path("/tmp").glob(f"{_PREFIX}*-*-*"):
         pid, tick = folder.name.removeprefix(_PREFIX).split("-")[:2]
         ours = folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid == os.geteuid()
         if ours and str(processes.started(int(pid))) != tick:

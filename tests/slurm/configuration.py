@@ -53,7 +53,9 @@ def write(folder: Path, shape: Shape) -> None:
     etc, devices = folder / "etc", folder / "dev"
     for directory in (etc, devices):
         directory.mkdir()
-    (etc / "slurm.conf").write_text(_slurm(folder, shape, port) + (_accounting(folder, port) if shape.accounting else ""))
+    (etc / "slurm.conf").write_text(
+        _slurm(folder, shape, port) + (_accounting(folder, port) if shape.accounting else "")
+    )
     if shape.gpus:
         for number in range(shape.gpus):
             _null_device(devices / f"gpu{number}")
@@ -131,8 +133,8 @@ def _slurm(folder: Path, shape: Shape, port: int) -> str:
         MailProg=/bin/true
         # A credential's life is also how long a requeued job waits before it may start again; 120 s by default.
         AuthInfo=socket={folder}/run/munge.socket,cred_expire=5
-        # A node that died is noticed after two pings in a row have failed, of which each tries for MessageTimeout + 1 s,
-        # but never more than 11 s: 25 to 29 s at the default of 10, 13 to 16 s here, whatever SlurmdTimeout says below 10.
+        # A node that died is noticed once two pings in a row have failed; each tries for MessageTimeout + 1 s, 11 s at
+        # most. So after some 15 s here; after 25 s with the default of 10, whatever SlurmdTimeout says.
         SlurmdTimeout=5
         MessageTimeout=5
         KillWait=2
