@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
+import traceback
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from assay.errors import AssayError
 from assay.launch.slurm.commands import Refused, Unreachable, run
 from assay.processes import ProcessIdentity
 from tests.launch.slurm.fakes import Commands, commands
-from tests.launch.waiting import until
+from tests.launch.waiting import LONGEST, until
 
 __all__ = ["commands"]
 
@@ -49,9 +52,19 @@ def test_a_command_that_takes_too_long_is_killed_with_all_that_it_started(comman
 
 
 def test_ctrl_c_ends_a_command_too(commands: Commands) -> None:
-    pid = _leave_a_child(commands, f"kill -INT {os.getpid()}; wait")
+    pid = _leave_a_child(commands, "wait")
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def press() -> None:
+        until(lambda: pid.exists() and "_wait" in str(traceback.extract_stack(sys._current_frames()[main])), "run")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    presser = threading.Thread(target=press)
+    presser.start()
     with pytest.raises(KeyboardInterrupt):
-        run(["squeue"], timeout=LONG)
+        run(["squeue"], timeout=2 * LONGEST)
+    presser.join()
     until(lambda: not _alive(int(pid.read_text())), "the child to end")
 
 
