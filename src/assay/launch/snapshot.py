@@ -60,6 +60,8 @@ class Snapshot(NamedTuple):
             # `python -m` looks into the working directory before PYTHONPATH: submitted from `src/`, a job would run that.
             "PYTHONSAFEPATH": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
+            # Compiled functions go beside the snapshot, which cannot be written: a thousand jobs compile once.
+            "NUMBA_CACHE_DIR": str(self.path / "numba"),
             CODE: self.digest,
         }
 
