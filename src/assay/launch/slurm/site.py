@@ -316,6 +316,21 @@ def warnings(request: Request, site: Site) -> list[str]:
     return found
 
 
+def waits_for_nodes(request: Request, site: Site) -> bool:
+    """Whether too few of the nodes that fit are up now for a job to begin, whatever else runs there.
+
+    sbatch takes such a job, and it waits; `sbatch --test-only` says of it that no such nodes exist.
+    """
+    return all(_up(request, partition) < request.nodes for partition in _partitions(request, site))
+
+
+def _up(request: Request, partition: Partition) -> int:
+    """Nodes of a partition that fit, are not excluded and are up."""
+    wants, excluded = _Wants.of(request), set(hosts(",".join(request.exclude)))
+    fitting = [shape for shape in partition.shapes if shape.up and wants.fit(shape)]
+    return sum(node not in excluded for shape in fitting for node in shape.nodes)
+
+
 def _partitions(request: Request, site: Site) -> list[Partition]:
     """Those that a request names and that exist; where it names none, the default."""
     if request.partition is None:

@@ -13,14 +13,18 @@ from assay.launch.slurm.causes import check_retries
 from assay.launch.slurm.commands import Refused, run
 from assay.launch.slurm.finish import frozen
 from assay.launch.slurm.ledger import Ledger
-from assay.launch.slurm.sbatch import hand_over, probe_script
-from assay.launch.slurm.site import Request, ask_site, check
+from assay.launch.slurm.sbatch import hand_over, probe_script, time_limit
+from assay.launch.slurm.site import Request, ask_site, check, waits_for_nodes
 from assay.launch.slurm.tend import close, send
 from assay.launch.submission import done_elsewhere
 from assay.study import Study
 
 if TYPE_CHECKING:
     from assay.settings import Cluster
+
+TRY_SECONDS = 60.0
+NO_SUCH_NODES = "node configuration is not available"
+"""What `sbatch --test-only` says of nodes that there aren't, and of nodes that are drained or down just now."""
 
 
 def check_cluster(cluster: Cluster) -> list[str]:
@@ -33,37 +37,57 @@ def check_cluster(cluster: Cluster) -> list[str]:
         AssayError: there is no SLURM here, or it has no such partition, node, time or GPUs; or sbatch, asked to try,
             says no.
     """
+    assert cluster.slurm is not None, "a profile for SLURM"
+    check_retries(cluster.slurm)
+    site, warnings = ask_site(), list[str]()
+    for training in (True, False):
+        request = _request(cluster, training=training)
+        warnings += check(request, site)
+        try:
+            _try_out(cluster, training=training)
+        except Refused as error:
+            if NO_SUCH_NODES in error.what and waits_for_nodes(request, site):
+                continue
+            raise AssayError(
+                f"cluster {cluster.name!r}: sbatch would refuse its jobs: {error.what}",
+                fix="Change the profile in conf/cluster/, or single values as cluster.slurm.NAME=VALUE.",
+            ) from error
+    return list(dict.fromkeys(warnings))
+
+
+def _request(cluster: Cluster, *, training: bool) -> Request:
+    """What each job asks for: of runs, or of those that look after the sweep."""
     slurm = cluster.slurm
     assert slurm is not None, "a profile for SLURM"
-    check_retries(slurm)
-    ranks = slurm.processes_per_node if slurm.ranks > 1 else slurm.at_once
-    warnings = check(
-        Request(
-            partition=slurm.partition,
-            nodes=slurm.nodes,
-            gpus_per_node=slurm.gpus_per_node,
-            cpus_per_node=cluster.cpus_per_worker * ranks,
-            memory_mb_per_node=None if slurm.memory_gb is None else round(slurm.memory_gb * 1024),
-            minutes=max(1, round(cluster.timeout_hours * 60)),
-            constraint=slurm.constraint,
+    minutes = time_limit(cluster, training=training)
+    if not training:
+        return Request(
+            partition=slurm.control_partition or slurm.partition,
+            cpus_per_node=cluster.cpus_per_worker,
+            minutes=minutes,
             exclude=slurm.exclude,
             account=slurm.account,
-            qos=slurm.qos,
-            grace_seconds=slurm.grace_seconds,
-        ),
-        ask_site(),
+        )
+    ranks = slurm.processes_per_node if slurm.ranks > 1 else slurm.at_once
+    return Request(
+        partition=slurm.partition,
+        nodes=slurm.nodes,
+        gpus_per_node=slurm.gpus_per_node,
+        cpus_per_node=cluster.cpus_per_worker * ranks,
+        memory_mb_per_node=None if slurm.memory_gb is None else round(slurm.memory_gb * 1024),
+        minutes=minutes,
+        constraint=slurm.constraint,
+        exclude=slurm.exclude,
+        account=slurm.account,
+        qos=slurm.qos,
+        grace_seconds=slurm.grace_seconds,
     )
+
+
+def _try_out(cluster: Cluster, *, training: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for training in (True, False):
-            script = probe_script(Path(folder), cluster, training=training)
-            try:
-                run(["sbatch", "--test-only", str(script)], timeout=60.0)
-            except Refused as error:
-                raise AssayError(
-                    f"cluster {cluster.name!r}: sbatch would refuse its jobs: {error.what}",
-                    fix="Change the profile in conf/cluster/, or single values as cluster.slurm.NAME=VALUE.",
-                ) from error
-    return warnings
+        script = probe_script(Path(folder), cluster, training=training)
+        run(["sbatch", "--test-only", str(script)], timeout=TRY_SECONDS)
 
 
 def start_on_cluster(directory: SubmissionDirectory) -> None:
