@@ -20,12 +20,13 @@ sacct: error: Problem talking to the database: Connection refused"""
 
 def squeue_row(job: str, state: str, *, reason: str = "None", nodes: str = "", name: str = "ours") -> str:
     """A line as squeue prints it."""
-    return BETWEEN.join([job, state, reason, nodes, "0", "0", "2026-11-23T16:00:00", "N/A", "0:00", name, ""]) + "\n"
+    times = ["2026-11-23T16:00:00", "N/A", "0:00", "1:00:00"]
+    return BETWEEN.join([job, state, reason, nodes, "0", "0", *times, name, ""]) + "\n"
 
 
 def sacct_row(job: str, state: str, *, submitted: str = "16:00:00", name: str = "ours") -> str:
     """A line as sacct prints it."""
-    times = [f"2026-11-23T{submitted}", "2026-11-23T16:00:00", "1"]
+    times = [f"2026-11-23T{submitted}", "2026-11-23T16:00:00", "1", "60"]
     return BETWEEN.join([job, state, "None", "n1", "0:0", *times, name]) + "\n"
 
 
@@ -107,9 +108,9 @@ def test_what_has_ended_is_not_in_the_queue_though_the_controller_remembers_it(q
 
 def test_times_nodes_and_restarts_are_read(queue: dict[str, Seen]) -> None:
     runs, requeued = queue["runs"], queue["requeued"]
-    assert runs.start == 1795449591.0  # 2026-11-23T15:59:51 UTC
-    assert (runs.elapsed_seconds, runs.nodes, runs.restarts) == (91, "n3", 0)
-    assert requeued.submitted == 1795449681.0  # when it was requeued, 5 s after sbatch
+    assert runs.start == 1795450770.0  # 2026-11-23T16:19:30 UTC
+    assert (runs.elapsed_seconds, runs.limit_seconds, runs.nodes, runs.restarts) == (92, 3600, "n3", 0)
+    assert requeued.submitted == 1795450861.0  # when it was requeued, 5 s after sbatch
     assert (requeued.start, requeued.elapsed_seconds, requeued.restarts) == (None, None, 1)  # a forecast is no start
 
 
@@ -198,6 +199,11 @@ ENDS = [
     ("deadline", "timed_out", "reached its time limit"),
     ("node-failed", "node_failed", "lost its node on n4"),
     ("preempted-cancelled", "preempted", "had to make room for another job on n3"),
+    (
+        "ended-in-grace",
+        "preempted",
+        "had to make room for another job on n1",
+    ),  # SLURM says TIMEOUT, after 16 s of an hour
     ("never-killed", "never_satisfied", "can never start: a job that it depends on did not end well"),
     ("cancelled-running", "cancelled", "was cancelled on n1"),
     ("cancelled-pending", "cancelled", "was cancelled"),

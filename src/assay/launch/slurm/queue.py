@@ -273,6 +273,10 @@ def _kind(seen: Seen) -> Kind:
         if "held" in seen.reason.lower() or seen.reason in {"JobHoldMaxRequeue", "BadConstraints"}:
             return "held"
         return "requeued" if seen.restarts else "pending"
+    # A job that is to make room and ends well by itself, after its grace and before it is killed, is a TIMEOUT to SLURM:
+    # its end had been moved.
+    if seen.state == "TIMEOUT" and (seen.elapsed_seconds or 0) < (seen.limit_seconds or 0):
+        return "preempted"
     if kind == "cancelled" and seen.reason == ("DependencyNeverSatisfied" if seen.source == "squeue" else "Dependency"):
         return "never_satisfied" if seen.cancelled_by is None else kind  # by --kill-on-invalid-dep, or by somebody
     return kind

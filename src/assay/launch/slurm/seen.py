@@ -52,6 +52,8 @@ class Seen:
     start: float | None = None
     """Seconds since the epoch; ``None`` where it has not begun, whatever SLURM forecasts."""
     elapsed_seconds: int | None = None
+    limit_seconds: int | None = None
+    """What it may take; ``None`` for no limit."""
     cancelled_by: str | None = None
     """Number of the user who cancelled it, where accounting knows."""
     source: Literal["squeue", "sacct"]
@@ -65,9 +67,12 @@ ENVIRONMENT = {**UTC, "SLURM_BITSTR_LEN": "0"}
 # The name comes last: whatever it holds moves no other field.
 _SQUEUE = (
     *("JobArrayID", "State", "Reason", "NodeList", "RestartCnt"),
-    *("exit_code", "SubmitTime", "StartTime", "TimeUsed", "Name"),
+    *("exit_code", "SubmitTime", "StartTime", "TimeUsed", "TimeLimit", "Name"),
 )
-_SACCT = ("JobID", "State", "Reason", "NodeList", "ExitCode", "Submit", "Start", "ElapsedRaw", "JobName")
+_SACCT = (
+    *("JobID", "State", "Reason", "NodeList", "ExitCode"),
+    *("Submit", "Start", "ElapsedRaw", "TimelimitRaw", "JobName"),
+)
 
 SQUEUE_FORMAT = "--Format=" + ",".join(f"{field}:0{BETWEEN}" for field in _SQUEUE)
 """Fields as wide as they are (`:0`; left out, they are cut off after 20 characters), and what comes after each."""
@@ -115,7 +120,7 @@ def _read(program: str, printed: str, width: int, read: Callable[[Sequence[str]]
 
 
 def _of_squeue(row: Sequence[str]) -> Seen:
-    job, state, reason, nodes, restarts, status, submitted, start, elapsed, name = row
+    job, state, reason, nodes, restarts, status, submitted, start, elapsed, limit, name = row
     began = moment(start) if nodes else None  # without a node, a forecast, or when it was cancelled
     ended = _word(state) in ENDED
     return Seen(
@@ -130,12 +135,13 @@ def _of_squeue(row: Sequence[str]) -> Seen:
         submitted=moment(submitted),
         start=began,
         elapsed_seconds=None if began is None else seconds(elapsed),
+        limit_seconds=seconds(limit),
         source="squeue",
     )
 
 
 def _of_sacct(row: Sequence[str]) -> Seen:
-    job, words, reason, nodes, status, submitted, start, elapsed, name = row
+    job, words, reason, nodes, status, submitted, start, elapsed, limit, name = row
     state, _, by = words.partition(" by ")
     code, _, signal = status.partition(":")
     nodes = "" if nodes == "None assigned" else nodes
@@ -152,6 +158,7 @@ def _of_sacct(row: Sequence[str]) -> Seen:
         submitted=moment(submitted),
         start=began,
         elapsed_seconds=None if began is None else int(elapsed),
+        limit_seconds=60 * int(limit) if limit.isdigit() else None,
         cancelled_by=by or None,
         source="sacct",
     )
