@@ -87,7 +87,7 @@ def _cost(directory: SubmissionDirectory, now: float) -> tuple[Hours | None, set
     """What one submission's jobs have cost, and what they say they are at."""
     submission = directory.read()
     profile = submission.study["cluster"]
-    asked = profile["slurm"]
+    asked = profile.get("slurm") or {}
     gpus = asked.get("nodes", 1) * asked.get("gpus_per_node", 0)
     ranks = asked.get("nodes", 1) * asked.get("processes_per_node", 1)
     at_once = 1 if ranks > 1 else min(asked.get("runs_per_job", 1), asked.get("runs_per_gpu", 1) * max(1, gpus))
