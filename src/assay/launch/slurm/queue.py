@@ -275,7 +275,8 @@ def _kind(seen: Seen) -> Kind:
         return "requeued" if seen.restarts else "pending"
     # A job that is to make room and ends well by itself, after its grace and before it is killed, is a TIMEOUT to SLURM:
     # its end had been moved.
-    if seen.state == "TIMEOUT" and (seen.elapsed_seconds or 0) < (seen.limit_seconds or 0):
+    took, limit = seen.elapsed_seconds, seen.limit_seconds
+    if seen.state == "TIMEOUT" and took is not None and limit is not None and took < limit:
         return "preempted"
     if kind == "cancelled" and seen.reason == ("DependencyNeverSatisfied" if seen.source == "squeue" else "Dependency"):
         return "never_satisfied" if seen.cancelled_by is None else kind  # by --kill-on-invalid-dep, or by somebody
