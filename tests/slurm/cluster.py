@@ -22,6 +22,7 @@ PACKAGES = Path(__file__).with_name("packages.txt").read_text(encoding="utf-8").
 
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # Debian has daemons there, and PATH need not
 _PREFIX = "assay-slurm-"
+_MARK = "is-a-cluster"
 _IN_SERVICE = {"idle", "mix", "alloc", "comp"}
 """Exactly: what does not answer has a `*` behind."""
 
@@ -49,10 +50,11 @@ class Cluster:
         """Bring one up; what is up and well is left as it is, what is broken is taken down first.
 
         Args:
-            folder: everything of the cluster's goes below; made if need be, emptied first. At most 70 characters.
+            folder: everything of the cluster's goes below; made if need be. At most 70 characters.
             **shape: fields of `configuration.Shape`, such as ``accounting=False``.
 
         Raises:
+            ValueError: the folder's path is too long, or it holds what is not a cluster's.
             TimeoutError: a daemon does not come up; its log is in the message.
         """
         cluster = cls(folder.resolve())
@@ -89,7 +91,13 @@ class Cluster:
             guard.wait(timeout=60)
 
     def down(self) -> None:
-        """Kill all that is the cluster's and remove its folder. Nothing is kept, so nothing has to end in peace."""
+        """Kill all that is the cluster's and remove its folder. Nothing is kept, so nothing has to end in peace.
+
+        Raises:
+            ValueError: the folder holds what is not a cluster's.
+        """
+        if self.folder.exists() and any(self.folder.iterdir()) and not (self.folder / _MARK).exists():
+            raise ValueError(f"{self.folder} is not empty, and not a cluster's: nothing in it is touched")
         processes.kill(self._processes)
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -201,7 +209,7 @@ class Cluster:
             if name not in alive:
                 self.start(name)
         configuration.renumber(self.folder)
-        self.command("scontrol", "reconfigure")
+        self._until(lambda: self._succeeds("scontrol", "reconfigure"), "the controller to read its configuration")
         self._until(self._emptied, "the queue to be empty")
         self._until(self._in_service, "every node to be idle")
 
@@ -213,13 +221,15 @@ class Cluster:
                 parts.append(self.command(*question, timeout=5))
             except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
                 parts.append(str(error))
-        logs = {log.stem: log for log in sorted((self.folder / "log").iterdir(), reverse=True)}  # .log rather than .out
+        logs = {log.stem: log for log in sorted((self.folder / "log").glob("*"), reverse=True)}  # .log rather than .out
         for name in sorted(logs):
             last = logs[name].read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
             parts.append("\n".join([f"-- {name}", *last]))
         return "\n".join(parts)
 
     def _start_all(self, shape: configuration.Shape) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / _MARK).touch()
         for directory in ("run", "log", "state", *(f"spool/{node}" for node in shape.node_names)):
             (self.folder / directory).mkdir(parents=True)
         configuration.write(self.folder, shape)
@@ -274,7 +284,8 @@ class Cluster:
             return self._succeeds("scontrol", "ping")
         if "slurmd started" not in self._log(name)[told:]:  # until it is missed, the controller takes it for alive
             return False
-        return "slurmctld" not in self.alive or self._node_states().get(name) in _IN_SERVICE
+        state = self._node_states().get(name, "unk")
+        return "slurmctld" not in self.alive or not (state.startswith(("down", "unk")) or state.endswith("*"))
 
     def _in_service(self) -> bool:
         """Whether every node takes jobs. Those that were taken out of service are put back."""
@@ -293,11 +304,14 @@ class Cluster:
 
     def _emptied(self) -> bool:
         """Whether the queue is empty. What is in it is cancelled; steps and tasks, in it or not, get no time to end."""
-        waiting = self.command("squeue", "--noheader", "--format=%i")
-        if waiting:
-            self._succeeds("scancel", f"--user={os.geteuid()}")
+        try:
+            if not self.command("squeue", "--noheader", "--format=%i"):
+                return True
+        except subprocess.CalledProcessError:
+            return False  # the controller does not answer yet
+        self._succeeds("scancel", f"--user={os.geteuid()}")
         self._kill_jobs()
-        return not waiting
+        return False
 
     def _kill_jobs(self) -> None:
         """Kill every step and task, whether or not the controller knows of it."""

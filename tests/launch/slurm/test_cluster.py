@@ -240,10 +240,12 @@ def test_whatever_a_test_leaves_behind_is_gone_before_the_next(bare_cluster: Clu
     bare_cluster.kill_slurmd_only("n2")
     bare_cluster.kill("n3", noticed=True)
     bare_cluster.command("scontrol", "update", "NodeName=n4", "State=DRAIN", "Reason=test")
+    bare_cluster.command("scontrol", "update", "PartitionName=kill", "State=DOWN", "MaxTime=5")
     bare_cluster.kill("slurmctld")
     bare_cluster.reset()
     assert bare_cluster.command("squeue", "--all", "--noheader") == ""
     assert bare_cluster.command("sinfo", "--noheader", "--partition=main", "--format=%t %D") == "idle 4"
+    assert bare_cluster.command("sinfo", "--noheader", "--partition=kill", "--format=%a %l") == "up infinite"
     assert not tasks(bare_cluster.folder)
     assert {process.program for process in daemons(bare_cluster.folder)} == {"munged", "slurmctld", "slurmd"}
 
@@ -255,6 +257,14 @@ def test_bringing_up_what_is_up_leaves_it_alone(bare_cluster: Cluster, tmp_path:
     assert Cluster.up(bare_cluster.folder, accounting=False) == bare_cluster
     assert daemons(bare_cluster.folder) == before
     assert bare_cluster.job(job.id)["JobState"] == "RUNNING"
+
+
+def test_a_folder_that_holds_anything_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis").write_text("years")
+    for act in (Cluster.up, lambda folder: Cluster(folder).down()):
+        with pytest.raises(ValueError, match="is not empty, and not a cluster's"):
+            act(tmp_path)
+    assert (tmp_path / "thesis").read_text() == "years"
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing() or "there is one")
