@@ -140,7 +140,7 @@ def _submitting(folder: Path, cluster: Cluster, *, launcher: bool) -> None:
     for runs in RUNS:
         project = folder / f"project{runs}"
         make_project(project, runs)
-        study = ["sweep=large", "cluster=slurm", f"cluster.slurm.options={{begin: {LATER}}}"]
+        study = ["sweep=large", "cluster=slurm", f"+cluster.slurm.options.begin={LATER}"]
         times = [_seconds([sys.executable, "-m", "assay", "submit", *study], project) for _ in range(2)]
         looks = [
             _seconds([sys.executable, "-m", "assay", "status", *study, *more], project) for more in ([], ["--json"])

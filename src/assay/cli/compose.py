@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 CATALOGUES = ("source", "mix")
 GROUPS = ("proxy", "optim", "tokenizer", "suite", "policy", "cluster")
 SWEEPS = "sweeps"
+FREE = ("cluster.environment.", "cluster.slurm.options.", "cluster.slurm.retries.")
+"""Where keys are not assay's to name."""
 
 
 def packaged() -> Path:
@@ -178,5 +180,7 @@ def _explain(error: Exception) -> str:
         node = getattr(error.__cause__ or error, "parent_node", None)
         known = [str(key) for key in node] if node is not None else []
         where = place[1] if place else unknown[1]
+        if where.startswith(FREE):
+            return f"configuration: {where.rpartition('.')[0]} has no {unknown[1]!r} yet: names that you choose take a plus, as in +{where}=VALUE."
         return f"configuration: no key is called {where!r}. {did_you_mean(unknown[1], known)}"
     return f"configuration: {text}"
