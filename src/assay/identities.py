@@ -158,6 +158,7 @@ class Identities:
             {name: self.source(name) for name in spec.sources},
             self.tokenizer_id,
             self.store.tokenizers,
+            digests={name: self.digest(name) for name in spec.sources},
             progress=tell("tokenizer"),
         )
         for name in names:

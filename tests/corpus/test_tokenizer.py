@@ -84,6 +84,17 @@ def test_it_is_made_once(tmp_path: Path, sources: dict[str, Source]) -> None:
     assert path.stat().st_mtime_ns == before
 
 
+def test_text_that_changed_since_its_digest_was_taken_trains_no_tokenizer_under_the_old_identity(
+    tmp_path: Path,
+) -> None:
+    source = source_of(write_jsonl(tmp_path / "a.jsonl", some_texts(100)))
+    spec, digests = TokenizerSpec(name="t", vocabulary=300, sources=("a",)), {"a": fresh_digest(source)}
+    write_jsonl(tmp_path / "a.jsonl", some_texts(90))
+    with pytest.raises(AssayError, match="its files changed since its digest was taken"):
+        make_tokenizer(spec, {"a": source}, tokenizer_identity(spec, digests), tmp_path / "made", digests=digests)
+    assert [path.suffix for path in (tmp_path / "made").iterdir()] == [".lock"]
+
+
 def test_what_is_held_out_does_not_train_the_tokenizer(tmp_path: Path) -> None:
     held = next(text for text in some_texts(500) if is_held_out(document_hash(text.encode())))
     word = "zyzzyva" * 3

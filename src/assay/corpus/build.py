@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from assay.corpus.heldout import document_hash, held_out_by_rank, is_held_out
 from assay.corpus.manifest import FORMAT_VERSION, FileRecord, Manifest
-from assay.corpus.read import documents, fresh_digest, size_of, state
+from assay.corpus.read import documents, size_of, unchanged
 from assay.corpus.shards import Corpus, Side, sha256_of
 from assay.corpus.tokenizer import load_tokenizer
 from assay.errors import AssayError
@@ -59,15 +59,11 @@ def prepare(
         with exclusive(folder / f".{identity}.lock", wait=True):
             if not path.exists():
                 _remove_leftovers(folder, identity)
-                before = state(source)
-                # Hashing reads a gigabyte in about a second; tokenising one takes ten minutes of a core.
-                _require(source, fresh_digest(source) == digest, "since its digest was taken")
-                with replacing(path) as temporary:
+                with replacing(path) as temporary, unchanged(source, digest, what="tokenised"):
                     temporary.mkdir()
                     made = _build(source, tokenizer, temporary, progress)
                     manifest = Manifest(source=source.name, source_digest=digest, identity=identity, **made)
                     write_json(temporary / "manifest.json", to_mapping(manifest))
-                    _require(source, state(source) == before, "while it was tokenised")
     if progress is not None:
         progress(1.0)
     return Corpus.open(path)
@@ -76,11 +72,6 @@ def prepare(
 def _remove_leftovers(folder: Path, identity: str) -> None:
     for leftover in folder.glob(f".{identity}.*.tmp"):
         shutil.rmtree(leftover)
-
-
-def _require(source: Source, same: bool, when: str) -> None:  # noqa: FBT001  # a condition, as in assert
-    if not same:
-        raise AssayError(f"source {source.name!r}: its files changed {when}.", fix="Run the same command again.")
 
 
 def _build(

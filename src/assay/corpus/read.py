@@ -6,6 +6,7 @@ Memory holds one document, or one batch of a Parquet file, whatever the size of 
 from __future__ import annotations
 
 import bz2
+import contextlib
 import glob
 import gzip
 import hashlib
@@ -141,6 +142,30 @@ def state(source: Source) -> dict[str, dict[str, str]]:
     for file in _files(source):
         file.system.invalidate_cache()  # remote systems keep their listings, from before the change
     return {file.url: _facts(file) for file in _files(source)}
+
+
+@contextlib.contextmanager
+def unchanged(source: Source, digest: str, *, what: str) -> Iterator[None]:
+    """Read a source's files for what they are known to be.
+
+    Args:
+        source: whose files.
+        digest: what `source_digest` gave for it.
+        what: is made of them meanwhile, in a word.
+
+    Raises:
+        AssayError: they are others than when the digest was taken, or changed while the block lasted.
+    """
+    before = state(source)
+    # Hashing reads a gigabyte in about a second; tokenising one takes ten minutes of a core.
+    _require(source, fresh_digest(source) == digest, "since its digest was taken")
+    yield
+    _require(source, state(source) == before, f"while it was {what}")
+
+
+def _require(source: Source, same: bool, when: str) -> None:  # noqa: FBT001  # a condition, as in assert
+    if not same:
+        raise AssayError(f"source {source.name!r}: its files changed {when}.", fix="Run the same command again.")
 
 
 def _digest(source: Source, files: Sequence[_File], digests: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.corpus.heldout import document_hash, is_held_out
-from assay.corpus.read import documents
+from assay.corpus.read import documents, unchanged
 from assay.errors import AssayError
 from assay.files import exclusive, replacing, write_json
 from assay.fingerprint import fingerprint
@@ -87,6 +88,7 @@ def make_tokenizer(
     identity: str,
     folder: Path,
     *,
+    digests: Mapping[str, str] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Path:
     """Make a tokenizer, unless it is there; two that are started at once make it once.
@@ -98,20 +100,25 @@ def make_tokenizer(
         sources: at least those it trains on, by name.
         identity: what `tokenizer_identity` gives; the name of its folder.
         folder: where tokenizers are.
+        digests: of the sources that it trains on, by name: what its identity says that they are. Others are refused.
         progress: told the share of the text that was read.
 
     Returns:
         The path of its `tokenizer.json`.
 
     Raises:
-        AssayError: the file is no tokenizer or says nowhere how a text ends; a source cannot be read.
+        AssayError: the file is no tokenizer or says nowhere how a text ends; a source cannot be read, or changed
+            since its digest was taken.
     """
     path = folder / identity
     if not path.exists():
         with exclusive(folder / f".{identity}.lock", wait=True):
             if not path.exists():
-                tokenizer = _given(spec) if spec.file is not None else _trained(spec, sources, progress)
-                with replacing(path) as temporary:
+                with contextlib.ExitStack() as stack:
+                    temporary = stack.enter_context(replacing(path))
+                    for name, digest in (digests or {}).items():
+                        stack.enter_context(unchanged(sources[name], digest, what="read for a tokenizer"))
+                    tokenizer = _given(spec) if spec.file is not None else _trained(spec, sources, progress)
                     temporary.mkdir()
                     _save(tokenizer, temporary, spec)
     if progress is not None:
