@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,6 +29,15 @@ STEPS = 1000
 """Of a run: some seconds of a core, so that something can happen meanwhile."""
 LEASE = {"ASSAY_LEASE_BEAT": "1", "ASSAY_LEASE_STALE": "6"}
 """Seconds: a holder on a node that died is missed after 6 s, not after a minute."""
+SUBMIT = """
+import json, pathlib, sys
+from assay.launch.submission import submit
+from assay.study import Study
+from assay.workspace import Workspace
+space = Workspace(Study.parse(json.loads(pathlib.Path(sys.argv[1]).read_text())))
+submit(space, space.plan())
+"""
+"""Sends the study whose JSON is in a file, from a process of its own."""
 BAD = frozenset({"failed", "diverged", "cancelled"})
 
 _quiet: dict[str, str] = {}
@@ -212,3 +222,18 @@ def quiet(space: Workspace) -> dict[str, str]:
 def times_trained(run: RunDirectory) -> int:
     """How often a run's final weights were put in place, over all its attempts."""
     return run.log.read_text(encoding="utf-8").count("final weights")
+
+
+def gated(gate: Path) -> dict[str, list[str]]:
+    """Settings with which jobs wait until there is a file."""
+    return {"setup": [f"until [ -e {gate} ]; do sleep 0.1; done"]}
+
+
+class Evil:
+    """Leaves a mark when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.mark),)

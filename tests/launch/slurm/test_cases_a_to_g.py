@@ -19,7 +19,7 @@ from assay.launch.slurm.tend import tend
 from assay.launch.snapshot import code_digest
 from assay.lease import LeaseTimes
 from assay.store import RunDirectory
-from tests.launch.slurm.sweeps import Sweep, make_sweep
+from tests.launch.slurm.sweeps import SUBMIT, Evil, Sweep, gated, make_sweep
 from tests.slurm.cluster import Cluster
 from tests.slurm.processes import Process, tasks
 
@@ -227,26 +227,6 @@ def test_slurm_case_g_what_others_left_in_the_folders_costs_no_result_and_no_pic
     assert read.exists()
 
 
-SUBMIT = """
-import json, pathlib, sys
-from assay.launch.submission import submit
-from assay.study import Study
-from assay.workspace import Workspace
-space = Workspace(Study.parse(json.loads(pathlib.Path(sys.argv[1]).read_text())))
-submit(space, space.plan())
-"""
-
-
-class Evil:
-    """Leaves a mark when it is unpickled."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.mkdir, (str(self.mark),)
-
-
 def leave_behind(run: RunDirectory, evil: bytes) -> None:
     """What kills leave in a run's folder at the worst moments, with pickles in it."""
     for name in (".model.stale.tmp", "checkpoints/.step-400.stale.tmp", "checkpoints/step-900", "model"):
@@ -257,11 +237,6 @@ def leave_behind(run: RunDirectory, evil: bytes) -> None:
         (run.path / name).write_text('{"state": "do')
     (run.path / "lease").mkdir(exist_ok=True)
     (run.path / "lease/.1.stale.tmp").write_text('{"tok')
-
-
-def gated(gate: Path) -> dict[str, list[str]]:
-    """Settings with which jobs wait until there is a file."""
-    return {"setup": [f"until [ -e {gate} ]; do sleep 0.1; done"]}
 
 
 def killer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
