@@ -33,6 +33,7 @@ from assay.launch.slurm.sbatch import job_of_this_process, signal_seconds, time_
 from assay.launch.slurm.tend import tend
 from assay.launch.submission import done_elsewhere
 from assay.launch.worker import worker_environment
+from assay.lease import LeaseTimes
 from assay.processes import ProcessIdentity
 from assay.store import Failure
 from assay.study import Study
@@ -53,7 +54,7 @@ MARGIN_SECONDS = 5.0
 FRUITLESS = 3
 """Jobs in a row that ran to their time limit without bringing their runs further, before the runs are failed."""
 LOOKS_SECONDS = (5.0, 10.0, 20.0, 40.0)
-"""Waits between looks at what accounting has not written yet."""
+"""Waits between looks at what accounting has not written yet, or at what somebody else looks after."""
 
 
 def main(folder: str, number: int) -> None:
@@ -80,13 +81,19 @@ def _prepare(directory: SubmissionDirectory) -> None:
 def _tend(directory: SubmissionDirectory) -> None:
     """Look after the sweep; once nothing is left, judge it."""
     submission = directory.read()
-    elsewhere = partial(done_elsewhere, directory.store, submission)
-    tended = tend(directory, elsewhere=elsewhere)
+    # Whoever is at it may have died just now, on a machine that cannot be seen from here: then nobody else may come.
+    look = partial(
+        tend,
+        directory,
+        elsewhere=partial(done_elsewhere, directory.store, submission),
+        patience=LeaseTimes.from_environment().patience,
+    )
+    tended = look()
     for seconds in LOOKS_SECONDS:
-        if not tended.actions.get("wait"):
+        if tended.acted and not tended.actions.get("wait"):
             break
         time.sleep(seconds)
-        tended = tend(directory, elsewhere=elsewhere)
+        tended = look()
     if tended.over and directory.closed is None:
         finish(directory)
 
@@ -125,8 +132,8 @@ def _train(directory: SubmissionDirectory, batch: Batch, index: int) -> None:
         ).work()
         if leader:
             leader.end()
-    if notice.time_is_up:
-        _go_on_later(directory, me, runs)
+    if notice():
+        _go_on_later(directory, me, runs, notice)
 
 
 def _worker(directory: SubmissionDirectory, name: str, runs: Sequence[SubmittedRun]) -> Worker:
@@ -182,7 +189,8 @@ class _Notice:
 
     SIGTERM comes with preemption and `scancel`. SIGUSR2 comes before the time limit, up to a minute early, which of
     a limit of some minutes would leave nothing; the job's own clock is exact. Where the clock says that there is a
-    long time left, somebody shortened the limit, and the signal counts.
+    long time left, the job has to make room, on sites that send this signal in SIGTERM's place
+    (`preempt_send_user_signal`), or somebody shortened the limit; then it counts.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -190,17 +198,17 @@ class _Notice:
         self._grace = signal_seconds(cluster)
         left = time_limit(cluster, training=True) * 60 - self._grace - (time.time() - began)
         self._deadline = time.monotonic() + left
-        self._asked = False
-        self._warned = False
+        self.asked = False
+        self.warned = False
 
     def __call__(self) -> bool:
         """Whether to stop."""
-        return self._asked or self.time_is_up
+        return self.asked or self.warned or self.time_is_up
 
     @property
     def time_is_up(self) -> bool:
         """Whether the time limit is why."""
-        return not self._asked and (self._warned or time.monotonic() >= self._deadline)
+        return not (self.asked or self.warned) and time.monotonic() >= self._deadline
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[_Notice]:
@@ -215,34 +223,47 @@ class _Notice:
 
     def _stop(self, number: int, frame: Any) -> None:
         del number, frame
-        self._asked = True
+        self.asked = True
 
     def _warn(self, number: int, frame: Any) -> None:
         del number, frame
         if self._deadline - time.monotonic() > SIGNAL_SLACK_SECONDS:
-            self._warned = True
+            self.warned = True
 
 
-def _go_on_later(directory: SubmissionDirectory, me: Worker, runs: Sequence[SubmittedRun]) -> None:
-    """Have this job run again, since its time is up; unless that has led nowhere several times."""
-    left = [
-        one
-        for one in runs
-        if not directory.store.run(one.fingerprint).evaluated(directory.read().evaluation.fingerprint)
-    ]
-    if not left:
+def _go_on_later(directory: SubmissionDirectory, me: Worker, runs: Sequence[SubmittedRun], notice: _Notice) -> None:
+    """Have this job run again: its time is up, or it makes room for another.
+
+    A job that ends by itself while it is being preempted has ended well to SLURM, which then does not requeue it. One
+    that somebody cancelled stays so; and one that ran to its limit several times for nothing is given up.
+    """
+    evaluation = directory.read().evaluation.fingerprint
+    left = [one for one in runs if not directory.store.run(one.fingerprint).evaluated(evaluation)]
+    if not left or (notice.asked and not _makes_room(me.job)):
         return
-    idle = me.idle_restarts + 1 if _progress(directory, runs) <= me.progress else 0
-    directory.record_worker(replace(me, ended=time.time(), idle_restarts=idle))
-    if idle >= FRUITLESS:
-        for one in left:
-            _fail(directory, one)
-        return
-    log.info("the time is up; the job goes on from its checkpoints")
+    if notice.time_is_up:
+        idle = me.idle_restarts + 1 if _progress(directory, runs) <= me.progress else 0
+        directory.record_worker(replace(me, ended=time.time(), idle_restarts=idle))
+        if idle >= FRUITLESS:
+            for one in left:
+                _fail(directory, one)
+            return
+    log.info("%s; the job goes on from its checkpoints", "the time is up" if notice.time_is_up else "making room")
     try:
         run(["scontrol", "requeue", me.job], timeout=30.0)
     except AssayError as error:  # some sites have no scontrol on their nodes; the job that tends sends the runs again
         log.warning("this job could not be requeued: %s", error)
+
+
+def _makes_room(job: str) -> bool:
+    """Whether SLURM is preempting a job, rather than ending it for somebody who cancelled it."""
+    try:
+        shown = run(["scontrol", "show", "job", "--oneliner", job], timeout=30.0)
+    except AssayError as error:
+        log.warning("whether this job is preempted cannot be told: %s", error)
+        return False
+    said = dict(field.split("=", 1) for field in shown.split() if "=" in field)
+    return said.get("JobState") == "RUNNING" and said.get("PreemptTime", "None") not in {"None", "Unknown", "N/A"}
 
 
 def _fail(directory: SubmissionDirectory, one: SubmittedRun) -> None:
