@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from assay.errors import AssayError
 from assay.files import exclusive, read_json, write_json
-from assay.lease import holding
+from assay.lease import Lease, LeaseTimes, holding, looks_held
 from assay.processes import ProcessIdentity
 from assay.store import RunDirectory, Store
 from assay.structure import from_mapping, to_mapping
@@ -118,6 +118,7 @@ class SubmissionDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lease: Lease | None = None
 
     @property
     def store(self) -> Store:
@@ -190,13 +191,34 @@ class SubmissionDirectory:
     # --- on a cluster
 
     @contextlib.contextmanager
-    def tending(self) -> Iterator[bool]:
-        """Be the one, of all processes on all machines, who looks after it; yields whether that is so."""
-        with holding(self.path) as lease:
-            yield lease is not None
+    def tending(self, patience: float | None = None) -> Iterator[bool]:
+        """Be the one, of all processes on all machines, who looks after it; yields whether that is so.
+
+        Args:
+            patience: seconds for which to watch one on another machine, at most: see `lease.acquire`. Left out, one
+                who looks alive is not watched, and one who looks dead is, until that is sure.
+        """
+        if patience is None:
+            patience = 0.0 if looks_held(self.path) else LeaseTimes.from_environment().patience
+        with holding(self.path, patience=patience) as lease:
+            before, self._lease = self._lease, lease or self._lease
+            try:
+                yield lease is not None
+            finally:
+                self._lease = before
+
+    def check(self) -> None:
+        """Make sure, if this object looks after it, that nobody else has taken that over: it may have been suspended.
+
+        Raises:
+            LeaseLost: somebody has, or may have; nothing must be sent any more.
+        """
+        if self._lease is not None:
+            self._lease.check()
 
     def close(self, closed: Closed) -> None:
         """Write down that nothing is left to be done or waited for."""
+        self.check()
         write_json(self.path / "closed.json", to_mapping(closed))
 
     @property

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from assay.launch.slurm.tend import close
+from assay.lease import LeaseLost
 from assay.study import Study
 
 if TYPE_CHECKING:
@@ -27,16 +28,22 @@ def finish(directory: SubmissionDirectory) -> None:
 
     A sweep that cannot be judged is closed too: what is wrong is in the log, and `assay gate` says it to whoever asks.
     """
+    try:
+        with directory.tending() as held:
+            if held and directory.closed is None:
+                _judge_and_close(directory)
+    except LeaseLost as lost:
+        log.warning("%s Whoever took it over judges the sweep.", lost)
+
+
+def _judge_and_close(directory: SubmissionDirectory) -> None:
     from assay.conclude import conclude
 
-    with directory.tending() as held:
-        if not held or directory.closed is not None:
-            return
-        decision = None
-        try:
-            space = frozen(directory.read())
-            concluded = conclude(space, space.plan())
-            decision = concluded.verdict.decision
-            log.info("verdict: %s; page: %s", decision, concluded.page)
-        finally:
-            close(directory, decision=decision)
+    decision = None
+    try:
+        space = frozen(directory.read())
+        concluded = conclude(space, space.plan())
+        decision = concluded.verdict.decision
+        log.info("verdict: %s; page: %s", decision, concluded.page)
+    finally:
+        close(directory, decision=decision)

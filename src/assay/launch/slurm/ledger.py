@@ -99,7 +99,12 @@ class Ledger:
         exclude: Sequence[str] = (),
         causes: Mapping[str, str] | None = None,
     ) -> Batch:
-        """Write down a batch that is about to be handed over."""
+        """Write down a batch that is about to be handed over.
+
+        Raises:
+            LeaseLost: somebody else has taken over to look after the submission.
+        """
+        self.directory.check()
         number = max((batch.number for batch in self.batches()), default=0) + 1
         path = self.directory.path
         batch = Batch(

@@ -64,10 +64,12 @@ def hand_over(ledger: Ledger, batch: Batch, cluster: Cluster, *, sleep: Callable
 
     Raises:
         AssayError: sbatch refused it, in its own words; or SLURM could not be reached in several tries.
+        LeaseLost: somebody else has taken over to look after the submission.
     """
     submission = ledger.directory.read()
     executor, script = write_script(ledger, batch, submission, cluster)
     for attempt in range(ATTEMPTS):
+        ledger.directory.check()  # whoever has taken over has seen no job of this batch, and sends it
         try:
             answer = run(["sbatch", str(script)], timeout=SBATCH_SECONDS)
         except Unreachable as error:

@@ -23,6 +23,7 @@ from assay.launch.slurm.queue import find_by_name, in_queue
 from assay.launch.slurm.reconcile import Decision, Standing, decide, stand
 from assay.launch.slurm.sbatch import hand_over, job_of_this_process
 from assay.launch.slurm.site import array_limit
+from assay.lease import LeaseLost
 from assay.store import Failure
 from assay.study import Study
 
@@ -50,22 +51,32 @@ class Tended:
     """Whether nothing is left to be done or waited for."""
 
 
-def tend(directory: SubmissionDirectory, *, elsewhere: Callable[[], Iterable[str]] = tuple) -> Tended:
+def tend(
+    directory: SubmissionDirectory,
+    *,
+    elsewhere: Callable[[], Iterable[str]] = tuple,
+    patience: float | None = None,
+) -> Tended:
     """Bring a submission one look further.
 
     Args:
         directory: the submission.
         elsewhere: fingerprints of runs that other sweeps' open submissions do.
+        patience: seconds to wait for whoever looks after it on another machine; as for `SubmissionDirectory.tending`.
 
     Raises:
         AssayError: SLURM does not answer, or refused a job.
     """
-    with directory.tending() as held:
-        if not held:
-            return Tended(acted=False, actions={})
-        if directory.closed is not None:
-            return Tended(acted=True, actions={}, over=True)
-        return _Tender(directory).tend(elsewhere())
+    try:
+        with directory.tending(patience) as held:
+            if not held:
+                return Tended(acted=False, actions={})
+            if directory.closed is not None:
+                return Tended(acted=True, actions={}, over=True)
+            return _Tender(directory).tend(elsewhere())
+    except LeaseLost as lost:
+        log.warning("%s Nothing more is sent from here.", lost)
+        return Tended(acted=False, actions={})
 
 
 class _Tender:
