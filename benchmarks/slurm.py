@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -79,7 +78,7 @@ def main(cfg):
     if cfg.file is None:
         return nothing(cfg.number)
     seconds = one_run(cfg.file, cfg.mix, cfg.number)
-    Path(f"{cfg.file}.{cfg.number}.seconds").write_text(str(seconds))
+    Path(f"{cfg.file}.{cfg.mix}.{cfg.number}.seconds").write_text(str(seconds))
 
 main()
 """
@@ -166,8 +165,8 @@ def _seconds(command: list[str], folder: Path) -> float:
 
 def _until_queued(cluster: Cluster, scripts: Path, runs: int) -> float:
     """Hydra's launcher stays until its jobs are done: timed until all are in the queue."""
-    begin = f"+hydra.launcher.additional_parameters={{begin: {LATER}}}"
-    command = [sys.executable, "app.py", "--multirun", f"number=range({runs})", begin.replace("+hydra", "hydra")]
+    begin = f"+hydra.launcher.additional_parameters.begin={LATER}"
+    command = [sys.executable, "app.py", "--multirun", f"number=range({runs})", begin]
     started = time.perf_counter()
     process = subprocess.Popen(command, cwd=scripts, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while len(cluster.command("squeue", "--noheader", "--array", "--format=%i").splitlines()) < runs:
@@ -204,7 +203,8 @@ def _overhead(folder: Path, cluster: Cluster, *, launcher: bool) -> None:
         variants["hydra launcher, one job a run"] = lambda: _hydra(folder / "hydra", scripts)
     for name, measure in variants.items():
         wall, work, jobs = measure()
-        table.add_row(name, str(jobs), f"{wall:.1f}", f"{work:.1f}", f"{(wall - work) / TRAINED:.1f}")
+        beside = 2 if "side by side" in name else 1
+        table.add_row(name, str(jobs), f"{wall:.1f}", f"{work:.1f}", f"{(wall - work / beside) / TRAINED:.1f}")
     title = (
         f"{TRAINED} runs of {STEPS} steps, one job at a time on an empty cluster; until the last run's scores are there"
     )
@@ -261,11 +261,11 @@ def _hydra(folder: Path, scripts: Path) -> tuple[float, float, int]:
     space = _space(folder)
     file = folder / "study.json"
     file.write_text(json.dumps(space.study.raw))
-    work, started = 0.0, time.time()
+    started = time.time()
     seeds = ",".join(map(str, range(TRAINED // 2)))
     command = [sys.executable, "app.py", "--multirun", f"number={seeds}", "mix=base,no_books", f"file={file}"]
     subprocess.run([*command, "hydra.launcher.array_parallelism=1"], cwd=scripts, check=True, capture_output=True)
-    work = sum(statistics.fmean([float(p.read_text())]) * 2 for p in folder.glob("study.json.*.seconds"))
+    work = sum(float(path.read_text()) for path in folder.glob("study.json.*.seconds"))
     return _written(space) - started, work, TRAINED
 
 
