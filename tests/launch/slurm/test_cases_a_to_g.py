@@ -139,6 +139,31 @@ def test_slurm_case_d_a_second_copy_waits_for_one_that_outlived_its_slurmd(
     sweep.all_done_once()
 
 
+def test_slurm_case_d_a_copy_that_hung_while_a_second_one_took_over_writes_nothing_more(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a node was cut off from the file system, and SLURM from the node."""
+    sweep = make_sweep(cluster, tmp_path, monkeypatch)
+    sweep.submit()
+    run = sweep.runs[0]
+    step = sweep.until_checkpoint(run)
+    first = sweep.job(run)["NodeList"]
+    cluster.kill_slurmd_only(first)
+    survivors = tasks_on(cluster, first)
+    for process in survivors:
+        process.send(signal.SIGSTOP)
+    sweep.until(lambda: run.status().attempt == 2, "a second copy to take the run over")
+    sweep.until_checkpoint(run, after=step)
+    for process in survivors:
+        process.send(signal.SIGCONT)
+    sweep.until(lambda: "is another worker's" in sweep.said(), "the first copy to find its run taken")
+    sweep.until_closed()
+
+    sweep.all_done_once()
+    assert run.status().attempt == 2
+    assert run.status().host != first
+
+
 def test_slurm_case_e_a_job_whose_submitter_died_before_it_noted_it_is_found_by_its_key(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
