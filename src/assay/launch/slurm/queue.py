@@ -164,10 +164,13 @@ def _plain(name: str) -> str:
 def _squeue(user: str | None) -> list[Seen]:
     """All of a user's jobs that the controller knows, those that have ended too.
 
-    Not by number: for one job that it has forgotten squeue fails, and for several it fetches everybody's.
+    Not by number: for one job that it has forgotten squeue fails, and for several it fetches everybody's. With
+    `--array-unique`: else one task that is held or was requeued makes all that wait look so; and `--array`, of 22.05 at
+    least, leaves out the last task of what it abbreviates as "1-199:2".
     """
-    options = ("--noheader", "--all", "--states=all", f"--user={user or os.getuid()}", SQUEUE_FORMAT)
-    return from_squeue(run(["squeue", *options], timeout=SECONDS, attempts=ATTEMPTS, environment=ENVIRONMENT))
+    which = ("--all", "--states=all", "--array-unique", f"--user={user or os.getuid()}")
+    command = ["squeue", "--noheader", *which, SQUEUE_FORMAT]
+    return from_squeue(run(command, timeout=SECONDS, attempts=ATTEMPTS, environment=ENVIRONMENT))
 
 
 def _sacct(by: str, values: Sequence[str], *options: str) -> list[Seen] | None:

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 from assay.launch.slurm.notation import UTC, moment, seconds, tasks
@@ -113,10 +114,16 @@ def _read(program: str, printed: str, width: int, read: Callable[[Sequence[str]]
                 senseless.append(line)
         except ValueError:
             senseless.append(line)
-    if senseless:
-        log.warning("%s: %d lines that make no sense, such as %r", program, len(senseless), senseless[0])
+    for line in senseless:
+        _warn_once(program, line)
     rows.sort(key=lambda row: len(row[0]), reverse=True)  # stable: a task's own record counts after its array's
     return [replace(seen, job=job) if job != seen.job else seen for jobs, seen in rows for job in jobs]
+
+
+@lru_cache(maxsize=1000)
+def _warn_once(program: str, line: str) -> None:
+    """Warn of a line; the queue is looked at again and again, and it is still there."""
+    log.warning("%s: a line that makes no sense: %r", program, line)
 
 
 def _of_squeue(row: Sequence[str]) -> Seen:
