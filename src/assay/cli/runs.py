@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from assay.cli.common import AsJson, Overrides, console, errors, print_json, program, progress_bars, size, workspace
 from assay.errors import AssayError
-from assay.publish.words import amount, duration
+from assay.publish.words import amount, count, duration
 
 if TYPE_CHECKING:
     from assay.plan import Plan
@@ -67,7 +67,7 @@ def print_plan(made: Plan) -> None:
 
     console.print(_runs(made) if len(made.runs) <= EACH else _by_mix(made))
     counts = {status: len(made.of(status)) for status in COLOURS}  # type: ignore[arg-type]  # its keys are the statuses
-    console.print("\n" + ", ".join(f"{count} {status}" for status, count in counts.items() if count))
+    console.print("\n" + ", ".join(f"{number} {status}" for status, number in counts.items() if number))
     cost = made.cost
     if cost.runs:
         time_left = (
@@ -156,13 +156,15 @@ def _send(
 
     sent = send(space, made, only=only, tell=warn)
     if as_json:
-        count = len(sent.runs) if sent else 0
-        print_json({**plan_mapping(made), "submission": sent.id if sent else None, "sent": count})
+        print_json(
+            {**plan_mapping(made), "submission": sent.id if sent else None, "sent": len(sent.runs) if sent else 0}
+        )
     else:
         print_plan(made)
         if sent is not None:
-            where = f"jobs of SLURM ({sent.cluster})" if sent.executor == "slurm" else "workers"
-            console.print(f"sent {len(sent.runs):,} runs to {sent.workers:,} {where}; see them with:", markup=False)
+            where = count(sent.workers, "job" if sent.executor == "slurm" else "worker")
+            of = f" of SLURM ({sent.cluster})" if sent.executor == "slurm" else ""
+            console.print(f"sent {count(len(sent.runs), 'run')} to {where}{of}; see them with:", markup=False)
             console.print(f"  {program()} status {shlex.join(overrides or ())} --watch", markup=False, soft_wrap=True)
             if sent.executor == "slurm":
                 page = space.store.reports / f"{sent.sweep}.html"

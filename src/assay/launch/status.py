@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from assay.launch.logs import last_lines
+from assay.launch.logs import line_that_matters
 from assay.launch.records import Worker, submissions
 from assay.launch.slurm.view import look as look_at_jobs
 from assay.store import ACTIVE, ENDED, Failure, Status
@@ -213,7 +213,9 @@ def _with_job(look: _Look, jobs: JobsView) -> _Look:
         state = "preparing" if working else look.state if look.state == "trained" else "queued"
     elif state == "stale":
         state = "queued"  # whoever looks after the sweep sends it again, or gives it up
-    return look._replace(state=state, job=job.seen.job if job.seen else None, words=job.words)
+    turn = job.kind == "running" and state in {"queued", "trained"}
+    words = f"waits its turn in a job that {job.words}" if turn else job.words
+    return look._replace(state=state, job=job.seen.job if job.seen else None, words=words)
 
 
 class _Live(NamedTuple):
@@ -377,13 +379,3 @@ def _failures(runs: Iterable[RunProgress]) -> tuple[FailureGroup, ...]:
         labels = tuple(run.label for run in members)
         found.append(FailureGroup(kind=failure.kind, message=failure.message, runs=labels, log=failure.log, line=line))
     return tuple(found)
-
-
-def line_that_matters(log: Path) -> str | None:
-    """The last line of a log that names an exception, or else the last line; ``None`` where there is none."""
-    lines = last_lines(log, 200)
-    errors = [line for line in lines if _EXCEPTION.match(line)]
-    return (errors or lines)[-1] if lines else None
-
-
-_EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b|Fatal Python error|\w+: error:")
