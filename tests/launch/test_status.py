@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from assay.launch.logs import line_that_matters
 from assay.launch.records import Submission, SubmissionDirectory, SubmittedRun, Worker
 from assay.launch.render import render
-from assay.launch.status import RunProgress, SweepProgress, line_that_matters, overview
+from assay.launch.status import RunProgress, SweepProgress, overview
 from assay.processes import ProcessIdentity
 from assay.store import Failure, RunDirectory, Store
 from tests.launch.planned import EVALUATION, STEPS, TOKENS, make_plan, record, spec

@@ -31,13 +31,13 @@ def corpora_folders(workspace: Workspace, wanted: Mapping[str, str], *, progress
     from assay.workspace import Workspace
 
     folders = {name: workspace.store.corpora / identity for name, identity in wanted.items()}
-    missing = sorted(name for name, folder in folders.items() if not _is_corpus(folder))
+    missing = sorted(name for name, folder in folders.items() if not made(folder))
     now = Workspace(workspace.study)
     for name in missing:
         if now.digest(name) != workspace.digest(name):
             raise _changed(f"source {name!r}: its files")
-    made = workspace.prepare(missing, progress=progress) if missing else {}
-    for name, folder in made.items():
+    new = workspace.prepare(missing, progress=progress) if missing else {}
+    for name, folder in new.items():
         if folder != folders[name]:
             raise _changed(f"source {name!r}: its tokenizer or assay itself")
     return folders
@@ -60,10 +60,11 @@ def tokenizer_folder(workspace: Workspace, identity: str, *, progress: Progress)
 def all_there(store: Store, spec: RunSpec) -> bool:
     """Whether all that a run reads is made."""
     folders = [store.corpora / identity for identity in spec.corpora.values()]
-    return (store.tokenizers / spec.tokenizer).exists() and all(map(_is_corpus, folders))
+    return (store.tokenizers / spec.tokenizer).exists() and all(map(made, folders))
 
 
-def _is_corpus(folder: Path) -> bool:
+def made(folder: Path) -> bool:
+    """Whether a corpus is there."""
     from assay.corpus.manifest import read_manifest
 
     try:

@@ -81,3 +81,18 @@ def printable(line: str) -> str:
     """
     drawn = line.rstrip("\r").rpartition("\r")[2]
     return _CONTROLS.sub("", _ESCAPES.sub("", drawn)).rstrip()
+
+
+def line_that_matters(log: Path) -> str | None:
+    """The last line of a log that names an exception, or else the last line; ``None`` where there is none."""
+    printed = last_lines(log, 200)
+    lines = [line for line in printed if not _AFTERMATH.match(line)] or printed
+    errors = [line for line in lines if _EXCEPTION.match(line)]
+    return (errors or lines)[-1] if lines else None
+
+
+_EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b|Fatal Python error|\w+: error:")
+_AFTERMATH = re.compile(
+    r"srun: (?:error: .*: Exited with exit code|launch/|Terminating)|slurmstepd.*: error: \*\*\* STEP "
+)
+"""What SLURM says of a program that had ended badly, and of those that it then ends."""

@@ -26,6 +26,7 @@ CAPS: Mapping[str, int] = {
     "launch failed": 5,
     "vanished": 3,
     "prepare failed": 0,
+    "prepare lost": 5,
     "left": 10,
     "cancelled": 0,
 }
@@ -33,7 +34,9 @@ CAPS: Mapping[str, int] = {
 
 `preempted` is without end where the profile says `preemptible`. `given back`: it was asked to stop, wrote a
 checkpoint, and its job could not be requeued. `job failed`: its job ended before the run's own process could say
-anything. `vanished`: SLURM has no record of its job. `left`: another sweep had it, and gave it up.
+anything. `vanished`: SLURM has no record of its job. `prepare failed`: the job that makes its corpora failed by itself.
+`prepare lost`: that job was lost, or began again, and SLURM took back what waited for it. `left`: another sweep had it,
+and gave it up.
 """
 
 _DEVICE = re.compile(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from assay.launch.slurm.causes import BY_SCHEDULER, Cause, cap, of_failure
@@ -12,7 +13,7 @@ from assay.store import ACTIVE
 
 if TYPE_CHECKING:
     from assay.launch.records import SubmittedRun
-    from assay.launch.slurm.ledger import Ledger, Placed
+    from assay.launch.slurm.ledger import Batch, Ledger, Placed
     from assay.settings import Slurm
     from assay.store import Status
 
@@ -52,6 +53,8 @@ class Decision:
     """Of `again` and `give up`."""
     words: str = ""
     """For people."""
+    log: Path | None = None
+    """What tells more; left out, the log of the run or of its job."""
 
     @property
     def fingerprint(self) -> str:
@@ -179,6 +182,22 @@ def settled(ledger: Ledger, unfinished: Collection[str]) -> dict[str, Settled]:
         return found
     records = in_accounting({job: keys[job.partition("_")[0]] for job in gone.values()})
     return found | {run: settle(None, records.get(job), complete=records.complete) for run, job in gone.items()}
+
+
+def settled_job(ledger: Ledger, batch: Batch) -> Settled:
+    """What SLURM says of a batch of one job that it has taken.
+
+    Raises:
+        Unreachable: SLURM does not answer.
+    """
+    handed = ledger.handed(batch)
+    assert handed is not None, "taken"
+    job = f"{handed.job}_0"
+    queued = in_queue({job: batch.key}).get(job)
+    if queued is not None:
+        return settle(queued, None)
+    records = in_accounting({job: batch.key})
+    return settle(None, records.get(job), complete=records.complete)
 
 
 def _ended(standing: Standing) -> bool:

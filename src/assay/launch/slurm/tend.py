@@ -14,11 +14,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from assay.launch.logs import last_lines
 from assay.launch.records import Closed, SubmissionDirectory, trained
-from assay.launch.slurm.causes import Cause
 from assay.launch.slurm.commands import SlurmError, run
 from assay.launch.slurm.ledger import Ledger, slices
+from assay.launch.slurm.preparation import Preparation, decide_again, preparation, without_corpora
 from assay.launch.slurm.queue import find_by_name, in_queue
 from assay.launch.slurm.reconcile import Decision, Standing, decide, stand
 from assay.launch.slurm.sbatch import hand_over, job_of_this_process
@@ -89,6 +88,8 @@ class _Tender:
         self.cluster: Cluster = Study.parse(self.submission.study).cluster
         assert self.cluster.slurm is not None, "a submission for a cluster"
         self.slurm: Slurm = self.cluster.slurm
+        self._missing: set[str] = set()
+        self._preparation: Preparation | None = None
 
     def tend(self, elsewhere: Iterable[str]) -> Tended:
         self._adopt()
@@ -126,26 +127,32 @@ class _Tender:
 
     def _decide(self, standings: Sequence[Standing]) -> list[Decision]:
         tries = self.ledger.tries()
-        unprepared = self._prepare_failed()
-        found = []
-        for standing in standings:
-            decision = decide(standing, tries=tries.get(standing.run.fingerprint, {}), slurm=self.slurm)
-            if unprepared and decision.action in {"again", "give up"}:
-                cause = Cause("prepare failed")
-                decision = Decision(standing=standing, action="give up", cause=cause, words=unprepared)
-            found.append(decision)
-        return found
+        decisions = [
+            decide(standing, tries=tries.get(standing.run.fingerprint, {}), slurm=self.slurm) for standing in standings
+        ]
+        idle = [one.fingerprint for one in decisions if one.action in {"again", "give up"}]
+        self._missing = without_corpora(self.directory, idle)
+        self._preparation = preparation(self.ledger) if self._missing else None
+        return [
+            decide_again(
+                decision,
+                self._preparation,
+                missing=decision.fingerprint in self._missing,
+                tries=tries.get(decision.fingerprint, {}),
+                slurm=self.slurm,
+            )
+            if decision.action in {"again", "give up"}
+            else decision
+            for decision in decisions
+        ]
 
-    def _prepare_failed(self) -> str:
-        """Why the newest job that makes the corpora ended without having made them; empty where it didn't."""
-        batches = [batch for batch in self.ledger.batches() if batch.kind == "prepare"]
-        if not batches or (self.directory.path / "prepared.json").exists():
-            return ""
-        handed = self.ledger.handed(batches[-1])
-        if handed is None or in_queue({handed.job: batches[-1].key}):
-            return ""
-        said = last_lines(self.directory.job_log(f"{handed.job}_0"), 1)
-        return said[-1] if said else "the job that makes the corpora ended without a word"
+    def _prepare(self, again: Sequence[Decision]) -> list[str]:
+        """The job that makes the corpora that runs miss, which is sent again where the cluster has ended it."""
+        if self._preparation is None or not self._missing & {decision.fingerprint for decision in again}:
+            return []
+        if self._preparation.job is not None:
+            return [self._preparation.job]
+        return [hand_over(self.ledger, self.ledger.mean("prepare"), self.cluster).job]
 
     def _send(self, again: Sequence[Decision]) -> None:
         """Send runs again, those that are better off alone in jobs of their own."""
@@ -153,6 +160,7 @@ class _Tender:
             return
         alone = [decision for decision in again if decision.cause is not None and decision.cause.alone]
         others = [decision for decision in again if decision not in alone]
+        first = self._prepare(again)
         for decisions, size in ((others, self.slurm.runs_per_job), (alone, 1)):
             send(
                 self.ledger,
@@ -161,6 +169,7 @@ class _Tender:
                 size=size,
                 causes={decision.fingerprint: decision.cause.kind for decision in decisions if decision.cause},
                 exclude=self._bad_nodes(again),
+                after_success=first,
             )
 
     def _bad_nodes(self, decisions: Iterable[Decision]) -> tuple[str, ...]:
@@ -187,7 +196,7 @@ class _Tender:
             told = before.message if before is not None else decision.words
             again = f" It was tried {tries + 1} times." if tries else ""
             message = f"{told or kind}.{again}".replace("..", ".")
-            logged = folder.log if folder.log.exists() else self._job_log(decision)
+            logged = decision.log or (folder.log if folder.log.exists() else self._job_log(decision))
             folder.update(
                 state="failed",
                 finished=time.time(),
