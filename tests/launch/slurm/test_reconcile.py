@@ -20,13 +20,13 @@ RUN = SubmittedRun(fingerprint="f" * 64, mix="base", seed=0)
 PLACE = Placed(batch=1, index=7, job="12_7")
 
 
-def slurm_says(kind: Any, *, final: bool, reason: str = "", nodes: str = "n3") -> Settled:
+def slurm_says(kind: Any, *, final: bool, reason: str = "", nodes: str = "n3", restarts: int = 0) -> Settled:
     seen = Seen(
         job="12_7",
         state="X",
         reason=reason,
         nodes=nodes,
-        restarts=0,
+        restarts=restarts,
         exit_code=None,
         signal=None,
         name="key",
@@ -94,6 +94,12 @@ def test_a_job_that_runs_is_not_taken_back_when_its_run_is_done() -> None:
 def test_a_launch_that_failed_is_released_and_a_users_hold_is_not() -> None:
     assert decided(slurm_says("held", final=False, reason="launch failed requeued held")).action == "release"
     assert decided(slurm_says("held", final=False, reason="JobHeldUser")).action == "leave"
+
+
+def test_a_launch_that_fails_again_and_again_is_given_up_and_its_job_taken_back() -> None:
+    reason = "launch failed requeued held"
+    last = decided(slurm_says("held", final=False, reason=reason, restarts=CAPS["launch failed"] + 1))
+    assert (last.action, last.cause.kind, last.queued) == ("give up", "launch failed", True)
 
 
 def test_nothing_is_decided_while_accounting_lags() -> None:

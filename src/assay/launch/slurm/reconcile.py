@@ -61,6 +61,12 @@ class Decision:
         """Which run."""
         return self.standing.run.fingerprint
 
+    @property
+    def queued(self) -> bool:
+        """Whether its job is still there."""
+        settled = self.standing.settled
+        return settled is not None and not settled.final and settled.kind != "unknown"
+
 
 def decide(standing: Standing, *, tries: Mapping[str, int], slurm: Slurm) -> Decision:
     """Decide what is to be done about a run.
@@ -87,7 +93,7 @@ def decide(standing: Standing, *, tries: Mapping[str, int], slurm: Slurm) -> Dec
     if status.state == "cancelled" and not queued:
         return Decision(standing=standing, action="done", words="called off")
     if settled is not None and not settled.final:
-        return _of_queued(standing, settled)
+        return _of_queued(standing, settled, slurm)
     if standing.elsewhere:
         return Decision(standing=standing, action="leave", words="another sweep does it")
     cause = _cause(standing)
@@ -96,10 +102,12 @@ def decide(standing: Standing, *, tries: Mapping[str, int], slurm: Slurm) -> Dec
     return Decision(standing=standing, action="again", cause=cause, words=_words(settled))
 
 
-def _of_queued(standing: Standing, settled: Settled) -> Decision:
+def _of_queued(standing: Standing, settled: Settled, slurm: Slurm) -> Decision:
     if settled.kind == "unknown":
         return Decision(standing=standing, action="wait", words=settled.words)
     if settled.kind == "held" and settled.seen is not None and LAUNCH_FAILED in settled.seen.reason.lower():
+        if settled.seen.restarts > cap("launch failed", slurm):
+            return Decision(standing=standing, action="give up", cause=Cause("launch failed"), words=settled.words)
         return Decision(standing=standing, action="release", words=settled.words)
     if settled.kind == "never_satisfied":
         return Decision(standing=standing, action="wait", words=settled.words)

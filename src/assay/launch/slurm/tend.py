@@ -101,8 +101,10 @@ class _Tender:
             log.info("%s: %d runs (%s)", action, len(mine), _summary(mine))
         _command("release", by_action.get("release", ()))
         # A job is taken back once each of its runs is done.
-        needed = set(_jobs([decision for decision in decisions if decision.action not in {"done", "drop"}]))
-        _drop([job for job in _jobs(by_action.get("drop", ())) if job not in needed])
+        through = {"done", "drop", "give up"}
+        needed = set(_jobs([decision for decision in decisions if decision.action not in through]))
+        idle = [*by_action.get("drop", ()), *(one for one in by_action.get("give up", ()) if one.queued)]
+        _drop([job for job in _jobs(idle) if job not in needed])
         for decision in by_action.get("give up", ()):
             self._give_up(decision)
         again = by_action.get("again", [])
