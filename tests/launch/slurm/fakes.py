@@ -16,13 +16,18 @@ def recorded(name: str) -> str:
     return (RECORDED / name).read_text(encoding="utf-8")
 
 
+PROGRAMS = ("sacct", "sacctmgr", "sbatch", "scancel", "scontrol", "sdiag", "sinfo", "squeue")
+
+
 class Commands:
-    """A folder of commands that comes first on PATH."""
+    """A folder of commands that comes first on PATH; what a test does not make itself fails."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         folder.mkdir()
         monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        for program in PROGRAMS:
+            self.fails(program, "is not to be asked")
 
     def script(self, program: str, body: str) -> None:
         """Make a command of a shell script, which also writes down how it was called."""
@@ -49,5 +54,5 @@ class Commands:
 
 @pytest.fixture
 def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    """No command yet; those that a test makes are found before the machine's own."""
+    """None of SLURM's commands works yet; the machine's own are out of reach."""
     return Commands(tmp_path / "bin", monkeypatch)

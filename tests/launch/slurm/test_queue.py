@@ -18,16 +18,20 @@ sacct: error: Sending PersistInit msg: Connection refused
 sacct: error: Problem talking to the database: Connection refused"""
 
 
-def squeue_row(job: str, state: str, *, reason: str = "None", nodes: str = "", name: str = "ours") -> str:
+def squeue_row(
+    job: str, state: str, *, reason: str = "None", nodes: str = "", status: int = 0, name: str = "ours"
+) -> str:
     """A line as squeue prints it."""
     times = ["2026-11-23T16:00:00", "N/A", "0:00", "1:00:00"]
-    return BETWEEN.join([job, state, reason, nodes, "0", "0", *times, name, ""]) + "\n"
+    return BETWEEN.join([job, state, reason, nodes, "0", str(status), *times, name, ""]) + "\n"
 
 
-def sacct_row(job: str, state: str, *, submitted: str = "16:00:00", name: str = "ours") -> str:
+def sacct_row(
+    job: str, state: str, *, submitted: str = "16:00:00", reason: str = "None", status: str = "0:0", name: str = "ours"
+) -> str:
     """A line as sacct prints it."""
     times = [f"2026-11-23T{submitted}", "2026-11-23T16:00:00", "1", "60"]
-    return BETWEEN.join([job, state, "None", "n1", "0:0", *times, name]) + "\n"
+    return BETWEEN.join([job, state, reason, "n1", status, *times, name]) + "\n"
 
 
 def all_jobs(printed: str) -> set[str]:
@@ -53,7 +57,6 @@ def ended(commands: Commands) -> dict[str, Seen]:
     """What had become of the jobs that had left that queue, before the controller forgets them."""
     printed = recorded("later.squeue")
     commands.prints("squeue", printed)
-    commands.fails("sacct", "is not to be asked")
     return by_name(in_accounting([seen.job for seen in from_squeue(printed)]))
 
 
@@ -253,6 +256,42 @@ def test_an_end_that_names_a_cause_is_that(commands: Commands, state: str, kind:
     assert settle(None, in_accounting(["7"])["7"]).kind == kind
 
 
+def test_what_ended_a_script_is_read_as_both_commands_write_it(commands: Commands) -> None:
+    """squeue has the status of wait(2), where 128 says that there is a core dump."""
+    rows = [("1", 3 << 8, "3:0"), ("2", 9, "0:9"), ("3", 128 + 11, "0:11"), ("4", (128 + 15) << 8, "143:0")]
+    expected = {"1": (3, 0), "2": (0, 9), "3": (0, 11), "4": (143, 0)}
+    for program, printed in (
+        ("squeue", "".join(squeue_row(job, "FAILED", nodes="n1", status=status) for job, status, _ in rows)),
+        ("sacct", "".join(sacct_row(job, "FAILED", status=words) for job, _, words in rows)),
+    ):
+        commands.prints("squeue")
+        commands.prints(program, printed)
+        found = in_accounting(list(expected))
+        assert {job: (seen.exit_code, seen.signal) for job, seen in found.items()} == expected
+
+
+def test_why_a_job_had_waited_is_not_why_it_failed(commands: Commands) -> None:
+    commands.prints("squeue")
+    commands.prints("sacct", sacct_row("7", "FAILED", reason="BeginTime", status="2:0"))
+    assert settle(None, in_accounting(["7"])["7"]).words == "ended with exit code 2 on n1"
+
+
+def test_how_long_a_job_took_and_might_have_is_read_in_seconds(
+    ended: dict[str, Seen], accounted: dict[str, Seen]
+) -> None:
+    for seen in (ended["time-limit"], accounted["time-limit"]):
+        assert (seen.elapsed_seconds, seen.limit_seconds) == (89, 60)
+    for seen in (ended["ended-in-grace"], accounted["ended-in-grace"]):
+        assert (seen.elapsed_seconds, seen.limit_seconds) == (16, 3600)
+
+
+def test_what_the_controller_remembers_counts_more_than_what_accounting_has_so_far(commands: Commands) -> None:
+    commands.prints("squeue", squeue_row("7_0", "COMPLETED", nodes="n1"))
+    commands.prints("sacct", sacct_row("7_0", "RUNNING") + sacct_row("7_1", "FAILED"))
+    found = in_accounting(["7_0", "7_1"])
+    assert (found["7_0"].state, found["7_1"].state) == ("COMPLETED", "FAILED")
+
+
 def test_the_node_to_blame_is_known_only_where_there_was_one() -> None:
     assert settled_on("n4").node == "n4"
     assert settled_on("n[1-4]").node is None
@@ -423,7 +462,6 @@ def test_a_job_is_found_by_its_name_and_by_no_part_of_it(commands: Commands) -> 
         + squeue_row("9", "COMPLETED", name="ours")
         + squeue_row("10", "PENDING", name="ours-2"),
     )
-    commands.fails("sacct", "is not to be asked")
     assert find_by_name("ours") == ["9", "12"]
 
 
