@@ -56,6 +56,7 @@ def test_names_of_presets_bear_no_identity() -> None:
         {"model": replace(MODEL, rope_theta=20_000)},
         {"optimiser": replace(OPTIMISER, weight_decay=0.0)},
         {"trainer": 2},
+        {"pools": {"web": 1000}},
     ],
 )
 def test_whatever_decides_the_weights_changes_the_fingerprint(change: dict) -> None:
@@ -117,3 +118,16 @@ def test_steps_are_split_whole_by_the_shares() -> None:
 def test_an_impossible_shape_is_refused(change: dict) -> None:
     with pytest.raises(AssayError, match="proxy 'tiny'"):
         replace(MODEL, **change)
+
+
+def test_runs_on_whole_sources_are_those_that_they_were_before_there_were_pools() -> None:
+    """Pinned, so that no store loses its runs to a field that they do not use."""
+    assert SPEC.fingerprint == "adfd57e834041ae2551df02cfcf688df5beb74c9ff87e1cde51ffb8330812951"
+    record = {name: value for name, value in to_mapping(SPEC).items() if name != "pools"}
+    assert from_mapping(RunSpec, record, where="spec") == SPEC
+
+
+@pytest.mark.parametrize("pools", [{"books": 10}, {"web": 0}, {}])
+def test_a_pool_that_cannot_be_is_refused(pools: dict[str, int]) -> None:
+    with pytest.raises(AssayError, match="run spec: pools"):
+        replace(SPEC, pools=pools)

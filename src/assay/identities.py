@@ -349,6 +349,7 @@ class Identities:
             [(stage.weights, stage.steps * spec.batch_sequences) for stage in spec.stages],
             seed=spec.seed,
             sequence_length=spec.model.sequence_length,
+            pools=spec.pools,
         )
 
     # --- evaluation

@@ -199,11 +199,17 @@ class RunSpec:
     batch_sequences: int
     seed: int
     trainer: int = TRAINER_VERSION
+    pools: dict[str, int] | None = None
+    """By source, to how many of its tokens it is shrunk; the others are whole. `None` where all are."""
 
     def __post_init__(self) -> None:
         used = {name for stage in self.stages for name in stage.weights}
         if used != set(self.corpora):
             raise AssayError(f"run spec: corpora are {sorted(self.corpora)}, the stages' sources {sorted(used)}.")
+        if self.pools is not None and not (self.pools and used >= set(self.pools)):
+            raise AssayError(f"run spec: pools are of {sorted(self.pools)}, the stages' sources {sorted(used)}.")
+        for name, tokens in (self.pools or {}).items():
+            _positive("run spec: pools", **{name: tokens})
 
     @property
     def identity(self) -> dict[str, object]:
@@ -211,6 +217,8 @@ class RunSpec:
         plain: dict[str, Any] = to_mapping(self)
         for part in ("model", "optimiser"):
             del plain[part]["name"]
+        if self.pools is None:  # so that runs on whole sources are those that they were before there were pools
+            del plain["pools"]
         return plain
 
     @cached_property

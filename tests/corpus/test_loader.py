@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from assay.corpus import build
-from assay.corpus.loader import SequenceReader
+from assay.corpus.loader import SequenceReader, pooled
 from assay.corpus.schedule import permute
 from assay.corpus.shards import Corpus
 from assay.errors import AssayError
@@ -242,3 +242,59 @@ def test_stretches_outside_the_run_are_refused(corpora: Corpora) -> None:
 def test_a_source_without_a_corpus_is_named(corpora: Corpora) -> None:
     with pytest.raises(AssayError, match=r"source 'wbe' has no corpus\. Did you mean 'web'"):
         SequenceReader(corpora, [({"wbe": 1.0}, 10)], seed=0, sequence_length=L)
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_a_pool_has_the_tokens_asked_for_and_is_gone_through_in_epochs(corpora: Corpora, seed: int) -> None:
+    """4 epochs of a quarter of what is drawn; each token of the pool a target as often as every other."""
+    corpus = corpora["web"]
+    draws = corpus.tokens // L
+    pool = draws * L // 4
+    reader = SequenceReader(corpora, [({"web": 1.0}, draws)], seed=seed, sequence_length=L, pools={"web": pool})
+    assert reader.delivered(draws)["web"]["epochs"] == pytest.approx(4, abs=1e-2)
+    assert [begin.epoch for begin in reader.epoch_starts(0, draws)] == [1, 2, 3]
+    row = in_pool(corpus, "web", pool)
+    assert len(row) == pool
+    seen = Counter(rows_of(reader, "web")[:, :-1].ravel().tolist())
+    assert sum(abs(seen[token] - 4 * count) for token, count in Counter(row.tolist()).items()) <= 4 * L
+
+
+@given(small=st.integers(1, 6000), more=st.integers(0, 6000))
+@settings(max_examples=40, deadline=None)
+def test_a_smaller_pool_is_the_beginning_of_a_larger_one(corpora: Corpora, small: int, more: int) -> None:
+    corpus = corpora["code"]
+    small, large = min(small, corpus.tokens), min(small + more, corpus.tokens)
+    np.testing.assert_array_equal(in_pool(corpus, "code", small), in_pool(corpus, "code", large)[:small])
+
+
+def test_a_pool_of_one_source_leaves_the_order_of_the_others(corpora: Corpora) -> None:
+    whole, shrunk = (
+        SequenceReader(corpora, [(MIX, 600)], seed=1, sequence_length=L, pools=pools) for pools in (None, {"web": 500})
+    )
+    for name in ("code", "books"):
+        np.testing.assert_array_equal(rows_of(whole, name), rows_of(shrunk, name))
+    assert set(rows_of(shrunk, "web").ravel().tolist()) <= set(in_pool(corpora["web"], "web", 500).tolist())
+
+
+def test_delivered_documents_of_a_pool_are_those_of_the_pool(corpora: Corpora) -> None:
+    corpus = corpora["code"]
+    offsets, _ = pooled(corpus, "code", 900)
+    draws = -(-3 * 900 // L)
+    reader = SequenceReader(corpora, [({"code": 1.0}, draws)], seed=0, sequence_length=L, pools={"code": 900})
+    assert reader.delivered(draws)["code"]["documents"] == pytest.approx(3 * (len(offsets) - 1), abs=2)
+
+
+def test_a_pool_larger_than_its_source_is_refused(corpora: Corpora) -> None:
+    tokens = corpora["tiny"].tokens
+    whole = SequenceReader(corpora, [({"tiny": 1.0}, 4)], seed=0, sequence_length=L, pools={"tiny": tokens})
+    assert whole.delivered(4)["tiny"]["epochs"] == pytest.approx(4 * L / tokens)
+    with pytest.raises(AssayError, match=rf"a pool of {tokens + 1:,} tokens of 'tiny', which has {tokens:,}"):
+        SequenceReader(corpora, [({"tiny": 1.0}, 4)], seed=0, sequence_length=L, pools={"tiny": tokens + 1})
+
+
+def in_pool(corpus: Corpus, name: str, tokens: int) -> NDArray[np.int64]:
+    """The tokens of a pool, document after document, put together by hand."""
+    offsets, starts = pooled(corpus, name, tokens)
+    row = np.concatenate([np.asarray(shard) for shard in corpus.shards]).astype(np.int64)
+    lengths = np.diff(offsets)
+    return np.concatenate([row[start : start + n] for start, n in zip(starts, lengths, strict=False)])

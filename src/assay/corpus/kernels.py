@@ -119,7 +119,7 @@ def epoch_table(offsets: Integers, key: Words) -> Integers:
 
 
 @compiled
-def locate(starts: Integers, length: int, first: int, before: Integers, offsets: Integers, key: Words) -> Integers:  # noqa: PLR0917  # called once, by place, as numba likes it
+def locate(starts: Integers, length: int, first: int, before: Integers, places: Integers, key: Words) -> Integers:  # noqa: PLR0917  # called once, by place, as numba likes it
     """The pieces of documents that sequences take from one epoch.
 
     Args:
@@ -127,13 +127,13 @@ def locate(starts: Integers, length: int, first: int, before: Integers, offsets:
         length: tokens of a sequence.
         first: stream token at which the epoch begins.
         before: the epoch's table.
-        offsets: first token of each document in the corpus, and the end; shape (documents + 1,).
+        places: first token of each document in the corpus, and its end; shape (documents + 1,).
         key: the epoch's key.
 
     Returns:
         One row a piece: sequence, column in it, first token in the corpus, tokens; shape (pieces, 4).
     """
-    count = len(offsets) - 1
+    count = len(places) - 1
     pieces = np.empty((4 * len(starts) + 16, 4), np.int64)
     used = 0
     for sequence in range(len(starts)):
@@ -151,7 +151,7 @@ def locate(starts: Integers, length: int, first: int, before: Integers, offsets:
                 pieces = grown
             pieces[used, 0] = sequence
             pieces[used, 1] = at + first - starts[sequence]
-            pieces[used, 2] = offsets[document] + at - before[place]
+            pieces[used, 2] = places[document] + at - before[place]
             pieces[used, 3] = take
             used += 1
             at += take

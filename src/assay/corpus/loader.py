@@ -7,6 +7,10 @@ in an order of their own: in the stream's order a document of ten sequences woul
 gradient, and the last documents would decide what a short run ends with. Where documents fall in an epoch takes a
 table of 8 bytes a document for the epoch that a source is in, made in about 0.1 s for a million documents; nothing is
 kept for the run as a whole but the schedule's small one.
+
+A source's pool is the beginning of it, in an order of documents that knows neither seed nor mix, so that of two pools
+the smaller is a part of the larger. It has exactly the tokens that were asked for: its last document is cut. The
+stream is then made of the pool's documents alone, and repeats them as it does a whole corpus.
 """
 
 from __future__ import annotations
@@ -38,6 +42,10 @@ class EpochStart(NamedTuple):
     position: int
 
 
+POOL_SEED = 0
+"""Of the order of which a pool is the beginning. Never a run's seed: replicates and arms share their pools."""
+
+
 class SequenceReader:
     """Reads any stretch of a run's sequences.
 
@@ -47,13 +55,14 @@ class SequenceReader:
             the earlier ones left it.
         seed: the replicate's seed; it and the source's name decide the order of documents.
         sequence_length: L, tokens that a sequence trains on.
+        pools: by source, to how many of its tokens it is shrunk; those that are not named are whole.
 
     Attributes:
         names: the sources of all stages, sorted; an index into it is what the methods call a source.
         length: sequences of the run.
 
     Raises:
-        AssayError: a mix names a source that has no corpus, or a stage has no sequence.
+        AssayError: a mix names a source that has no corpus, a stage has no sequence, or a pool is larger than its source.
     """
 
     def __init__(
@@ -63,6 +72,7 @@ class SequenceReader:
         *,
         seed: int,
         sequence_length: int,
+        pools: Mapping[str, int] | None = None,
     ) -> None:
         if sequence_length < 1 or not stages:
             raise AssayError(
@@ -73,7 +83,8 @@ class SequenceReader:
             if name not in corpora:
                 raise AssayError(f"reader: source {name!r} has no corpus. {did_you_mean(name, corpora)}")
         self.sequence_length = sequence_length
-        self._streams = [_Stream(corpora[name], name, seed, sequence_length) for name in self.names]
+        pools = pools or {}
+        self._streams = [_Stream(corpora[name], name, seed, sequence_length, pools.get(name)) for name in self.names]
         self._stages: list[_Stage] = []
         first, before = 0, np.zeros(len(self.names), np.int64)
         for weights, length in stages:
@@ -196,9 +207,11 @@ class _Stage:
 class _Stream:
     """A source's documents, reordered each epoch, as one endless row of tokens cut into sequences."""
 
-    def __init__(self, corpus: Corpus, name: str, seed: int, sequence_length: int) -> None:
+    def __init__(self, corpus: Corpus, name: str, seed: int, sequence_length: int, pool: int | None) -> None:
         self.corpus, self.name, self.seed, self.sequence_length = corpus, name, seed, sequence_length
-        self.tokens = corpus.tokens
+        # Where the stream's documents are: how many of its tokens come before each, and at which of the corpus' it begins.
+        self.offsets, self.starts = (corpus.offsets, corpus.offsets) if pool is None else pooled(corpus, name, pool)
+        self.tokens, self.documents = int(self.offsets[-1]), len(self.offsets) - 1
         self._epochs: OrderedDict[int, tuple[Words, Integers]] = OrderedDict()
 
     def first(self, epoch: int) -> int:
@@ -225,7 +238,7 @@ class _Stream:
         starts, length = self.sequences(draws) * self.sequence_length, out.shape[1]
         for epoch in range(int(starts.min()) // self.tokens, (int(starts.max()) + length - 1) // self.tokens + 1):
             key, before = self._epoch(epoch)
-            pieces = locate(starts, length, epoch * self.tokens, before, self.corpus.offsets, key)
+            pieces = locate(starts, length, epoch * self.tokens, before, self.starts, key)
             for first, shard in zip(self.corpus.shard_starts, self.corpus.shards, strict=True):
                 copy(shard, first, pieces, rows, out)
 
@@ -244,14 +257,36 @@ class _Stream:
     def _documents(self, tokens: int) -> int:
         epoch, rest = divmod(tokens, self.tokens)
         inside = int(np.searchsorted(self._epoch(epoch)[1][:-1], rest)) if rest else 0
-        return epoch * self.corpus.documents + inside
+        return epoch * self.documents + inside
 
     def _epoch(self, epoch: int) -> tuple[Words, Integers]:
         # Three are kept: a sequence may reach into the next epoch, and a step into the one after the last.
         if epoch not in self._epochs:
             key = permutation_key(seed=self.seed, name=self.name, epoch=epoch)
-            self._epochs[epoch] = (key, epoch_table(self.corpus.offsets, key))
+            self._epochs[epoch] = (key, epoch_table(self.offsets, key))
             if len(self._epochs) > 3:
                 self._epochs.popitem(last=False)
         self._epochs.move_to_end(epoch)
         return self._epochs[epoch]
+
+
+def pooled(corpus: Corpus, name: str, tokens: int) -> tuple[Integers, Integers]:
+    """A source's pool: its first documents in an order of its own, the last one cut, so that it has exactly these tokens.
+
+    Returns:
+        Tokens of the pool before each document, and all of them; and where in the corpus each begins, and the corpus'
+        end; both of shape (documents + 1,).
+
+    Raises:
+        AssayError: the source has fewer tokens.
+    """
+    if not 0 < tokens <= corpus.tokens:
+        raise AssayError(
+            f"a pool of {tokens:,} tokens of {name!r}, which has {corpus.tokens:,}.",
+            fix="Ask for fewer, or make the source larger.",
+        )
+    order = permute(np.arange(corpus.documents), corpus.documents, seed=POOL_SEED, name=f"{name}|pool", epoch=0)
+    before = np.concatenate([[0], np.cumsum((corpus.offsets[1:] - corpus.offsets[:-1])[order])])
+    count = int(np.searchsorted(before, tokens))
+    offsets = np.minimum(before[: count + 1], tokens).astype(np.int64)
+    return offsets, np.append(corpus.offsets[order[:count]], corpus.offsets[-1]).astype(np.int64)
