@@ -156,6 +156,10 @@ def test_accounting_that_does_not_answer_costs_the_limits_and_nothing_else(comma
     assert problems(ask_for(account="team"), site) == []
 
 
+def test_a_limit_is_none_where_only_accounts_are_enforced(limited: Site) -> None:
+    assert replace(limited, limits_enforced=False).max_submit(account="team", qos="long") is None
+
+
 def test_limits_that_nobody_enforces_are_not_asked_for(commands: Commands, site: Site) -> None:
     assert commands.calls("sacctmgr") == []
     assert site.max_submit(account="team", qos=None) is None
