@@ -94,6 +94,11 @@ def test_a_job_that_runs_is_not_taken_back_when_its_run_is_done() -> None:
 def test_a_launch_that_failed_is_released_and_a_users_hold_is_not() -> None:
     assert decided(slurm_says("held", final=False, reason="launch failed requeued held")).action == "release"
     assert decided(slurm_says("held", final=False, reason="JobHeldUser")).action == "leave"
+    assert decided(slurm_says("held", final=False, reason="JobHeldAdmin")).action == "leave"
+
+
+def test_a_launch_that_failed_is_released_after_the_controller_forgot_why_it_holds_the_job() -> None:
+    assert decided(slurm_says("held", final=False, reason="JobHeldAdmin", restarts=1)).action == "release"
 
 
 def test_a_launch_that_fails_again_and_again_is_given_up_and_its_job_taken_back() -> None:

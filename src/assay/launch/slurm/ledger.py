@@ -8,6 +8,7 @@ batch, so that nothing has to be written after sbatch for its jobs to work.
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -110,7 +111,7 @@ class Ledger:
         batch = Batch(
             number=number,
             kind=kind,
-            key=f"assay-{path.parents[1].name}-{path.name}-{kind}{number}",
+            key=f"assay-{_plain(path.parents[1].name)}-{path.name}-{kind}{number}",
             created=time.time(),
             tasks=tuple(tuple(task) for task in tasks),
             after=tuple(after),
@@ -157,6 +158,11 @@ class Ledger:
             for fingerprint, cause in batch.causes.items():
                 counts.setdefault(fingerprint, Counter())[cause] += 1
         return counts
+
+
+def _plain(name: str) -> str:
+    """A sweep's name with nothing in it that SLURM's commands read as something else."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name)
 
 
 def slices(submission: Submission, fingerprints: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:

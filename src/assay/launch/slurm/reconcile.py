@@ -105,13 +105,22 @@ def decide(standing: Standing, *, tries: Mapping[str, int], slurm: Slurm) -> Dec
 def _of_queued(standing: Standing, settled: Settled, slurm: Slurm) -> Decision:
     if settled.kind == "unknown":
         return Decision(standing=standing, action="wait", words=settled.words)
-    if settled.kind == "held" and settled.seen is not None and LAUNCH_FAILED in settled.seen.reason.lower():
+    if settled.kind == "held" and settled.seen is not None and _launch_failed(settled.seen):
         if settled.seen.restarts > cap("launch failed", slurm):
             return Decision(standing=standing, action="give up", cause=Cause("launch failed"), words=settled.words)
         return Decision(standing=standing, action="release", words=settled.words)
     if settled.kind == "never_satisfied":
         return Decision(standing=standing, action="wait", words=settled.words)
     return Decision(standing=standing, action="leave", words=settled.words)
+
+
+def _launch_failed(seen: Seen) -> bool:
+    """Whether SLURM holds a job because it could not start it, by itself.
+
+    A controller that restarts forgets the reason and keeps the hold, which then looks like an administrator's. Of a job
+    that was requeued it is taken for the former: SLURM lets nobody but an administrator release the latter.
+    """
+    return LAUNCH_FAILED in seen.reason.lower() or (seen.reason == "JobHeldAdmin" and seen.restarts > 0)
 
 
 def _idle(settled: Settled | None) -> bool:

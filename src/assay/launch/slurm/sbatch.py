@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from assay.launch.slurm.ledger import Handed, Kind, Ledger
     from assay.settings import Cluster, Slurm
 
-SBATCH_SECONDS = 60.0
+SBATCH_SECONDS = 180.0
+"""sbatch itself tries for up to two minutes where the controller's queue is full."""
 ATTEMPTS = 6
 CONTROL_MINUTES = 60
 """Time limit of the short jobs that prepare, look after the sweep and judge it."""
