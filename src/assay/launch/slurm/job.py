@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -191,29 +191,44 @@ class _Notice:
     a limit of some minutes would leave nothing; the job's own clock is exact. Where the clock says that there is a
     long time left, the job has to make room, on sites that send this signal in SIGTERM's place
     (`preempt_send_user_signal`), or somebody shortened the limit; then it counts.
+
+    While a job is suspended its time stands still: SLURM puts its end off by as long, and continues it with SIGCONT.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin to count.
+
+        Args:
+            cluster: the job's profile.
+            clock: seconds.
+        """
         began = float(os.environ.get("SLURM_JOB_START_TIME") or time.time() - MARGIN_SECONDS)
         self._grace = signal_seconds(cluster)
         left = time_limit(cluster, training=True) * 60 - self._grace - (time.time() - began)
-        self._deadline = time.monotonic() + left
+        self._clock, self._looked = clock, clock()
+        self._deadline = self._looked + left
         self.asked = False
         self.warned = False
 
     def __call__(self) -> bool:
-        """Whether to stop."""
+        """Whether to stop; asked twice a second."""
+        self._looked = self._clock()
         return self.asked or self.warned or self.time_is_up
 
     @property
     def time_is_up(self) -> bool:
         """Whether the time limit is why."""
-        return not (self.asked or self.warned) and time.monotonic() >= self._deadline
+        return not (self.asked or self.warned) and self._clock() >= self._deadline
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[_Notice]:
         """Take the signals, in place of Python's handlers."""
-        handlers = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGUSR2: self._warn}
+        handlers = {
+            signal.SIGTERM: self._stop,
+            signal.SIGINT: self._stop,
+            signal.SIGUSR2: self._warn,
+            signal.SIGCONT: self._go_on,
+        }
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield self
@@ -227,8 +242,14 @@ class _Notice:
 
     def _warn(self, number: int, frame: Any) -> None:
         del number, frame
-        if self._deadline - time.monotonic() > SIGNAL_SLACK_SECONDS:
+        if self._deadline - self._clock() > SIGNAL_SLACK_SECONDS:
             self.warned = True
+
+    def _go_on(self, number: int, frame: Any) -> None:
+        del number, frame
+        now = self._clock()
+        self._deadline += now - self._looked
+        self._looked = now
 
 
 def _go_on_later(directory: SubmissionDirectory, me: Worker, runs: Sequence[SubmittedRun], notice: _Notice) -> None:
