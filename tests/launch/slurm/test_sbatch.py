@@ -17,6 +17,9 @@ from assay.launch.snapshot import freeze
 from assay.settings import Cluster, Slurm
 from assay.store import Store
 from tests.launch.planned import EVALUATION
+from tests.launch.slurm.fakes import Commands, commands
+
+__all__ = ["commands"]
 
 
 def profile(*, timeout_hours: float = 4.0, cpus: int = 2, **slurm: Any) -> Cluster:
@@ -55,13 +58,6 @@ def ledger(tmp_path: Path) -> Ledger:
         )
     )
     return Ledger(directory)
-
-
-def program(folder: Path, name: str, body: str) -> None:
-    folder.mkdir(exist_ok=True)
-    path = folder / name
-    path.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
-    path.chmod(0o755)
 
 
 def test_a_profile_is_what_the_script_asks_for(tmp_path: Path) -> None:
@@ -162,36 +158,31 @@ def test_the_newest_batch_of_a_run_is_its_place_and_causes_are_counted(ledger: L
     assert ledger.jobs("runs") == {"100": first.key, "200": again.key}
 
 
-def test_an_answer_that_is_lost_does_not_submit_twice(
-    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_answer_that_is_lost_does_not_submit_twice(ledger: Ledger, commands: Commands) -> None:
     """sbatch takes the job, and its answer never arrives: SLURM is asked for the key before anything is sent again."""
     batch = ledger.mean("tend")
-    sent = tmp_path / "sent"
-    program(
-        tmp_path / "bin", "sbatch", f'echo "$@" >> {sent}; echo "Socket timed out on send/recv operation" >&2; exit 1'
-    )
-    fields = ("77_[0%1]", "PENDING", "None", "", "0", "0", "2026-01-01T00:00:00", "N/A", "0:00", batch.key)
-    row = "\x1f".join(fields)
-    program(tmp_path / "bin", "squeue", f"printf '%s\\037\\n' '{row}'")
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    commands.fails("sbatch", "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation")
+    fields = ("77_[0%1]", "PENDING", "None", "", "0", "0", "2026-01-01T00:00:00", "N/A", "0:00", "1:00:00", batch.key)
+    commands.prints("squeue", "\x1f".join(fields) + "\x1f\n")
     handed = hand_over(ledger, batch, profile(), sleep=lambda _: None)
     assert handed.job == "77"
-    assert len(sent.read_text(encoding="utf-8").splitlines()) == 1
+    assert len(commands.calls("sbatch")) == 1
     assert ledger.handed(batch) == handed
 
 
-def test_a_refusal_is_told_in_sbatchs_words_and_not_tried_again(
-    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent = tmp_path / "sent"
-    program(tmp_path / "bin", "sbatch", f'echo x >> {sent}; echo "sbatch: error: Invalid account" >&2; exit 1')
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+def test_a_refusal_is_told_in_sbatchs_words_and_not_tried_again(ledger: Ledger, commands: Commands) -> None:
+    commands.fails("sbatch", "sbatch: error: Invalid account or account/partition combination specified")
     batch = ledger.mean("tend")
     with pytest.raises(AssayError, match="Invalid account"):
         hand_over(ledger, batch, profile(), sleep=lambda _: None)
-    assert sent.read_text(encoding="utf-8") == "x\n"
+    assert len(commands.calls("sbatch")) == 1
     assert ledger.handed(batch) is None
+
+
+def test_a_sweep_may_be_called_anything_and_its_jobs_are_found_by_name(tmp_path: Path) -> None:
+    """sacct splits names at commas, and shows what is not ASCII as question marks."""
+    directory = SubmissionDirectory(Store(tmp_path).sweep("größer, schneller") / "submissions" / "1")
+    assert Ledger(directory).mean("tend").key == "assay-gr_er_schneller-1-tend1"
 
 
 def test_the_script_is_shell_whatever_the_folders_are_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

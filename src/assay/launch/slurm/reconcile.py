@@ -14,6 +14,7 @@ from assay.store import ACTIVE
 if TYPE_CHECKING:
     from assay.launch.records import SubmittedRun
     from assay.launch.slurm.ledger import Batch, Ledger, Placed
+    from assay.launch.slurm.seen import Seen
     from assay.settings import Slurm
     from assay.store import Status
 
