@@ -422,6 +422,16 @@ def test_a_job_that_the_controller_lost_has_vanished_once_nothing_is_on_its_way_
         assert (settled.kind, settled.final) == ("vanished", True)
 
 
+def test_a_job_that_nobody_cancelled_was_lost_with_the_controllers_state(commands: Commands) -> None:
+    """One that starts without it has accounting cancel what had run; of a user's wish, accounting knows the user."""
+    commands.prints("squeue")
+    commands.prints("sacct", sacct_row("7_0", "CANCELLED") + sacct_row("7_1", "CANCELLED by 0"))
+    records = in_accounting(["7_0", "7_1"])
+    lost, cancelled = (settle(None, records[job]) for job in ("7_0", "7_1"))
+    assert (lost.kind, lost.final, lost.words) == ("vanished", True, "was lost by the controller on n1")
+    assert (cancelled.kind, cancelled.final) == ("cancelled", True)
+
+
 def test_accounting_that_does_not_answer_leaves_a_job_unknown(
     commands: Commands, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -283,6 +283,9 @@ def _kind(seen: Seen) -> Kind:
         return "preempted"
     if kind == "cancelled" and seen.reason == ("DependencyNeverSatisfied" if seen.source == "squeue" else "Dependency"):
         return "never_satisfied" if seen.cancelled_by is None else kind  # by --kill-on-invalid-dep, or by somebody
+    # A controller that begins anew, without its old state, has accounting end all jobs that it had running.
+    if kind == "cancelled" and seen.source == "sacct" and seen.cancelled_by is None:
+        return "vanished"
     return kind
 
 
@@ -300,6 +303,7 @@ _WORDS: Mapping[Kind, str] = {
     "out_of_memory": "needed more memory than it had asked for{on}",
     "timed_out": "reached its time limit{on}",
     "cancelled": "was cancelled{by}{on}",
+    "vanished": "was lost by the controller{on}",
     "failed": "{how}{on}{because}",
     "unknown": "is {seen.state}{on}{because}, which is new here",
 }
