@@ -173,6 +173,19 @@ def test_a_log_without_an_exception_gives_its_last_line(tmp_path: Path) -> None:
     assert line_that_matters(tmp_path / "none.log") is None
 
 
+def test_what_slurm_says_of_a_program_that_failed_is_not_the_line_that_matters(tmp_path: Path) -> None:
+    log = tmp_path / "job.out"
+    own = "assay.errors.AssayError: source 'web': not JSON"
+    srun = ["srun: error: n1: task 0: Exited with exit code 1", "srun: launch/slurm: _step_signal: Terminating"]
+    step = "slurmstepd-n1: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-11-23T17:00:55 ***"
+    log.write_text("\n".join(["begun", own, "Fix the file.", *srun, step, ""]))
+    assert line_that_matters(log) == own
+    log.write_text("\n".join(["slurmstepd-n1: error: *** JOB 7 ON n1 CANCELLED DUE TO TIME LIMIT ***", step, *srun]))
+    assert "DUE TO TIME LIMIT" in (line_that_matters(log) or "")
+    log.write_text(srun[0])
+    assert line_that_matters(log) == srun[0]
+
+
 def shown(progress: SweepProgress, width: int, *, terminal: bool = False) -> str:
     out = io.StringIO()
     Console(file=out, width=width, force_terminal=terminal, color_system=None).print(render(progress))

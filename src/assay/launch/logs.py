@@ -93,6 +93,7 @@ def line_that_matters(log: Path) -> str | None:
 
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b|Fatal Python error|\w+: error:")
 _AFTERMATH = re.compile(
-    r"srun: (?:error: .*: Exited with exit code|launch/|Terminating)|slurmstepd.*: error: \*\*\* STEP "
+    r"srun: (?:error: .*: (?:Exited with exit code|Terminated|Killed)|launch/|got SIG|forcing|Force|Job step aborted)"
+    r"|slurmstepd.*: error: \*\*\* STEP "
 )
 """What SLURM says of a program that had ended badly, and of those that it then ends."""
