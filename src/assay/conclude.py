@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import datetime
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from assay.mixes import Mix
     from assay.plan import Plan
     from assay.publish.report import Report
+    from assay.results import Results
     from assay.workspace import Progress, Workspace
 
 log = logging.getLogger(__name__)
@@ -90,22 +92,48 @@ def judge(space: Workspace, plan: Plan, *, candidate: str | None = None) -> Swee
     Raises:
         AssayError: the sweep has no such candidate.
     """
-    from assay.gate import gate
     from assay.results import collect
 
     sweep = plan.sweep
     if candidate is not None:
         sweep.check_candidate(candidate)
     results = collect(space.store, plan)
+    groups: dict[str, list[str]] = {}
+    for name in sweep.candidates if candidate is None else [candidate]:
+        groups.setdefault(sweep.control(name), []).append(name)
+    blocked = _blocked(space)
+    verdicts = [_against(space, results, control, names, blocked) for control, names in groups.items()]
+    return verdicts[0] if len(verdicts) == 1 else _together(space, verdicts)
+
+
+def _against(
+    space: Workspace, results: Results, control: str, names: Sequence[str], blocked: Mapping[str, Sequence[str]]
+) -> SweepVerdict:
+    """The verdict on the candidates that have one control."""
+    from assay.gate import gate
+
     return gate(
         results.scores,
         space.study.policy,
-        baseline=sweep.baseline,
-        candidates=sweep.candidates if candidate is None else [candidate],
+        baseline=control,
+        candidates=names,
         items=results.items,
         missing=results.missing,
-        blocked=_blocked(space),
+        blocked={name: blocked[name] for name in names if name in blocked},
     )
+
+
+def _together(space: Workspace, verdicts: Sequence[SweepVerdict]) -> SweepVerdict:
+    """The verdict on candidates that have several controls, in the sweep's order."""
+    sweep, policy = space.study.require_sweep(), space.study.policy
+    found = {name: one for verdict in verdicts for name, one in verdict.candidates.items()}
+    ordered = {name: found[name] for name in sweep.candidates if name in found}
+    note = (
+        f"{len(ordered)} candidates were judged, each against its own of {len(verdicts)} controls and with an error rate "
+        f"of {policy.alpha:.0%}: were none of them any different, {len(ordered) * policy.alpha:.2g} wrong verdicts were to "
+        "be expected."
+    )
+    return replace(verdicts[0], baseline=sweep.baseline, candidates=ordered, note=note)
 
 
 def _blocked(space: Workspace) -> dict[str, list[str]]:
@@ -115,8 +143,10 @@ def _blocked(space: Workspace) -> dict[str, list[str]]:
     def refusals(mix: str) -> list[str]:
         return [reason for name in space.touched(mix) if (reason := sources[name].refusal) is not None]
 
-    shared = [f"baseline {sweep.baseline}: {reason}" for reason in refusals(sweep.baseline)]
-    found = {mix: [*refusals(mix), *shared] for mix in sweep.candidates}
+    def shared(control: str) -> list[str]:
+        return [f"baseline {control}: {reason}" for reason in refusals(control)]
+
+    found = {mix: [*refusals(mix), *shared(sweep.control(mix))] for mix in sweep.candidates}
     return {mix: reasons for mix, reasons in found.items() if reasons}
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assay.arms import Arm
 from assay.corpus.manifest import corpus_identity, read_manifest
 from assay.corpus.read import source_digest
 from assay.corpus.tokenizer import make_tokenizer, tokenizer_identity
@@ -17,7 +18,7 @@ from assay.evaluate.harness import harness_version
 from assay.evaluate.mirror import mirror_digest
 from assay.files import read_json, write_json
 from assay.fingerprint import fingerprint
-from assay.mixes import Mix, cap_epochs, resolve
+from assay.mixes import Mix, cap_epochs, cap_of, is_natural, names_of, resolve
 from assay.recipe import RunSpec, StageSpec, split_steps
 from assay.store import Store
 from assay.suite import EvaluationSpec
@@ -182,6 +183,27 @@ class Identities:
 
     # --- mixes and runs
 
+    def arm(self, name: str) -> Arm:
+        """An arm of the sweep; a mix that is none changes nothing but the mix."""
+        return Arm(name=name) if self.study.sweep is None else self.study.sweep.arm(name)
+
+    def _pooled(self, name: str) -> tuple[str, ...]:
+        """Sources of an arm whose size decides its pools."""
+        arm = self.arm(name)
+        if arm.target_tokens is None:
+            return tuple(arm.epochs)
+        return tuple(source for mix in self._mixes_of(name) for source in self.names(mix))
+
+    def available(self, name: str, sources: Iterable[str]) -> dict[str, int]:
+        """Training tokens of those sources whose corpus was made, as an arm has them: of a pool, where it is shrunk."""
+        tokens = self.tokens_of(sources)
+        if not self.arm(name).pooled or self.waiting(name):
+            return tokens
+        with contextlib.suppress(AssayError):  # pools that cannot be made; `plan` says why
+            pools = self.spec(name, 0).pools or {}
+            return {source: pools.get(source, count) for source, count in tokens.items()}
+        return tokens
+
     def _mixes_of(self, arm: str) -> list[str]:
         """The mixes that an arm of the sweep trains on, stage by stage."""
         return [stage.mix or arm for stage in self.study.stages]
@@ -214,22 +236,16 @@ class Identities:
             AssayError: it cannot be; or it is in natural proportion to sources that are not tokenised yet.
         """
         names = self.names(name)
-        tokens = self.tokens_of(names) if self._is_natural(name) else None
+        tokens = self.tokens_of(names) if is_natural(name, self.study.mixes) else None
         return resolve(name, self.study.mixes, self.study.sources, tokens=tokens)
 
     def names(self, mix: str) -> tuple[str, ...]:
         """A mix's sources, which are known before its weights are."""
-        alike = dict.fromkeys(self.study.sources, 1)
-        return tuple(resolve(mix, self.study.mixes, self.study.sources, tokens=alike).weights)
+        return names_of(mix, self.study.mixes, self.study.sources)
 
-    def _is_natural(self, name: str) -> bool:
-        while (declaration := self.study.mixes[name]).base is not None:
-            name = declaration.base
-        return declaration.natural is not None
-
-    def _capped(self, name: str) -> bool:
-        alike = dict.fromkeys(self.study.sources, 1)
-        return resolve(name, self.study.mixes, self.study.sources, tokens=alike).max_epochs is not None
+    def _by_size(self, name: str) -> bool:
+        """Whether a mix's weights depend on how many tokens its sources have."""
+        return is_natural(name, self.study.mixes) or cap_of(name, self.study.mixes) is not None
 
     @cached_property
     def _mixes_used(self) -> tuple[str, ...]:
@@ -237,21 +253,21 @@ class Identities:
         return tuple(dict.fromkeys([*sweep.mixes, *(s.mix for s in self.study.stages if s.mix is not None)]))
 
     def waiting(self, mix: str) -> str | None:
-        """What has to be made before the mix's weights are known; ``None`` where they are."""
-        stages = {stage.mix or mix for stage in self.study.stages}
-        names = {name for one in stages if self._is_natural(one) or self._capped(one) for name in self.names(one)}
+        """What has to be made before the arm's weights and pools are known; ``None`` where they are."""
+        names = {name for one in self._mixes_of(mix) if self._by_size(one) for name in self.names(one)}
+        names |= set(self._pooled(mix))
         unknown = sorted(names - set(self.tokens_of(names)))
         if not unknown:
             return None
-        return f"never run; its weights are known once {', '.join(unknown)} are tokenised (`assay prepare`)"
+        what = "weights and pools" if self.arm(mix).pooled else "weights"
+        return f"never run; its {what} are known once {', '.join(unknown)} are tokenised (`assay prepare`)"
 
     def unmeasured(self) -> list[str]:
-        """Sources that have to be tokenised before the sweep's weights are known."""
-        found: set[str] = set()
-        for name in self._mixes_used:
-            if self._is_natural(name) or self._capped(name):
-                found |= {source for source in self.names(name) if self.study.sources[source].refusal is None}
-        return sorted(found - set(self.tokens_of(found)))
+        """Sources that have to be tokenised before the sweep's weights and pools are known."""
+        found = {source for name in self._mixes_used if self._by_size(name) for source in self.names(name)}
+        found |= {source for name in self.study.require_sweep().mixes for source in self._pooled(name)}
+        cleared = {source for source in found if self.study.sources[source].refusal is None}
+        return sorted(cleared - set(self.tokens_of(cleared)))
 
     @cached_property
     def vocabulary(self) -> int:
@@ -283,8 +299,17 @@ class Identities:
         """Tokens of a run, in whole steps."""
         return self.steps * self.study.batch.sequences * self.study.proxy.sequence_length
 
-    def weights(self, name: str, tokens: int, *, taken: Mapping[str, float] | None = None) -> dict[str, float]:
-        """A mix's weights under its cap on epochs, for so many tokens after so many that were taken before."""
+    def weights(
+        self, name: str, tokens: int, *, taken: Mapping[str, float] | None = None, arm: str | None = None
+    ) -> dict[str, float]:
+        """A mix's weights under its cap on epochs, for so many tokens after so many that were taken before.
+
+        Args:
+            name: the mix.
+            tokens: of the stretch of the run that trains on it.
+            taken: by source, of the stretches before.
+            arm: whose run it is, where that is not the arm of the mix's name.
+        """
         mix = self.mix(name)
         if mix.max_epochs is None:
             return mix.weights
@@ -295,7 +320,7 @@ class Identities:
                 f"mix {name!r}: max_epochs needs the tokens of {', '.join(unknown)}, which are not tokenised yet.",
                 fix="Run `assay prepare` with the same arguments first; `assay submit` does it by itself.",
             )
-        return cap_epochs(mix, tokens, tokens_of, taken)
+        return cap_epochs(mix, tokens, self.arm(arm or name).available(tokens_of, self.budget), taken)
 
     def spec(self, mix: str, seed: int) -> RunSpec:
         """The spec of one run: everything that decides its weights."""
@@ -305,12 +330,12 @@ class Identities:
 
     def _first_spec(self, mix: str) -> RunSpec:
         """The spec of a mix's seed 0, from which those of its other seeds differ in the seed alone."""
-        study = self.study
+        study, arm = self.study, self.arm(mix)
         counts = split_steps(study.stages, self.steps)
         per_step = study.batch.sequences * study.proxy.sequence_length
         stages, taken = [], dict.fromkeys(study.sources, 0.0)
         for stage, steps in zip(study.stages, counts, strict=True):
-            weights = self.weights(stage.mix or mix, steps * per_step, taken=taken)
+            weights = self.weights(stage.mix or mix, steps * per_step, taken=taken, arm=mix)
             for name, weight in weights.items():
                 taken[name] += weight * steps * per_step
             rounded = {name: round(weight, WEIGHT_DIGITS) for name, weight in weights.items()}
@@ -322,14 +347,21 @@ class Identities:
             tokenizer=self.tokenizer_id,
             corpora={name: self.corpus_id(name) for name in used},
             stages=tuple(stages),
-            optimiser=study.optim,
+            optimiser=arm.optimiser(study.optim),
             batch_sequences=study.batch.sequences,
             seed=0,
+            pools=arm.pools(
+                {name: taken[name] for name in used},
+                self.tokens_of(used) if arm.pooled else {},
+                budget=self.budget,
+                least=study.proxy.sequence_length,
+            ),
         )
 
     def labels(self, mix: str, seed: int) -> dict[str, Any]:
         """What people call a run."""
         sweep = self.study.require_sweep()
+        about = sweep.arm(mix).about
         return {
             "sweep": sweep.name,
             "mix": mix,
@@ -337,6 +369,7 @@ class Identities:
             "role": "baseline" if mix == sweep.baseline else "candidate",
             "proxy": self.study.proxy.name,
             "parameters": self.parameters,
+            **({"arm": about} if about else {}),
         }
 
     def reader(self, spec: RunSpec) -> SequenceReader:

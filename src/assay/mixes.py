@@ -154,7 +154,32 @@ class Set:
         return "set " + ", ".join(f"{name} to {weight:g}" for name, weight in self.weights.items())
 
 
-Edit = Replace | Drop | Only | Scale | Set
+@dataclass(frozen=True, kw_only=True)
+class Multiply:
+    """Weights multiplied by exactly these factors; the others share the rest in their proportions."""
+
+    factors: dict[str, float]
+
+    def apply(self, weights: Weights, sources: Mapping[str, Source]) -> Weights:
+        """The weights after the edit; they sum to 1 already.
+
+        Raises:
+            AssayError: a source has no weight here, or they would exceed 1.
+        """
+        wanted = {name: _weight_of(name, weights, "multiply") * factor for name, factor in self.factors.items()}
+        for name, weight in wanted.items():
+            if weight > 1 + 1e-9:
+                raise AssayError(
+                    f"multiply: {name} at {self.factors[name]:g} times its {weights[name]:g} would weigh {weight:g}.",
+                    fix=f"A weight is at most 1: a factor of {1 / weights[name]:g}.",
+                )
+        return Set(weights=wanted).apply(weights, sources)
+
+    def __str__(self) -> str:
+        return "multiply " + ", ".join(f"{name} by {factor:g}" for name, factor in self.factors.items())
+
+
+Edit = Replace | Drop | Only | Scale | Set | Multiply
 
 
 def parse_edit(raw: Mapping[str, Any], *, mix: str) -> Edit:
@@ -173,7 +198,9 @@ def parse_edit(raw: Mapping[str, Any], *, mix: str) -> Edit:
             return from_mapping(Scale, {"factors": body}, where=f"{where} scale")
         case "set":
             return from_mapping(Set, {"weights": body}, where=f"{where} set")
-    known = did_you_mean(str(kind), ["replace", "drop", "only", "scale", "set"])
+        case "multiply":
+            return from_mapping(Multiply, {"factors": body}, where=f"{where} multiply")
+    known = did_you_mean(str(kind), ["replace", "drop", "only", "scale", "set", "multiply"])
     raise AssayError(f"{where}: no edit is called {kind!r}. {known}")
 
 
@@ -215,7 +242,7 @@ class MixDeclaration:
     """No source is repeated more often than this; what that frees goes to the others in their proportions."""
 
     def __post_init__(self) -> None:
-        check_name("mix", self.name)
+        check_name("mix", self.name, made="+@,")
         if sum(part is not None for part in (self.weights, self.natural, self.base)) != 1:
             raise AssayError(f"mix {self.name!r}: give exactly one of `weights`, `natural` and `base`.")
         if self.max_epochs is not None and not self.max_epochs > 0:
@@ -335,6 +362,31 @@ def _resolve(
         steps=tuple(steps),
         description=declaration.description,
     )
+
+
+def names_of(name: str, declarations: Mapping[str, MixDeclaration], sources: Mapping[str, Source]) -> tuple[str, ...]:
+    """A mix's sources, which are known before its weights are."""
+    # In natural proportion to what? Any will do for the names; next to nothing of what an edit multiplies, that no
+    # factor takes it above 1.
+    edits = [edit for mix in declarations.values() for edit in mix.edits if isinstance(edit, Multiply)]
+    multiplied = {source for edit in edits for source in edit.factors}
+    tokens = {source: 1 if source in multiplied else 10**12 for source in sources}
+    return tuple(resolve(name, declarations, sources, tokens=tokens).weights)
+
+
+def is_natural(name: str, declarations: Mapping[str, MixDeclaration]) -> bool:
+    """Whether a mix's weights are in proportion to its sources' tokens, and so known once these are counted."""
+    while (declaration := declarations[name]).base is not None:
+        name = declaration.base
+    return declaration.natural is not None
+
+
+def cap_of(name: str, declarations: Mapping[str, MixDeclaration]) -> float | None:
+    """A mix's cap on epochs, its own or the nearest base's."""
+    declaration = declarations[name]
+    if declaration.max_epochs is not None or declaration.base is None:
+        return declaration.max_epochs
+    return cap_of(declaration.base, declarations)
 
 
 def epochs(weights: Mapping[str, float], budget: int, tokens: Mapping[str, int]) -> dict[str, float]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from assay.arms import Arm
 from assay.errors import AssayError, did_you_mean
 from assay.recipe import RunSpec
 from assay.sources import check_name
@@ -23,6 +24,8 @@ class Sweep:
     baseline: str
     candidates: tuple[str, ...]
     seeds: tuple[int, ...]
+    arms: tuple[Arm, ...] = ()
+    """What arms change beside their mix; those that are not named here change nothing."""
 
     def __post_init__(self) -> None:
         check_name("sweep", self.name)
@@ -40,11 +43,28 @@ class Sweep:
                 raise AssayError(f"{where}: {kind} {list(values)} name one twice.")
         if min(self.seeds) < 0:
             raise AssayError(f"{where}: seed {min(self.seeds)} is below 0.")
+        named = [arm.name for arm in self.arms]
+        for name in (*named, *(arm.control for arm in self.arms if arm.control is not None)):
+            if name not in self.mixes or named.count(name) > 1:
+                problem = "is described twice" if named.count(name) > 1 else "is neither baseline nor candidate"
+                raise AssayError(f"{where}: arm {name!r} {problem}. {did_you_mean(name, self.mixes)}")
+        if self.arm(self.baseline).control is not None:
+            raise AssayError(
+                f"{where}: the baseline {self.baseline!r} has a control.", fix="It is compared with nothing."
+            )
 
     @property
     def mixes(self) -> tuple[str, ...]:
         """The baseline, then the candidates."""
         return (self.baseline, *self.candidates)
+
+    def arm(self, name: str) -> Arm:
+        """An arm by name."""
+        return next((arm for arm in self.arms if arm.name == name), Arm(name=name))
+
+    def control(self, candidate: str) -> str:
+        """What a candidate is compared with."""
+        return self.arm(candidate).control or self.baseline
 
     def check_candidate(self, name: str) -> None:
         """Refuse a name that is no candidate of this sweep."""

@@ -16,13 +16,18 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,499}", re.IGNORECASE)
 """Names become folders, W&B tags and HTML: letters, digits, `_`, `.` and `-` only."""
 
 
-def check_name(kind: str, name: str) -> None:
+def check_name(kind: str, name: str, *, made: str = "") -> None:
     """Refuse a name that could not be a file's name.
+
+    Args:
+        kind: of the thing.
+        name: its name.
+        made: characters that names of ours may have beside those that people choose from.
 
     Raises:
         AssayError: with the kind of thing, the name and what is allowed.
     """
-    if not NAME.fullmatch(name):
+    if not NAME.fullmatch(name[:1] + name[1:].translate(dict.fromkeys(map(ord, made), "-"))):
         raise AssayError(
             f"{kind} {name!r}: not a usable name.",
             fix="Use letters, digits, '_', '.' and '-', at most 500, beginning with a letter or digit.",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from assay import ablations
 from assay.corpus.tokenizer import TokenizerSpec
 from assay.errors import AssayError, did_you_mean
 from assay.mixes import MixDeclaration
@@ -13,7 +14,7 @@ from assay.plan import Sweep
 from assay.recipe import Batch, Budget, Optimiser, ProxyModel, Stage
 from assay.settings import Cluster, Paths, Tracking
 from assay.sources import Source
-from assay.structure import from_mapping
+from assay.structure import from_mapping, to_mapping
 from assay.suite import Policy, Suite
 from assay.train.settings import TrainSettings
 
@@ -38,7 +39,7 @@ class Study:
     paths: Paths
     sweep: Sweep | None
     raw: dict[str, Any]
-    """The plain values that all of it was read from; jobs read it again from there."""
+    """The plain values that all of it was read from, an ablation's arms in its place; jobs read it again from there."""
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> Study:
@@ -53,11 +54,13 @@ class Study:
                 raise AssayError(f"configuration: no section is called {key!r}. {did_you_mean(str(key), known)}")
         _check_stages(raw.get("stages"))
         sections = {key: from_mapping(kind, _section(raw, key), where=key) for key, kind in _SECTIONS.items()}
+        sources = {
+            name: from_mapping(Source, {"name": name, **body}, where=f"source {name!r}")
+            for name, body in (raw.get("source") or {}).items()
+        }
+        raw = _expanded(raw, sources, sections["optim"])
         return cls(
-            sources={
-                name: from_mapping(Source, {"name": name, **body}, where=f"source {name!r}")
-                for name, body in (raw.get("source") or {}).items()
-            },
+            sources=sources,
             mixes={name: MixDeclaration.parse(name, body) for name, body in (raw.get("mix") or {}).items()},
             stages=tuple(from_mapping(Stage, body, where="stages") for body in raw.get("stages") or ()),
             sweep=from_mapping(Sweep, raw["sweep"], where="sweep") if raw.get("sweep") else None,
@@ -95,6 +98,34 @@ def _check_stages(stages: Any) -> None:
             "stages: every one names a mix of its own, so that candidates could not differ.",
             fix="Give `mix: null` to the stage that trains on the mix under test.",
         )
+
+
+def _expanded(raw: Mapping[str, Any], sources: Mapping[str, Source], optimiser: Optimiser) -> Mapping[str, Any]:
+    """The configuration with the arms of the sweep's ablation written out; as it is where it has none."""
+    body = dict(raw.get("sweep") or {})
+    ablation = body.pop("ablation", None)
+    if ablation is None:
+        return raw
+    where = f"sweep {body.get('name')!r}"
+    if "arms" in body or not isinstance(body.get("baseline"), str):
+        raise AssayError(f"{where}: an ablation makes its own `arms`, and needs a `baseline` to make them of.")
+    mixes = {name: MixDeclaration.parse(name, mix) for name, mix in (raw.get("mix") or {}).items()}
+    setting = ablations.Setting(
+        baseline=body["baseline"],
+        candidates=tuple(body.get("candidates") or ()),
+        mixes=mixes,
+        sources=sources,
+        stages=tuple(from_mapping(Stage, stage, where="stages") for stage in raw["stages"]),
+        optimiser=optimiser,
+    )
+    made = ablations.expand(ablations.parse_ablation(ablation), setting)
+    arms = {"baseline": made.baseline, "candidates": list(made.candidates), "arms": [*map(to_mapping, made.arms)]}
+    return {
+        **raw,
+        "mix": {**raw["mix"], **made.mixes},
+        "stages": [to_mapping(stage) for stage in made.stages],
+        "sweep": {**body, **arms},
+    }
 
 
 def _section(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -102,8 +102,11 @@ class Workspace(Identities):
             for stage in spec.stages:
                 for name, weight in stage.weights.items():
                     taken[name] = taken.get(name, 0.0) + weight * stage.steps * spec.tokens_per_step
-            for name, count in epochs(taken, 1, self.tokens_of(taken)).items():
-                if count > 4:  # up to about 4 epochs repeated text is nearly as good as fresh (arXiv 2305.16264)
+            available = {**self.tokens_of(taken), **(spec.pools or {})}
+            for name, count in epochs(taken, 1, available).items():
+                if (
+                    count > 4 and name not in self.arm(mix).epochs
+                ):  # up to about 4 epochs repeated text is nearly as good as fresh (arXiv 2305.16264)
                     found.append(f"{mix}: {name} is gone through {count:.1f} times; beyond 4 it teaches less.")
         return found
 

@@ -129,7 +129,7 @@ def describe(space: Workspace, mix: Mix) -> list[dict[str, Any]]:
     """A mix under the study's budget: weight, tokens and epochs of each source, and whether it may be used."""
     from assay.mixes import epochs
 
-    known = space.tokens_of(mix.weights) if space.study.sweep or space.study.tokenizer.sources else {}
+    known = space.available(mix.name, mix.weights) if space.study.sweep or space.study.tokenizer.sources else {}
     weights = (
         space.weights(mix.name, space.budget)
         if mix.max_epochs is None or set(mix.weights) <= set(known)

@@ -29,7 +29,7 @@ def compare(overrides: Overrides = None, *, candidate: Candidate = None, as_json
     from assay.publish.terminal import comparisons_view
 
     for name, judged in verdict.candidates.items():
-        console.print(f"{name} against {verdict.baseline}", markup=False)
+        console.print(f"{name} against {judged.baseline}", markup=False)
         console.print(comparisons_view(judged.comparisons))
 
 

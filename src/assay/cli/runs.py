@@ -57,6 +57,14 @@ def plan_mapping(made: Plan) -> dict[str, Any]:
             for run in made.runs
         ],
         "cost": vars(made.cost),
+        "arms": [
+            {
+                "name": arm.name,
+                "control": None if arm.name == made.sweep.baseline else made.sweep.control(arm.name),
+                "about": arm.about,
+            }
+            for arm in made.sweep.arms
+        ],
         "warnings": list(made.warnings),
     }
 
@@ -65,6 +73,11 @@ def print_plan(made: Plan) -> None:
     """A plan for people: run by run, or summed up by mix where they are too many to read."""
     from assay.launch.render import EACH
 
+    for arm in made.sweep.arms:
+        if arm.about:
+            console.print(f"{arm.name}: {arm.about}", markup=False)
+    if made.sweep.arms:
+        console.print()
     console.print(_runs(made) if len(made.runs) <= EACH else _by_mix(made))
     counts = {status: len(made.of(status)) for status in COLOURS}  # type: ignore[arg-type]  # its keys are the statuses
     console.print("\n" + ", ".join(f"{number} {status}" for status, number in counts.items() if number))
@@ -84,7 +97,8 @@ def print_plan(made: Plan) -> None:
 def _runs(made: Plan) -> Table:
     from rich.text import Text
 
-    table = Table("run", "fingerprint", "status", "why", box=None, pad_edge=False)
+    run_column = Column("run", overflow="fold", min_width=min(32, max(len(run.label) for run in made.runs)))
+    table = Table(run_column, Column("fingerprint", no_wrap=True), "status", "why", box=None, pad_edge=False)
     told: tuple[str, tuple[str, ...]] | None = None
     for run in made.runs:
         short = (run.fingerprint or "-")[:12]
@@ -97,7 +111,9 @@ def _runs(made: Plan) -> Table:
 def _by_mix(made: Plan) -> Table:
     from rich.text import Text
 
-    table = Table("mix", Column("runs", justify="right"), "status", "why", box=None, pad_edge=False)
+    table = Table(
+        Column("mix", overflow="fold"), Column("runs", justify="right"), "status", "why", box=None, pad_edge=False
+    )
     groups = Counter((run.mix, run.status, run.reasons) for run in made.runs)
     for (mix, status, reasons), runs in groups.items():
         table.add_row(mix, f"{runs:,}", Text(status, style=COLOURS[status]), Text("; ".join(reasons)))

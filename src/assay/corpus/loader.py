@@ -210,7 +210,10 @@ class _Stream:
     def __init__(self, corpus: Corpus, name: str, seed: int, sequence_length: int, pool: int | None) -> None:
         self.corpus, self.name, self.seed, self.sequence_length = corpus, name, seed, sequence_length
         # Where the stream's documents are: how many of its tokens come before each, and at which of the corpus' it begins.
-        self.offsets, self.starts = (corpus.offsets, corpus.offsets) if pool is None else pooled(corpus, name, pool)
+        self.offsets: Integers = corpus.offsets
+        self.starts: Integers = corpus.offsets
+        if pool is not None:
+            self.offsets, self.starts = pooled(corpus, name, pool)
         self.tokens, self.documents = int(self.offsets[-1]), len(self.offsets) - 1
         self._epochs: OrderedDict[int, tuple[Words, Integers]] = OrderedDict()
 

@@ -38,7 +38,7 @@ def render(report: Report, *, page: str | None = None) -> str:
         f"## {report.decision}: {code(sweep.name)}",
         escape(sweep.question),
         ", ".join(facts) + (f". [The page]({_url(page)})" if page else ""),
-        *(_candidate(verdict) for verdict in (report.verdict.candidates.values() if report.verdict else ())),
+        *(_candidate(report, verdict) for verdict in (report.verdict.candidates.values() if report.verdict else ())),
         escape(report.verdict.note) if report.verdict else "Nothing has been compared yet.",
         *(f"**Warning:** {escape(warning)}" for warning in report.plan.warnings),
         _runs(report, page),
@@ -79,8 +79,11 @@ def code(text: str) -> str:
     return f"{fence} {line} {fence}" if longest else f"`{line}`"
 
 
-def _candidate(verdict: Verdict) -> str:
+def _candidate(report: Report, verdict: Verdict) -> str:
     lines = [f"### {verdict.decision}: {code(verdict.candidate)}", ""]
+    about = report.sweep.arm(verdict.candidate).about
+    if about:
+        lines += [f"{escape(about)}.", ""]
     lines += [f"- {escape(reason)}" for reason in verdict.reasons]
     lines += [f"- To decide: {escape(need)}" for need in verdict.needed]
     voting = [c for c in verdict.comparisons if c.role != "monitor"]

@@ -62,6 +62,8 @@ class MixShown:
     name: str
     baseline: bool
     description: str
+    arm: str
+    """What the arm and its control are, where the sweep says it."""
     base: str | None
     edits: tuple[str, ...]
     """How the weights came about, in words, from the first declaration to the last edit."""
@@ -325,17 +327,19 @@ def _show_source(source: Source, tokens: Mapping[str, int]) -> SourceShown:
 def _show_mix(mix: Mix, plan: Plan, *, baseline: bool, budget: int, tokens: Mapping[str, int]) -> MixShown:
     spec = next((run.spec for run in plan.runs if run.mix == mix.name and run.spec is not None), None)
     weights = mix.weights if spec is None else overall_weights(spec)
-    steps = mix.steps if mix.base is None else mix.steps[1:] or mix.steps
+    available = {**tokens, **((spec and spec.pools) or {})}
+    edits = [step.edit for step in (mix.steps if mix.base is None else mix.steps[1:])]
     return MixShown(
         name=mix.name,
         baseline=baseline,
         description=mix.description,
+        arm=plan.sweep.arm(mix.name).about,
         base=mix.base,
-        edits=tuple(step.edit for step in steps),
+        edits=tuple(edits or ["unchanged"]),
         weights=dict(weights),
         capped=any(abs(weights.get(s, 0.0) - mix.weights.get(s, 0.0)) > 1e-9 for s in {*weights, *mix.weights}),
         tokens={name: round(weight * budget) for name, weight in weights.items()},
-        epochs={name: weight * budget / tokens[name] for name, weight in weights.items() if tokens.get(name)},
+        epochs={name: weight * budget / available[name] for name, weight in weights.items() if available.get(name)},
         max_epochs=mix.max_epochs,
     )
 

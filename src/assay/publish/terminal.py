@@ -38,7 +38,8 @@ def verdict_view(verdict: SweepVerdict, *, monitors: bool = False) -> Renderable
     head = f"  policy {verdict.policy}, baseline {verdict.baseline}"
     parts: list[RenderableType] = [Text.assemble(_decision(str(verdict.decision)), head, overflow="fold")]
     for candidate in verdict.candidates.values():
-        parts += [Text(""), _candidate(candidate, monitors=monitors)]
+        other = candidate.baseline if candidate.baseline != verdict.baseline else None
+        parts += [Text(""), _candidate(candidate, monitors=monitors, control=other)]
     if verdict.note:
         parts += [Text(""), Text(verdict.note, style="dim")]
     return Group(*parts)
@@ -64,8 +65,10 @@ def _decision(decision: str) -> Text:
     return Text(f"{SIGNS[decision]} {decision}", style=STYLES[decision])
 
 
-def _candidate(verdict: Verdict, *, monitors: bool) -> RenderableType:
+def _candidate(verdict: Verdict, *, monitors: bool, control: str | None) -> RenderableType:
     name = Text.assemble(_decision(str(verdict.decision)), "  ", (verdict.candidate, "bold"), overflow="fold")
+    if control is not None:
+        name.append(f"  against {control}")
     lines: list[RenderableType] = [name]
     lines += [_item("-", reason) for reason in verdict.reasons]
     lines += [_item(">", f"to decide: {need}") for need in verdict.needed]

@@ -80,7 +80,7 @@ def run_content(run: RunDirectory, result: RunResult, *, sweeps: Sequence[str], 
         job_type="train",
         tags=_tags(tags),
         config={
-            **{key: labels[key] for key in ("mix", "proxy", "role", "parameters") if key in labels},
+            **{key: labels[key] for key in ("mix", "arm", "proxy", "role", "parameters") if key in labels},
             **_config(spec, result),
             "fingerprint": run.fingerprint,
             "evaluation": evaluation,
