@@ -18,7 +18,7 @@ ORDER = [
     "errors", "structure", "fingerprint", "files", "processes", "epochs", "lease", "demo",
     "sources", "mixes", "recipe", "arms", "ablations", "suite", "plan", "store",
     "corpus", "train", "evaluate", "settings", "study", "identities", "workspace",
-    "stats", "compare", "reasons", "gate", "results", "publish", "conclude", "launch", "cli",
+    "stats", "compare", "reasons", "gate", "results", "publish", "imports", "conclude", "launch", "cli",
 ]  # fmt: skip
 HEAVY = [
     "torch",

@@ -111,14 +111,16 @@ def _against(
 ) -> SweepVerdict:
     """The verdict on the candidates that have one control."""
     from assay.gate import gate
+    from assay.imports.judge import past
+    from assay.imports.selection import for_policy
 
     return gate(
-        results.scores,
-        space.study.policy,
+        *for_policy(results.scores, space.study.policy, proxy=space.study.proxy.name, parameters=space.parameters),
         baseline=control,
         candidates=names,
         items=results.items,
         missing=results.missing,
+        **past(space.study, space.store),
         blocked={name: blocked[name] for name in names if name in blocked},
     )
 

@@ -13,6 +13,7 @@ A store is a folder::
     corpora/<identity>/   tokenizers/<identity>/        made once, shared by all runs
     code/<digest>/                                      what jobs run, as it was when they were submitted
     sweeps/<name>/        reports/   wandb/             submissions, and what is derived
+    imports/<name>/results.parquet, origin.json         results from elsewhere
 """
 
 from __future__ import annotations
@@ -292,6 +293,11 @@ class Store:
     def speed(self) -> Path:
         """How fast this machine was when it was last tried."""
         return self.root / "speed.json"
+
+    @property
+    def imports(self) -> Path:
+        """Results from elsewhere, by name."""
+        return self.root / "imports"
 
     @property
     def reports(self) -> Path:

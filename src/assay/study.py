@@ -38,6 +38,8 @@ class Study:
     tracking: Tracking
     paths: Paths
     sweep: Sweep | None
+    history: str | None
+    """An import, or a file of the project: past results that a verdict may rest on. Bears no identity."""
     raw: dict[str, Any]
     """The plain values that all of it was read from, an ablation's arms in its place; jobs read it again from there."""
 
@@ -48,7 +50,7 @@ class Study:
         Raises:
             AssayError: a key is unknown or missing, or a value is refused; the place is named.
         """
-        known = {"source", "mix", "stages", "sweep", *_SECTIONS}
+        known = {"source", "mix", "stages", "sweep", "history", *_SECTIONS}
         for key in raw:
             if key not in known:
                 raise AssayError(f"configuration: no section is called {key!r}. {did_you_mean(str(key), known)}")
@@ -64,6 +66,7 @@ class Study:
             mixes={name: MixDeclaration.parse(name, body) for name, body in (raw.get("mix") or {}).items()},
             stages=tuple(from_mapping(Stage, body, where="stages") for body in raw.get("stages") or ()),
             sweep=from_mapping(Sweep, raw["sweep"], where="sweep") if raw.get("sweep") else None,
+            history=_history(raw.get("history")),
             raw=dict(raw),
             **sections,
         )
@@ -126,6 +129,12 @@ def _expanded(raw: Mapping[str, Any], sources: Mapping[str, Source], optimiser: 
         "stages": [to_mapping(stage) for stage in made.stages],
         "sweep": {**body, **arms},
     }
+
+
+def _history(value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and value):
+        return value
+    raise AssayError(f"history: {value!r} is no name.", fix="Name an import or a file, or leave it null.")
 
 
 def _section(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from assay import conclude
+from assay.cli import imports
 from assay.cli.common import AsJson, Overrides, console, errors, print_json, progress_bars, workspace
 
 Candidate = Annotated[str | None, typer.Option("--candidate", help="Judge only this candidate of the sweep.")]
@@ -19,10 +20,21 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def compare(overrides: Overrides = None, *, candidate: Candidate = None, as_json: AsJson = False) -> None:
+def compare(
+    overrides: Overrides = None,
+    *,
+    candidate: Candidate = None,
+    results: imports.Results = None,
+    baseline: imports.Baseline = None,
+    as_json: AsJson = False,
+) -> None:
     """Compare candidates with the baseline on every metric: effects with intervals; nothing is decided."""
-    space = workspace(overrides)
-    verdict = conclude.judge(space, space.plan(), candidate=candidate)
+    if results is not None:
+        _, (verdict, _) = imports.judged(overrides, results, baseline, candidate)
+    else:
+        imports.refuse_baseline(baseline)
+        space = workspace(overrides)
+        verdict = conclude.judge(space, space.plan(), candidate=candidate)
     if as_json:
         print_json({"candidates": {name: v["comparisons"] for name, v in verdict.to_mapping()["candidates"].items()}})
         return
@@ -37,6 +49,8 @@ def gate(
     overrides: Overrides = None,
     *,
     candidate: Candidate = None,
+    results: imports.Results = None,
+    baseline: imports.Baseline = None,
     as_json: AsJson = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown for a pull request.")] = False,
 ) -> None:
@@ -46,6 +60,9 @@ def gate(
     """
     from assay.gate import EXIT_CODES
 
+    if results is not None:
+        _gate_results(overrides, results, baseline, candidate, as_json=as_json, markdown=markdown)
+    imports.refuse_baseline(baseline)
     space = workspace(overrides)
     plan = space.plan()
     verdict = conclude.judge(space, plan, candidate=candidate)
@@ -60,6 +77,23 @@ def gate(
 
         console.print(verdict_view(verdict))
     raise typer.Exit(EXIT_CODES[verdict.decision])
+
+
+def _gate_results(
+    overrides: Overrides, results: str, baseline: str | None, candidate: str | None, *, as_json: bool, markdown: bool
+) -> NoReturn:
+    _, (verdict, notes) = imports.judged(overrides, results, baseline, candidate)
+    if as_json:
+        print_json({"results": results, "notes": list(notes), **verdict.to_mapping()})
+    elif markdown:
+        from assay.publish.review import imported
+
+        typer.echo(imported(verdict, results=results, notes=notes), nl=False)
+    else:
+        from assay.publish.terminal import verdict_view
+
+        console.print(verdict_view(verdict))
+    raise typer.Exit(verdict.exit_code)
 
 
 def report(

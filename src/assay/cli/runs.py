@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Column, Table
 
+from assay.cli import imports
 from assay.cli.common import AsJson, Overrides, console, errors, print_json, program, progress_bars, size, workspace
 from assay.errors import AssayError
 from assay.publish.words import amount, count, duration
@@ -29,8 +30,22 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def plan(overrides: Overrides = None, *, retry_failed: RetryFailed = False, as_json: AsJson = False) -> None:
-    """Print what a sweep would run, reuse and refuse, and what it will cost. Nothing is started."""
+def plan(
+    overrides: Overrides = None,
+    *,
+    retry_failed: RetryFailed = False,
+    results: imports.Results = None,
+    baseline: imports.Baseline = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what a sweep would run, reuse and refuse, and what it will cost. Nothing is started.
+
+    With --results: what a verdict on imported results has and lacks.
+    """
+    if results is not None:
+        imports.plan(overrides, results, baseline, as_json=as_json)
+        return
+    imports.refuse_baseline(baseline)
     space = workspace(overrides)
     made = space.plan(retry_failed=retry_failed)
     if as_json:

@@ -84,12 +84,17 @@ def _candidate(report: Report, verdict: Verdict) -> str:
     about = report.sweep.arm(verdict.candidate).about
     if about:
         lines += [f"{escape(about)}.", ""]
-    lines += [f"- {escape(reason)}" for reason in verdict.reasons]
+    return "\n".join([*lines, *judged(verdict)])
+
+
+def judged(verdict: Verdict) -> list[str]:
+    """What was decided and why, as lines: reasons, needs, the comparisons that vote, what it is about."""
+    lines = [f"- {escape(reason)}" for reason in verdict.reasons]
     lines += [f"- To decide: {escape(need)}" for need in verdict.needed]
     voting = [c for c in verdict.comparisons if c.role != "monitor"]
     if voting:
         lines += ["", *_table(voting)]
-    return "\n".join([*lines, "", f"_{escape(verdict.scope)}_"])
+    return [*lines, "", f"_{escape(verdict.scope)}_"]
 
 
 def _table(comparisons: list[Comparison]) -> list[str]:

@@ -1,0 +1,53 @@
+"""What W&B has of finished runs, through its public API; read for `assay import` alone, when a person asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from assay.errors import AssayError
+
+TIMEOUT = 60
+"""Seconds that one request may take; a page has 50 runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedRun:
+    """A run as W&B has it."""
+
+    id: str
+    name: str
+    config: Mapping[str, Any] = field(hash=False)
+    summary: Mapping[str, Any] = field(hash=False)
+    """The last value of everything that was logged."""
+
+
+def finished_runs(project: str, *, progress: Callable[[float], None] | None = None) -> list[FinishedRun]:
+    """The runs of a project that ended well.
+
+    Args:
+        project: `entity/project`.
+        progress: told the share of the runs that were read.
+
+    Raises:
+        AssayError: W&B cannot be reached, knows no such project, or asks who we are.
+    """
+    import wandb
+
+    try:
+        listed = wandb.Api(timeout=TIMEOUT).runs(project, filters={"state": "finished"}, lazy=False)
+        total, found = len(listed), []
+        for i, run in enumerate(listed):
+            found.append(
+                FinishedRun(id=run.id, name=run.name, config=dict(run.config), summary=dict(run.summary_metrics))
+            )
+            if progress is not None:
+                progress((i + 1) / max(total, 1))
+    # The client raises its own errors, and ValueError for a project that is not there.
+    except (wandb.errors.Error, ValueError, OSError) as error:
+        raise AssayError(
+            f"wandb://{project} cannot be read: {type(error).__name__}: {str(error)[:300]}",
+            fix="Check the name, `entity/project`; `wandb login` says who you are, WANDB_BASE_URL where the server is.",
+        ) from None
+    return found

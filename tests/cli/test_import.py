@@ -1,0 +1,179 @@
+"""`assay import`, and compare, gate and plan on what was imported, as people and machines call them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from assay.cli.main import main
+from tests.imports.files import HEADER, table, write
+
+POLICY = """name: arc
+alpha: 0.05
+min_seeds: 3
+primary: [{task: arc_easy, metric: acc, better: higher}]
+guardrails: [{task: piqa, metric: acc, better: higher, margin: 0.02}]
+"""
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        assert self.out, self.err
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def assay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """The command line, in this process, in a project with a policy and a table of three mixes."""
+    write(tmp_path / "conf/policy/arc.yaml", POLICY)
+    rows = table({"today": 0.5, "better": 0.56, "worse": 0.44}, seeds=range(5))
+    guard = table({"today": 0.7, "better": 0.701, "worse": 0.7}, seeds=range(5), task="piqa")
+    write(tmp_path / "team.csv", f"{HEADER}\n{rows}{guard}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ASSAY_STORE", raising=False)
+
+    def call(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["assay", *arguments])
+        monkeypatch.setenv("COLUMNS", "200")
+        code = 0
+        try:
+            main()
+        except SystemExit as left:
+            code = int(left.code or 0)
+        printed = capsys.readouterr()
+        return Said(code, printed.out, " ".join(printed.err.split()))
+
+    return call
+
+
+def test_an_import_is_listed_and_the_same_again_does_nothing(assay: Callable[..., Said]) -> None:
+    assert "nothing was imported yet" in assay("import", "--list").out
+    first = assay("import", "team.csv", "--json").json
+    assert (first["state"], first["name"], first["rows"], first["mixes"]) == (
+        "imported",
+        "team",
+        30,
+        ["better", "today", "worse"],
+    )
+    again = assay("import", "team.csv")
+    assert again.code == 0
+    assert "nothing was done" in again.out
+    assert assay("import", "--list", "--json").json == [{key: value for key, value in first.items() if key != "state"}]
+    listed = assay("import", "--list").out
+    assert "30 rows: 3 mixes, 5 seeds, 150M, 2 tasks" in listed
+
+
+def test_other_results_of_a_name_need_force(assay: Callable[..., Said], tmp_path: Path) -> None:
+    assay("import", "team.csv")
+    write(tmp_path / "team.csv", f"{HEADER}\n{table({'today': 0.1})}")
+    refused = assay("import", "team.csv")
+    assert refused.code == 2
+    assert "--force" in refused.err
+    assert assay("import", "team.csv", "--force", "--json").json["state"] == "replaced"
+
+
+def test_several_files_and_a_store_elsewhere_in_one_call(assay: Callable[..., Said], tmp_path: Path) -> None:
+    write(tmp_path / "more/seed9.csv", f"{HEADER}\n{table({'today': 0.5}, seeds=[9])}")
+    made = assay("import", "team.csv", "more", "--name", "all", f"paths.store={tmp_path}/elsewhere", "--json").json
+    assert made["rows"] == 31
+    assert (tmp_path / "elsewhere/imports/all/results.parquet").is_file()
+
+
+@pytest.mark.parametrize(("candidate", "decision", "code"), [("better", "ACCEPT", 0), ("worse", "REJECT", 1)])
+def test_imported_results_are_judged_without_a_sweep(
+    assay: Callable[..., Said], candidate: str, decision: str, code: int
+) -> None:
+    assay("import", "team.csv")
+    arguments = ["gate", "--results", "team", "--baseline", "today", "--candidate", candidate, "policy=arc"]
+    machine = assay(*arguments, "--json")
+    assert machine.code == code
+    assert machine.json["verdict"] == decision
+    assert list(machine.json["candidates"]) == [candidate]
+    people = assay(*arguments)
+    assert people.code == code
+    assert decision in people.out
+    markdown = assay(*arguments, "--markdown")
+    assert markdown.code == code
+    assert f"## {decision}: `team`" in markdown.out
+    assert "| `arc_easy` |" in markdown.out
+
+
+def test_without_a_candidate_every_other_mix_is_judged_and_the_worst_counts(assay: Callable[..., Said]) -> None:
+    found = assay("gate", "--results", "team.csv", "--baseline", "today", "policy=arc", "--json")
+    assert found.code == 1, "a table's file is judged as it is, without an import"
+    assert {name: one["verdict"] for name, one in found.json["candidates"].items()} == {
+        "better": "ACCEPT",
+        "worse": "REJECT",
+    }
+
+
+def test_imported_results_are_compared(assay: Callable[..., Said]) -> None:
+    assay("import", "team.csv")
+    found = assay("compare", "--results", "team", "--baseline", "today", "policy=arc", "--json")
+    assert found.code == 0
+    effects = {c["task"]: c["effect"] for c in found.json["candidates"]["better"]}
+    assert effects["arc_easy"] == pytest.approx(0.06, abs=0.002)
+
+
+def test_plan_says_what_a_verdict_on_imported_results_lacks(assay: Callable[..., Said], tmp_path: Path) -> None:
+    few = table({"today": 0.5, "new": 0.56}, seeds=[0, 1])
+    write(tmp_path / "few.csv", f"{HEADER}\n{few}")
+    found = assay("plan", "--results", "few.csv", "--baseline", "today", "policy=arc", "--json")
+    assert found.code == 0
+    lacks = found.json["candidates"][0]["missing"]
+    assert "new has 2 of the 3 seeds that the policy asks for." in lacks
+    assert "today and new were not scored on piqa acc." in lacks
+    told = assay("plan", "--results", "team.csv", "--baseline", "today", "policy=arc").out
+    assert "Nothing is missing" in told
+    assert "about the proxy only: no history is named" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["import"], "import: of what?"),
+        (["import", "taem.csv"], "taem.csv: there is no such file"),
+        (["import", "wandb://mixes"], "Write wandb://ENTITY/PROJECT"),
+        (["gate", "--results", "taem", "--baseline", "today", "policy=arc"], "no import is called 'taem'"),
+        (["gate", "--results", "team.csv", "policy=arc"], "Name the baseline with --baseline MIX"),
+        (["gate", "--results", "team.csv", "--baseline", "tody", "policy=arc"], "Did you mean 'today'?"),
+        (["gate", "--results", "team.csv", "--baseline", "today", "policy=arcc"], "Did you mean 'arc'?"),
+        (["gate", "--results", "team.csv", "--baseline", "today", "sweep=code_replace"], "which of the two?"),
+        (["gate", "--baseline", "today", "sweep=code_replace"], "--baseline goes with --results"),
+        (["gate", "--results", "team.csv", "--baseline", "today", "policy=code"], "validation/code_github"),
+        (["plan", "--results", "team.csv", "--baseline", "today", "policy=arc", "history=gone"], "no import is called 'gone'"),
+        (["plan", "--results", "team.csv", "--baseline", "today", "policy=arc", "history=3"], "history: 3 is no name"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_what_to_do(assay: Callable[..., Said], arguments: list[str], said: str) -> None:
+    found = assay(*arguments)
+    assert found.code == 2
+    assert said in found.err
+    assert "Traceback" not in found.err
+
+
+def test_runs_of_wandb_are_imported(assay: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    import wandb
+
+    runs = [
+        SimpleNamespace(
+            id=f"{mix}{seed}", name=f"{mix}-{seed}", config={"mix": mix, "seed": seed, "parameters": 1e6, "tokens": 1e9},
+            summary_metrics={"eval/arc_easy/acc": 0.5 + 0.01 * seed},
+        )
+        for mix in ("today", "new") for seed in range(3)
+    ]  # fmt: skip
+    monkeypatch.setattr(wandb, "Api", lambda **_: SimpleNamespace(runs=lambda *_, **__: runs))
+    made = assay("import", "wandb://team/mixes", "--json").json
+    assert (made["name"], made["rows"], made["scales"], made["origins"]) == ("mixes", 6, ["1M"], ["wandb://team/mixes"])
