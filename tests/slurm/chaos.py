@@ -133,7 +133,7 @@ class Chaos:
         self._later("preempt", 5, 20, lambda: self.cluster.cancel(job))
 
     def _running(self) -> str | None:
-        jobs = self.cluster.command("squeue", "-h", "-t", "R", "-p", "scavenge", "-o", "%A %j").splitlines()
+        jobs = self.cluster.command("squeue", "-h", "-t", "R", "-p", "scavenge", "-o", "%F_%K %j").splitlines()
         mine = [line.split()[0] for line in jobs if "-runs" in line]
         return self.dice.choice(mine) if mine else None
 
@@ -144,8 +144,7 @@ class Chaos:
             self._later("suspend", 2, 15, lambda: self._resume(job))
 
     def _resume(self, job: str) -> None:
-        state = self.cluster.command("squeue", "-h", "-j", job, "-o", "%T")
-        if state == "SUSPENDED":
+        if job in self.cluster.command("squeue", "-h", "-r", "-t", "S", "-o", "%F_%K").splitlines():
             self.cluster.command("scontrol", "resume", job)
 
     def _requeue(self) -> None:
