@@ -104,9 +104,8 @@ class Workspace(Identities):
                     taken[name] = taken.get(name, 0.0) + weight * stage.steps * spec.tokens_per_step
             available = {**self.tokens_of(taken), **(spec.pools or {})}
             for name, count in epochs(taken, 1, available).items():
-                if (
-                    count > 4 and name not in self.arm(mix).epochs
-                ):  # up to about 4 epochs repeated text is nearly as good as fresh (arXiv 2305.16264)
+                # Up to about 4 epochs repeated text is nearly as good as fresh (arXiv 2305.16264).
+                if count > 4 and name not in self.arm(mix).epochs:
                     found.append(f"{mix}: {name} is gone through {count:.1f} times; beyond 4 it teaches less.")
         return found
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.errors import AssayError, did_you_mean
+from assay.references import Reference
+from assay.structure import from_mapping
 from assay.study import Study
 
 if TYPE_CHECKING:
@@ -80,6 +82,25 @@ def compose(overrides: Sequence[str], *, root: Path | None = None) -> Study:
             fix="`assay init` writes one to begin from.",
         )
     return Study.parse(plain)
+
+
+def references(root: Path | None = None) -> list[Reference]:
+    """The published models of `conf/reference/`, a team's own and the packaged; a team's takes the packaged one's place.
+
+    Raises:
+        AssayError: a file is not YAML, or not a reference.
+    """
+    import yaml
+
+    found: dict[str, Reference] = {}
+    for folder in config_roots((root or project_root()).resolve()):
+        for path in sorted((folder / "conf" / "reference").glob("*.yaml")):
+            try:
+                plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+            except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+                raise AssayError(f"{path} cannot be read: {error}") from None
+            found.setdefault(path.stem, from_mapping(Reference, plain, where=f"reference {path.stem!r}"))
+    return list(found.values())
 
 
 def _check_choices(overrides: Sequence[str], roots: Sequence[Path]) -> dict[str, str]:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from assay import conclude
 from assay.cli import imports
 from assay.cli.common import AsJson, Overrides, console, errors, print_json, progress_bars, workspace
+from assay.errors import AssayError
+from assay.references import ReferenceScore, comparable
+
+if TYPE_CHECKING:
+    from assay.curves import Matches
+    from assay.gate import SweepVerdict
 
 Candidate = Annotated[str | None, typer.Option("--candidate", help="Judge only this candidate of the sweep.")]
 
@@ -26,23 +33,70 @@ def compare(
     candidate: Candidate = None,
     results: imports.Results = None,
     baseline: imports.Baseline = None,
+    tokens_to_match: Annotated[
+        bool,
+        typer.Option("--tokens-to-match", help="Also how many tokens of each arm are worth the other's, by source."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare candidates with the baseline on every metric: effects with intervals; nothing is decided."""
+    from assay.cli.compose import references
+    from assay.curves import match
+
+    published, matches = list[ReferenceScore](), None
     if results is not None:
+        if tokens_to_match:
+            raise AssayError("imported results have no curves by tokens.", fix="Leave out --tokens-to-match.")
         _, (verdict, _) = imports.judged(overrides, results, baseline, candidate)
     else:
         imports.refuse_baseline(baseline)
         space = workspace(overrides)
-        verdict = conclude.judge(space, space.plan(), candidate=candidate)
+        plan = space.plan()
+        verdict = conclude.judge(space, plan, candidate=candidate)
+        published = comparable(references(), space.study.suite.tasks, means(verdict))
+        matches = match(space.store, plan, candidate=candidate) if tokens_to_match else None
     if as_json:
-        print_json({"candidates": {name: v["comparisons"] for name, v in verdict.to_mapping()["candidates"].items()}})
+        found = {name: v["comparisons"] for name, v in verdict.to_mapping()["candidates"].items()}
+        print_json({"candidates": found, **_beside_mapping(published, matches)})
         return
+    from assay.publish.beside import matches_view, references_view
     from assay.publish.terminal import comparisons_view
 
     for name, judged in verdict.candidates.items():
         console.print(f"{name} against {judged.baseline}", markup=False)
         console.print(comparisons_view(judged.comparisons))
+    if published:
+        console.print(references_view(published, means(verdict)))
+    if matches is not None:
+        console.print(matches_view(matches))
+
+
+def means(verdict: SweepVerdict) -> dict[tuple[str, str], float]:
+    """The baseline's mean scores by task and metric."""
+    every = (c for one in verdict.candidates.values() for c in one.comparisons if c.baseline == verdict.baseline)
+    return {(c.task, c.metric): c.baseline_mean for c in every}
+
+
+def _beside_mapping(published: Sequence[ReferenceScore], matches: Matches | None) -> dict[str, Any]:
+    """Reference scores and tokens to match as plain values, where there are any."""
+    plain: dict[str, Any] = {
+        "reference_models": [
+            {
+                "model": score.model.name,
+                "parameters": score.model.parameters,
+                "tokens": score.model.tokens,
+                "task": score.task,
+                "metric": score.metric,
+                "value": score.value,
+                "source": score.model.source,
+            }
+            for score in published
+        ]
+    }
+    if matches is not None:
+        plain["tokens_to_match"] = [one.to_mapping() for one in matches.found]
+        plain["notes"] = list(matches.notes)
+    return plain
 
 
 def gate(
