@@ -15,9 +15,9 @@ SOURCE = Path(assay.__file__).parent
 
 # From what depends on nothing to the door. A part imports parts before it, never one after it.
 ORDER = [
-    "errors", "structure", "fingerprint", "files", "processes", "epochs", "lease", "demo",
+    "errors", "structure", "fingerprint", "files", "processes", "revision", "epochs", "lease", "demo",
     "sources", "mixes", "recipe", "arms", "ablations", "suite", "references", "plan", "store",
-    "corpus", "train", "evaluate", "settings", "study", "identities", "workspace",
+    "corpus", "train", "evaluate", "settings", "study", "changes", "identities", "workspace",
     "stats", "compare", "reasons", "gate", "results", "curves", "publish", "imports", "conclude", "launch", "cli",
 ]  # fmt: skip
 HEAVY = [

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
-from assay.cli.main import main
+from tests.cli.calls import Said, caller
 from tests.imports.files import HEADER, table, write
 
 POLICY = """name: arc
@@ -21,17 +18,6 @@ guardrails: [{task: piqa, metric: acc, better: higher, margin: 0.02}]
 """
 
 
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        assert self.out, self.err
-        return json.loads(self.out)
-
-
 @pytest.fixture
 def assay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
     """The command line, in this process, in a project with a policy and a table of three mixes."""
@@ -40,20 +26,7 @@ def assay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     guard = table({"today": 0.7, "better": 0.701, "worse": 0.7}, seeds=range(5), task="piqa")
     write(tmp_path / "team.csv", f"{HEADER}\n{rows}{guard}")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("ASSAY_STORE", raising=False)
-
-    def call(*arguments: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["assay", *arguments])
-        monkeypatch.setenv("COLUMNS", "200")
-        code = 0
-        try:
-            main()
-        except SystemExit as left:
-            code = int(left.code or 0)
-        printed = capsys.readouterr()
-        return Said(code, printed.out, " ".join(printed.err.split()))
-
-    return call
+    return caller(monkeypatch, capsys)
 
 
 def test_an_import_is_listed_and_the_same_again_does_nothing(assay: Callable[..., Said]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from assay import conclude
-from assay.cli import imports
+from assay.cli import imports, since
 from assay.cli.common import AsJson, Overrides, console, errors, print_json, progress_bars, workspace
 from assay.errors import AssayError
 from assay.references import ReferenceScore, comparable
@@ -105,15 +105,21 @@ def gate(
     candidate: Candidate = None,
     results: imports.Results = None,
     baseline: imports.Baseline = None,
+    revision: since.Since = None,
+    allow_inconclusive: since.AllowInconclusive = False,
     as_json: AsJson = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown for a pull request.")] = False,
 ) -> None:
     """Accept or reject the recipe change. Exits 0 ACCEPT, 1 REJECT, 3 INCONCLUSIVE, 4 BLOCKED, 2 on an error.
 
-    Of several candidates the worst verdict counts: 0 says that every one of them may be merged.
+    Of several candidates the worst verdict counts: 0 says that every one of them may be merged. With --since the
+    sweeps of the mixes that a branch changes are judged, and Markdown is printed.
     """
     from assay.gate import EXIT_CODES
 
+    since.refuse_mixed(revision, others=[results, baseline, candidate], allow_inconclusive=allow_inconclusive)
+    if revision is not None:
+        since.review(overrides, revision, allow_inconclusive=allow_inconclusive, as_json=as_json)
     if results is not None:
         _gate_results(overrides, results, baseline, candidate, as_json=as_json, markdown=markdown)
     imports.refuse_baseline(baseline)
