@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.ablations import Expansion, Setting, expand, parse_ablation
+from assay.cli.compose import compose
 from assay.cli.runs import plan_mapping
 from assay.conclude import judge, make_report
 from assay.errors import AssayError
@@ -413,3 +414,10 @@ def test_a_run_is_trained_on_its_pool_as_often_as_was_asked(tiny_study: MakeStud
         begun = [source for entry in record.history() for source in entry["epochs_begun"]]
         assert set(begun) == ({"web"} if asked > 1 else set())
         assert record.labels()["arm"] == plan.sweep.arm(run.mix).about
+
+
+@pytest.mark.parametrize(("sweep", "arms"), [("code_epochs", 6), ("code_matched", 2)])
+def test_the_packaged_examples_are_sweeps_that_can_be_planned(sweep: str, arms: int) -> None:
+    study = compose([f"sweep={sweep}"])
+    assert len(study.require_sweep().mixes) == arms
+    assert Study.parse(study.raw).sweep == study.sweep

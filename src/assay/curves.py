@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from assay.stats.frames import Seed
 from assay.stats.match import Curve, Match, knots, tokens_to_match
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ ONCE = 1.01
 FEWEST = 10
 """Records without which a source has no curve."""
 
-Curves = Mapping[str, Mapping[int, Curve]]
+Curves = Mapping[str, Mapping[Seed, Curve]]
 """By source and seed."""
 
 
@@ -76,7 +77,7 @@ def match(store: Store, plan: Plan, *, candidate: str | None = None) -> Matches:
         sweep.check_candidate(candidate)
     names = sweep.candidates if candidate is None else (candidate,)
     arms = {*names, *map(sweep.control, names)}
-    curves: dict[str, dict[str, dict[int, Curve]]] = {arm: {} for arm in arms}
+    curves: dict[str, dict[str, dict[Seed, Curve]]] = {arm: {} for arm in arms}
     repeated: set[tuple[str, str]] = set()
     for run in plan.runs:
         if run.mix in arms and run.status == "reuse" and run.fingerprint is not None:
@@ -100,9 +101,9 @@ def _pair(curves: Mapping[str, Curves], candidate: str, control: str, repeated: 
         seeds = [seed for seed in theirs if seed in ours]
         if not seeds:
             continue
-        ends = [float(np.mean([knots(part[seed]).loss[-1] for seed in seeds])) for part in (theirs, ours)]
+        end, ours_end = (float(np.mean([knots(part[seed]).loss[-1] for seed in seeds])) for part in (theirs, ours))
         worth, needed = tokens_to_match(theirs, ours), tokens_to_match(ours, theirs)
-        found.append(SourceMatch(candidate, control, source, *ends, worth, needed))
+        found.append(SourceMatch(candidate, control, source, end, ours_end, worth, needed))
     return found
 
 
