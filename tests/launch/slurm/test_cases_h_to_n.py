@@ -191,9 +191,8 @@ def test_slurm_case_k_a_sweep_is_sent_seen_and_finished_while_slurmdbd_hangs(
     run = sweep.runs[0]
     sweep.until_checkpoint(run)
     assert look(sweep).counts["training"] == 1
-    first = sweep.task(run)
     kill_step(sweep, run)
-    until(lambda: sweep.task(run) != first, "the runs to be sent again")
+    sweep.until(lambda: len(sweep.ledger.jobs("runs")) == 2, "the runs to be sent again")
     sweep.until_closed()
     assert look(sweep).complete
     sweep.all_done_once()
@@ -203,8 +202,8 @@ def test_slurm_case_k_a_sweep_is_sent_seen_and_finished_while_slurmdbd_hangs(
 def test_slurm_case_l_without_accounting_jobs_that_are_killed_are_told_and_sent_again(
     bare_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One by a signal, one with its node, where each job has one run."""
-    sweep = make_sweep(bare_cluster, tmp_path, monkeypatch, slurm={"runs_per_job": 1})
+    """One by a signal, one with its node; each job has a node for itself."""
+    sweep = make_sweep(bare_cluster, tmp_path, monkeypatch, slurm={"runs_per_job": 1, "memory_gb": 40})
     sweep.submit()
     killed, stranded = sweep.runs
     for run in (killed, stranded):
@@ -216,6 +215,8 @@ def test_slurm_case_l_without_accounting_jobs_that_are_killed_are_told_and_sent_
 
     sweep.all_done_once()
     assert [run.status().attempt for run in (killed, stranded)] == [2, 2]
+    assert tries(sweep) == {"given back"}
+    assert stranded.status().host != node
 
 
 def test_slurm_case_m_a_job_that_is_held_after_its_controller_died_is_released(
@@ -237,17 +238,12 @@ def test_slurm_case_m_a_held_job_whose_results_are_there_is_taken_back(
     """Somebody else did its runs meanwhile."""
     sweep = make_sweep(cluster, tmp_path, monkeypatch)
     held = forget_the_launch(sweep)
+    sweep.until(lambda: not any(run.claimed for run in sweep.runs), "the lease of what was killed to get stale")
     raw = sweep.space.study.raw
-    here = Workspace(
-        Study.parse(
-            {
-                **raw,
-                "sweep": {**raw["sweep"], "name": "other"},
-                "cluster": {**raw["cluster"], "executor": "debug", "slurm": None},
-            }
-        )
-    )
+    cluster_here = {**raw["cluster"], "executor": "local", "workers": 1, "slurm": None}
+    here = Workspace(Study.parse({**raw, "sweep": {**raw["sweep"], "name": "other"}, "cluster": cluster_here}))
     submit(here, here.plan())
+    sweep.until(lambda: here.plan().complete, "somebody else to do them")
     tend_open(sweep.space.store, "tiny")
     sweep.until_closed()
     sweep.all_done_once()

@@ -20,14 +20,16 @@ RUN = SubmittedRun(fingerprint="f" * 64, mix="base", seed=0)
 PLACE = Placed(batch=1, index=7, job="12_7")
 
 
-def slurm_says(kind: Any, *, final: bool, reason: str = "", nodes: str = "n3", restarts: int = 0) -> Settled:
+def slurm_says(
+    kind: Any, *, final: bool, reason: str = "", nodes: str = "n3", restarts: int = 0, exit_code: int | None = None
+) -> Settled:
     seen = Seen(
         job="12_7",
         state="X",
         reason=reason,
         nodes=nodes,
         restarts=restarts,
-        exit_code=None,
+        exit_code=exit_code,
         signal=None,
         name="key",
         submitted=None,
@@ -74,6 +76,14 @@ def test_what_the_cluster_ended_is_sent_again_until_its_cap(kind: str) -> None:
     assert (first.action, first.cause.kind) == ("again", cause)
     last = decided(ended, tries={cause: CAPS[cause]})
     assert (last.action, last.cause.kind) == ("give up", cause)
+
+
+def test_a_run_whose_turn_had_not_come_in_a_job_that_was_killed_bears_no_blame() -> None:
+    """Whatever killed the job was about the runs before it; but a job that fails before it takes up runs always will."""
+    killed = slurm_says("failed", final=True, exit_code=137)
+    assert decided(killed, begun=True).cause.kind == "given back"
+    assert decided(killed, begun=False).cause.kind == "job failed"
+    assert decided(slurm_says("failed", final=True, exit_code=1), begun=True).cause.kind == "job failed"
 
 
 @pytest.mark.parametrize("kind", ["pending", "requeued", "running", "suspended", "completing"])

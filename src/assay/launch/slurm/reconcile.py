@@ -42,6 +42,8 @@ class Standing:
     called_off: bool = False
     elsewhere: bool = False
     """Whether another sweep's open submission does it."""
+    begun: bool = False
+    """Whether its job, which failed, had come as far as to take up runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,13 +139,16 @@ def _cause(standing: Standing) -> Cause:
     if standing.settled is None:
         return Cause("left" if standing.place is None else "vanished")
     cause = BY_SCHEDULER.get(standing.settled.kind, Cause("vanished"))
-    if (
-        cause.kind == "job failed"
-        and standing.status.state in {*ACTIVE, "queued", "trained"}
-        and standing.status.attempt
-    ):
-        return Cause("given back")  # its own process had begun, and said nothing bad
+    if cause.kind != "job failed" or standing.status.state not in {*ACTIVE, "queued", "trained"}:
+        return cause
+    if standing.status.attempt or (standing.begun and _was_killed(standing.settled)):
+        return Cause("given back")  # its own process had begun, and said nothing bad; or it still waited for its turn
     return cause
+
+
+def _was_killed(settled: Settled) -> bool:
+    """Whether a signal ended a job's script, or what that ran: shells add 128 to the signal's number."""
+    return settled.seen is not None and bool(settled.seen.signal or (settled.seen.exit_code or 0) > 128)
 
 
 def _words(settled: Settled | None) -> str:
@@ -175,7 +180,14 @@ def stand(ledger: Ledger, *, elsewhere: Iterable[str] = ()) -> list[Standing]:
             )
         )
     words = settled(ledger, [s.run.fingerprint for s in found if not _ended(s)])
-    return [replace(s, settled=words.get(s.run.fingerprint)) for s in found]
+    return [replace(s, settled=(ended := words.get(s.run.fingerprint)), begun=_begun(ledger, s, ended)) for s in found]
+
+
+def _begun(ledger: Ledger, standing: Standing, settled: Settled | None) -> bool:
+    if settled is None or settled.kind != "failed" or standing.place is None:
+        return False
+    worker = ledger.batch(standing.place.batch).worker(standing.place.index)
+    return ledger.directory.worker(worker) is not None
 
 
 def settled(ledger: Ledger, unfinished: Collection[str]) -> dict[str, Settled]:

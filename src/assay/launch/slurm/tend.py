@@ -11,6 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from assay.launch.slurm.queue import find_by_name, in_queue
 from assay.launch.slurm.reconcile import Decision, Standing, decide, stand
 from assay.launch.slurm.sbatch import hand_over, job_of_this_process
 from assay.launch.slurm.site import array_limit
-from assay.lease import LeaseLost
+from assay.lease import LeaseLost, LeaseTimes
 from assay.store import Failure
 from assay.study import Study
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COMMAND_SECONDS = 30.0
+AT_ONCE = 64
+"""Runs that are given up at the same time; each may take as long as a lease needs to get stale."""
 SOON_MINUTES = 2.0
 """When a job looks again at what could not be told yet."""
 
@@ -105,13 +108,12 @@ class _Tender:
         needed = set(_jobs([decision for decision in decisions if decision.action not in through]))
         idle = [*by_action.get("drop", ()), *(one for one in by_action.get("give up", ()) if one.queued)]
         _drop([job for job in _jobs(idle) if job not in needed])
-        for decision in by_action.get("give up", ()):
-            self._give_up(decision)
+        taken = self._give_up_all(by_action.get("give up", ()))
         again = by_action.get("again", [])
         self._send(again)
-        over = not again and not ({"leave", "wait", "release"} & by_action.keys())
+        over = not again and not taken and not ({"leave", "wait", "release"} & by_action.keys())
         if not over:
-            self._come_back(soon="wait" in by_action)
+            self._come_back(soon=taken or "wait" in by_action)
         counts = {action: len(mine) for action, mine in by_action.items()}
         return Tended(acted=True, actions=counts, sent=len(again), over=over)
 
@@ -183,16 +185,24 @@ class _Tender:
                 nodes.add(settled.node)
         return tuple(sorted(nodes))
 
-    def _give_up(self, decision: Decision) -> None:
-        """Say in a run's record why it is not tried again."""
+    def _give_up_all(self, decisions: Sequence[Decision]) -> bool:
+        """Give runs up, many at a time; returns whether somebody took one up meanwhile."""
+        if not decisions:
+            return False
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return not all(list(pool.map(self._give_up, decisions)))
+
+    def _give_up(self, decision: Decision) -> bool:
+        """Say in a run's record why it is not tried again; returns whether that could be said."""
         assert decision.cause is not None, "part of the decision"
         folder, kind = self.directory.store.run(decision.fingerprint), decision.cause.kind
-        with folder.claim() as held:
+        # Of a process that was killed on another machine it takes a while to be sure that it is gone.
+        with folder.claim(LeaseTimes.from_environment().patience) as held:
             if not held:
-                return
+                return False
             if kind == "cancelled":
                 folder.update(state="cancelled", finished=time.time())
-                return
+                return True
             before = folder.status().failure
             tries = self.ledger.tries().get(decision.fingerprint, Counter())[kind]
             told = before.message if before is not None else decision.words
@@ -204,6 +214,7 @@ class _Tender:
                 finished=time.time(),
                 failure=Failure(kind=kind, message=message, log=None if logged is None else str(logged)),
             )
+            return True
 
     def _job_log(self, decision: Decision) -> Any:
         place = decision.standing.place
