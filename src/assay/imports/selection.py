@@ -11,7 +11,7 @@ from assay.imports.table import QUESTIONS, amount, scale_label
 if TYPE_CHECKING:
     import pandas as pd
 
-    from assay.suite import Policy
+    from assay.suite import Criterion, Policy, Target
 
 RUN = ["mix", "seed", "scale"]
 NEAR = 0.25
@@ -152,7 +152,10 @@ def coverage(found: Selected, *, baseline: str, candidate: str) -> Coverage:
     for mix, there in seeds.items():
         if len(there) < policy.min_seeds:
             missing.append(f"{mix} has {len(there)} of the {policy.min_seeds} seeds that the policy asks for.")
-    for criterion in (*policy.primary, *policy.guardrails):
+    asked: list[Criterion | Target] = [*policy.primary, *policy.guardrails]
+    if not policy.primary and policy.target is not None:
+        asked.append(policy.target)
+    for criterion in asked:
         name = f"{criterion.task} {criterion.metric}"
         of = [
             set(part[(part["task"] == criterion.task) & (part["metric"] == criterion.metric)]["seed"])
