@@ -142,7 +142,11 @@ def test_slurm_case_d_a_second_copy_waits_for_one_that_outlived_its_slurmd(
 def test_slurm_case_d_a_copy_that_hung_while_a_second_one_took_over_writes_nothing_more(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where a node was cut off from the file system, and SLURM from the node."""
+    """As where a node was cut off from the file system, and SLURM from the node.
+
+    The srun of the first copy, when it goes on, may end the step of the second one, which has the same number (seen with
+    SLURM 22.05). Then the run goes on a third time.
+    """
     sweep = make_sweep(cluster, tmp_path, monkeypatch)
     sweep.submit()
     run = sweep.runs[0]
@@ -160,8 +164,8 @@ def test_slurm_case_d_a_copy_that_hung_while_a_second_one_took_over_writes_nothi
     sweep.until_closed()
 
     sweep.all_done_once()
-    assert run.status().attempt == 2
-    assert run.status().host != first
+    assert "Nothing more is written here." in sweep.said()
+    assert run.status().attempt in {2, 3}
 
 
 def test_slurm_case_e_a_job_whose_submitter_died_before_it_noted_it_is_found_by_its_key(
@@ -174,13 +178,14 @@ def test_slurm_case_e_a_job_whose_submitter_died_before_it_noted_it_is_found_by_
         sweep.submit()
     (batch,) = [batch for batch in sweep.ledger.batches() if batch.kind == "runs"]
     assert sweep.ledger.handed(batch) is None
-    job = cluster.command("squeue", "--noheader", f"--name={batch.key}", "--format=%F")
+    (job,) = arrays(cluster, batch.key)
 
     assert sweep.submit() is None
     assert sweep.ledger.jobs("runs") == {job: batch.key}
     sweep.until_closed()
     sweep.all_done_once()
     assert sweep.ledger.jobs("runs") == {job: batch.key}
+    assert arrays(cluster, batch.key) == {job}
     assert [run.status().attempt for run in sweep.runs] == [1, 1]
 
 
@@ -193,10 +198,11 @@ def test_slurm_case_e_where_nobody_submits_again_the_job_that_comes_by_the_clock
     with pytest.raises(AssayError, match="could not be sent"):
         sweep.submit()
     (batch,) = [batch for batch in sweep.ledger.batches() if batch.kind == "runs"]
-    job = cluster.command("squeue", "--noheader", f"--name={batch.key}", "--format=%F")
+    (job,) = arrays(cluster, batch.key)
     sweep.until_closed()
     sweep.all_done_once()
     assert sweep.ledger.jobs("runs") == {job: batch.key}
+    assert arrays(cluster, batch.key) == {job}
     assert [run.status().attempt for run in sweep.runs] == [1, 1]
 
 
@@ -276,6 +282,11 @@ def killer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (bin_ / "sbatch").write_text("\n".join(line.strip() for line in script.splitlines()))
     (bin_ / "sbatch").chmod(0o755)
     monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
+
+
+def arrays(cluster: Cluster, key: str) -> set[str]:
+    """The numbers of all arrays of this name that the controller knows, those that have ended too."""
+    return set(cluster.command("squeue", "--noheader", "--states=all", f"--name={key}", "--format=%F").split())
 
 
 def suspend(sweep: Sweep, run: RunDirectory) -> None:
