@@ -69,6 +69,8 @@ class Comparison:
         differences: candidate minus baseline by seed.
         item_variance: part of the effect's variance that comes from the choice of questions; more seeds do not reduce it.
         votes: whether the gate counts it.
+        q: `p` by Benjamini and Hochberg over all of the candidate's comparisons: of those shown with q below a bound, on average
+            at most that share is noise.
     """
 
     candidate: str
@@ -96,6 +98,7 @@ class Comparison:
     differences: dict[Seed, float] = field(hash=False)
     item_variance: float
     votes: bool
+    q: float = math.nan
 
     @property
     def gain(self) -> float:
@@ -291,8 +294,9 @@ def _adjusted(measured: list[tuple[Comparison, Estimate]], policy: Policy) -> li
     if policy.require == "any":
         better = multiplicity.holm(better)
     worse, shown = multiplicity.holm(worse), multiplicity.benjamini_hochberg(monitors)
+    every = multiplicity.benjamini_hochberg([c.p for c, _ in measured])
     found = []
-    for (known, estimate), up, down, monitor in zip(measured, better, worse, shown, strict=True):
+    for (known, estimate), up, down, monitor, q in zip(measured, better, worse, shown, every, strict=True):
         tail = policy.alpha / 2 / (sharing if known.role == "primary" else 1)
         claim = up if known.role == "primary" and known.gain > 0 else down
         guards = known.votes and known.role == "guardrail"
@@ -301,6 +305,7 @@ def _adjusted(measured: list[tuple[Comparison, Estimate]], policy: Policy) -> li
                 known,
                 p_adjusted=monitor if known.role == "monitor" else claim,
                 p_noninferior=_p_of_gain(known, estimate, above=-known.margin) if guards else math.nan,
+                q=q,
                 mde=power.smallest_detectable(se=estimate.se, df=estimate.df(tail), tail=tail),
             )
         )

@@ -7,6 +7,10 @@ REJECT
     A primary metric is worse, or a guardrail is worse by more than its margin.
 INCONCLUSIVE
     Neither was shown; what it would take is said.
+
+Where the policy names a target and there is a history of other mixes at both scales, better and worse are those of the target, as
+`assay.stats.target` foretells it: the primaries are then only shown, and the guardrails hold as before.
+
 BLOCKED
     Something that was used is tainted. No figure changes that.
 
@@ -17,7 +21,7 @@ stands in its way, and is listed. A guardrail whose noise is unknown does stand 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +29,9 @@ from assay import reasons
 from assay.compare import Comparison, compare
 from assay.errors import AssayError, did_you_mean
 from assay.stats.frames import seed_order
-from assay.suite import Policy
+from assay.stats.target import TargetEffect, foretell
+from assay.stats.transfer import Reliability
+from assay.suite import Criterion, Policy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,6 +69,7 @@ class Verdict:
         comparisons: all that was measured, voting or not.
         needed: what it would take to decide; empty where it is decided.
         scope: what the verdict is about.
+        target: what is foretold of the target; None without a target or a history.
     """
 
     candidate: str
@@ -72,10 +79,31 @@ class Verdict:
     comparisons: tuple[Comparison, ...]
     needed: tuple[str, ...]
     scope: str
+    target: TargetEffect | None = None
+
+    @property
+    def reliability(self) -> Reliability | None:
+        """How often the proxy foretold the target's winner in the history; None where there is none to say."""
+        return self.target.reliability if self.target else None
+
+    @property
+    def regressed(self) -> tuple[Comparison, ...]:
+        """What falls by more than noise, at a false discovery rate of the policy's alpha; the worst, in units of noise, first."""
+        clear = [c for c in self.comparisons if c.gain < 0 and c.q <= 1 - c.level]
+        return tuple(sorted(clear, key=lambda c: c.gain / c.noise))
+
+    @property
+    def worst(self) -> Comparison | None:
+        """What is lost most in units of noise, be it noise or not; None where noise is unknown."""
+        known = [c for c in self.comparisons if c.noise > 0]
+        return min(known, key=lambda c: c.gain / c.noise, default=None)
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
+            "target": self.target.to_mapping() if self.target else None,
+            "regressed": [f"{c.task} {c.metric}" for c in self.regressed],
+            "worst": f"{self.worst.task} {self.worst.metric}" if self.worst else None,
             "verdict": str(self.decision),
             "candidate": self.candidate,
             "baseline": self.baseline,
@@ -130,6 +158,7 @@ def decide(
     *,
     baseline: str,
     candidate: str,
+    history: pd.DataFrame | None = None,
     items: pd.DataFrame | None = None,
     blocked: Sequence[str] = (),
     missing: Mapping[str, Sequence[str]] | None = None,
@@ -141,6 +170,8 @@ def decide(
         policy: what the gate requires, fixed before the results were in.
         baseline: the mix to measure against.
         candidate: the changed mix.
+        history: results of other mixes at the proxy's and the target's scale, with the same columns and `scale`. Rows of the judged
+            mixes in it are left out.
         items: the questions behind the results, where known.
         blocked: why the change must not be judged by its figures, such as a finding in a source; sentences.
         missing: planned runs without a result, by mix: which seed, and what became of it, such as `seed 2 failed (diverged)`.
@@ -151,14 +182,18 @@ def decide(
     arms = (_arm(results, baseline, missing), _arm(results, candidate, missing))
     # A blocked change, or one whose runs all failed, may have nothing to compare: that is a verdict, not an error.
     empty = [arm for arm in arms if not arm.present and (blocked or arm.missing)]
-    found = () if empty else tuple(compare(results, policy, baseline=baseline, items=items, candidates=[candidate]))
+    asked = policy if history is not None else _without_history(policy, results)
+    found = () if empty else tuple(compare(results, asked, baseline=baseline, items=items, candidates=[candidate]))
+    target = None
+    if history is not None and policy.target is not None and not (blocked or empty):
+        target = foretell(results, policy, policy.target, history, baseline=baseline, candidate=candidate)
     if blocked:
         decision, why, needed = Decision.BLOCKED, list(blocked), list[str]()
     elif empty:
         decision, why = Decision.INCONCLUSIVE, [arm.too_few(policy.min_seeds) for arm in empty]
         needed = [f"{policy.min_seeds} finished seeds of each mix, the same seeds."]
     else:
-        decision, why, needed = _Case(policy, found, arms).decide()
+        decision, why, needed = _Case(asked, found, arms, target).decide()
     return Verdict(
         candidate=candidate,
         baseline=baseline,
@@ -166,7 +201,8 @@ def decide(
         reasons=tuple(why),
         comparisons=found,
         needed=tuple(needed),
-        scope=reasons.scope(policy),
+        scope=reasons.scope(policy, target),
+        target=target,
     )
 
 
@@ -176,6 +212,7 @@ def gate(
     *,
     baseline: str,
     candidates: Sequence[str],
+    history: pd.DataFrame | None = None,
     items: pd.DataFrame | None = None,
     blocked: Mapping[str, Sequence[str]] | None = None,
     missing: Mapping[str, Sequence[str]] | None = None,
@@ -187,6 +224,7 @@ def gate(
         policy: as for `decide`.
         baseline: as for `decide`.
         candidates: the changed mixes, at least one.
+        history: as for `decide`.
         items: as for `decide`.
         blocked: reasons by mix; those of the baseline block every candidate.
         missing: as for `decide`.
@@ -208,6 +246,7 @@ def gate(
             policy,
             baseline=baseline,
             candidate=candidate,
+            history=history,
             items=items,
             blocked=[*blocked.get(baseline, ()), *blocked.get(candidate, ())],
             missing=missing,
@@ -232,16 +271,26 @@ class _Case:
     policy: Policy
     comparisons: tuple[Comparison, ...]
     arms: tuple[reasons.Seeds, reasons.Seeds]
+    target: TargetEffect | None = None
 
     def decide(self) -> tuple[Decision, list[str], list[str]]:
         """The decision, why, and what it would take."""
+        if self.target is not None:
+            return self._at_target(self.target)
         primaries = [c for c in self.comparisons if c.role == "primary"]
         guardrails = [c for c in self.comparisons if c.role == "guardrail"]
         worse = [c for c in (*primaries, *guardrails) if self._worse(c)]
         better = [c for c in primaries if self._better(c)]
         held = [c for c in guardrails if self._held(c)]
         aside = [reasons.silent(c) for c in (*primaries, *guardrails) if c.signal == "no signal"]
-        survivors = reasons.survivors(self.arms)
+        survivors = [*reasons.falls(self.comparisons, self.policy.alpha), *reasons.survivors(self.arms)]
+        if not primaries:
+            why = ["The policy names no primary metric, and its target's was not measured at the proxy."]
+            return (
+                Decision.INCONCLUSIVE,
+                [*why, *aside],
+                ["A history of other mixes at both scales, or a primary metric."],
+            )
         if worse:
             why = [*map(reasons.worse, worse), *map(reasons.better, better), *aside, *survivors]
             return Decision.REJECT, why, []
@@ -267,6 +316,23 @@ class _Case:
             ]
         return Decision.INCONCLUSIVE, why, reasons.needed(waiting, self.comparisons, self.policy)
 
+    def _at_target(self, target: TargetEffect) -> tuple[Decision, list[str], list[str]]:
+        """The same where the target decides."""
+        guardrails = [c for c in self.comparisons if c.role == "guardrail"]
+        broken = [c for c in guardrails if self._worse(c)]
+        held = [c for c in guardrails if self._held(c)]
+        unguarded = [c for c in guardrails if c not in held and c.signal != "no signal"]
+        told = reasons.foretold(target, baseline=self.arms[0].mix, candidate=self.arms[1].mix)
+        aside = [reasons.silent(c) for c in guardrails if c.signal == "no signal"]
+        aside += [*reasons.falls(self.comparisons, self.policy.alpha), *reasons.survivors(self.arms)]
+        if broken or target.winner == "baseline":
+            return Decision.REJECT, [*map(reasons.worse, broken), *told, *aside], []
+        if target.winner == "candidate" and not unguarded:
+            return Decision.ACCEPT, [*told, *map(reasons.held, held), *aside], []
+        needed = [] if target.winner == "candidate" else reasons.target_needed(target, self.policy)
+        needed += reasons.needed(unguarded, self.comparisons, self.policy) if unguarded else []
+        return Decision.INCONCLUSIVE, [*told, *reasons.undecided(unguarded, self.policy), *aside], needed
+
     def _worse(self, c: Comparison) -> bool:
         bar = c.margin if c.role == "guardrail" else 0.0
         return c.votes and c.gain < -bar and c.p_adjusted <= self.policy.alpha
@@ -282,3 +348,15 @@ def _arm(results: pd.DataFrame, mix: str, missing: Mapping[str, Sequence[str]] |
     rows = results[results["mix"] == mix] if "mix" in results and "seed" in results else results[:0]
     present = rows["seed"].drop_duplicates().tolist() if len(rows) else []
     return reasons.Seeds(mix, tuple(sorted(present, key=seed_order)), tuple((missing or {}).get(mix, ())))
+
+
+def _without_history(policy: Policy, results: pd.DataFrame) -> Policy:
+    """The policy as it can be judged at the proxy alone: the target's metric stands in where no primary is named."""
+    target = policy.target
+    if policy.primary or target is None or not {"task", "metric"} <= set(results.columns):
+        return policy
+    if not ((results["task"] == target.task) & (results["metric"] == target.metric)).any():
+        return policy
+    stands_in = Criterion(task=target.task, metric=target.metric, better=target.better)
+    guardrails = tuple(c for c in policy.guardrails if (c.task, c.metric) != (target.task, target.metric))
+    return replace(policy, primary=(stands_in,), guardrails=guardrails)

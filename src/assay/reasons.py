@@ -10,6 +10,7 @@ from assay.compare import Comparison
 from assay.stats.frames import Seed
 from assay.stats.power import noise_at_most, seeds_needed
 from assay.stats.signal import ACCURACIES
+from assay.stats.target import TargetEffect
 from assay.suite import Policy
 
 MOST_SEEDS = 100
@@ -114,7 +115,8 @@ def needed(waiting: Sequence[Comparison], comparisons: Sequence[Comparison], pol
     voters = [c for c in comparisons if c.votes]
     primaries = [c for c in voters if c.role == "primary"]
     found = []
-    if not any(c.signal != "no signal" for c in comparisons if c.role == "primary"):
+    signals = [c.signal for c in comparisons if c.role == "primary"]
+    if signals and all(signal == "no signal" for signal in signals):
         found.append("A primary metric with signal: bits per byte of the right answers, or a larger proxy.")
     if any(c.n_seeds < policy.min_seeds for c in waiting):
         found.append(f"{policy.min_seeds} finished seeds of each mix, the same seeds.")
@@ -127,17 +129,99 @@ def needed(waiting: Sequence[Comparison], comparisons: Sequence[Comparison], pol
     return found
 
 
-def scope(policy: Policy) -> str:
+def scope(policy: Policy, foretold: TargetEffect | None = None) -> str:
     """What the verdict is about."""
+    if foretold is not None:
+        about = f"{foretold.task} {foretold.metric} at {foretold.scale}"
+        if foretold.problem:
+            return f"about the proxy only, as nothing can be said of {about}: {foretold.problem}"
+        return f"about {about}, foretold from past mixes that were trained at both scales"
     target = f", so nothing is said of {policy.target.task} at {policy.target.scale}" if policy.target else ""
     return f"about the proxy only: no history of proxy and target pairs was given{target}"
 
 
+def foretold(target: TargetEffect, *, baseline: str, candidate: str) -> list[str]:
+    """What is foretold of the target, on what it rests, and how often such foretelling was right."""
+    return [_winner(target, baseline, candidate), *_ranking(target), *target.notes]
+
+
+def _winner(target: TargetEffect, baseline: str, candidate: str) -> str:
+    about = f"{target.task} {target.metric} at {target.scale}"
+    if target.problem:
+        return f"Nothing can be said of {about}: {target.problem}."
+    low, high = (_sized(target.metric, end, sign=True).split(" ")[0] for end in (target.ci_low, target.ci_high))
+    interval = f"{target.level:.0%} interval {low} to {high}"
+    rests = (
+        f"resting on {_sized(target.metric, target.proxy_effect, sign=True)} at the proxy"
+        if target.predictor == f"{target.task} {target.metric}"
+        else f"resting on {target.proxy_effect:+.3g} at the proxy in {target.predictor}"
+    )
+    noise = f"{target.n_seeds[0]} and {target.n_seeds[1]} seeds, p {_p(target.p_noise)} of seed noise alone"
+    figures = f"{_sized(target.metric, target.effect, sign=True)} is foretold ({interval}), {rests} ({noise})"
+    if target.winner == "unknown":
+        lead = candidate if target.gain > 0 else baseline
+        doubt = (
+            f"the chance that {lead} does not win is {_share(target.chance_other)}, more than {_share(target.allowed)}"
+        )
+        seeds = "the difference at the proxy may be seed noise"
+        why = doubt if target.chance_other > target.allowed else seeds
+        return f"{about} is not shown to be better or worse: {figures}; {why}."
+    is_better = target.winner == "candidate"
+    return (
+        f"{about} is {'better' if is_better else 'worse'}: {figures}; the chance that"
+        f" {baseline if is_better else candidate} wins there is {_share(target.chance_other)}."
+    )
+
+
+def _ranking(target: TargetEffect) -> list[str]:
+    told = target.reliability
+    if told is None:
+        return []
+    pairs = f"{told.n_pairs} pairs of {told.n_mixes} mixes, each pair left out of what it was foretold from"
+    return [f"In the history the proxy foretold the winner at {target.scale} of {told.accuracy:.0%} of {pairs}."]
+
+
+def target_needed(target: TargetEffect, policy: Policy) -> list[str]:
+    """What it would take to decide about the target."""
+    if target.problem:
+        return [f"{policy.min_seeds} finished seeds of each mix."] if target.reliability else ["A larger history."]
+    found = []
+    if target.p_noise > policy.alpha:
+        found.append("More seeds of each mix: the difference at the proxy may be noise.")
+    if target.chance_other > target.allowed and target.predictor == f"{target.task} {target.metric}":
+        found.append(
+            f"A proxy nearer to {target.scale}: past mixes needed {_sized(target.metric, target.smallest)} between them at this"
+            f" one, and these have {_sized(target.metric, abs(target.proxy_effect))}; more seeds would not change that."
+        )
+    elif target.chance_other > target.allowed:
+        found.append(f"{target.task} {target.metric} measured at the proxy, or a proxy nearer to {target.scale}.")
+    return found
+
+
+def falls(comparisons: Sequence[Comparison], alpha: float) -> list[str]:
+    """The worst task, and how many regress: an average must not hide them."""
+    lost = [c for c in comparisons if c.gain < 0 and c.noise > 0]
+    clear = [c for c in lost if c.q <= alpha]
+    if not clear:
+        return []
+    c = min(clear, key=lambda c: c.gain / c.noise)
+    seen = f"{len(clear)} of {len(comparisons)} metrics fall{'s' * (len(clear) == 1)} by more than noise"
+    return [f"{seen} (false discovery rate {alpha:.0%}); the worst is {c.task} {c.metric}: {_effect(c)}."]
+
+
 def size(c: Comparison, value: float, *, sign: bool = False) -> str:
     """A figure of the comparison's metric, with its unit."""
-    if c.metric in ACCURACIES:
+    return _sized(c.metric, value, sign=sign)
+
+
+def _share(chance: float) -> str:
+    return f"{chance:.1%}" if chance >= 0.001 else "below 0.1%"
+
+
+def _sized(metric: str, value: float, *, sign: bool = False) -> str:
+    if metric in ACCURACIES:
         return f"{100 * value:{'+' if sign else ''}.2f} points"
-    unit = " bits per byte" if c.metric == "bits_per_byte" else ""
+    unit = " bits per byte" if metric == "bits_per_byte" else ""
     return f"{value:{'+' if sign else ''}.4{'f' if unit else 'g'}}{unit}"
 
 

@@ -107,7 +107,8 @@ class Policy:
     """What the gate requires, fixed before the results are in."""
 
     name: str
-    primary: tuple[Criterion, ...]
+    primary: tuple[Criterion, ...] = ()
+    """What has to improve at the proxy. With a target it may be empty: then that alone decides."""
     guardrails: tuple[Criterion, ...] = ()
     alpha: float
     """Family-wise error rate over everything that votes."""
@@ -120,8 +121,11 @@ class Policy:
     """Where the mix is meant to be used."""
 
     def __post_init__(self) -> None:
-        if not self.primary:
-            raise AssayError(f"policy {self.name!r} has no primary metric.", fix="Name at least one to improve.")
+        if not self.primary and self.target is None:
+            raise AssayError(
+                f"policy {self.name!r} has no primary metric and no target.",
+                fix="Name at least one metric to improve: `primary: [{task, metric, better}]`.",
+            )
         if not 0 < self.alpha < 0.5:
             raise AssayError(f"policy {self.name!r}: alpha is {self.alpha}; it is above 0 and below 0.5.")
         if self.min_seeds < 2:
@@ -157,6 +161,14 @@ class Policy:
             raise AssayError(f"policy {path} cannot be read: {error}") from None
         if not isinstance(plain, Mapping):
             raise AssayError(
-                f"policy {path} holds no keys.", fix="It needs primary, alpha and min_seeds; guardrails if any."
+                f"policy {path} holds no keys.",
+                fix="It needs primary (or a target), alpha and min_seeds; guardrails if any.",
             )
-        return from_mapping(cls, {"name": path.stem, **plain}, where=f"policy {path}")
+        plain = {"name": path.stem, **plain}
+        # Scales are names; of one that YAML reads as a number, the number is the name.
+        target = plain.get("target")
+        for place in (plain, target if isinstance(target, dict) else {}):
+            for key in ("scale", "proxy_scale"):
+                if isinstance(place.get(key), (int, float)):
+                    place[key] = str(place[key])
+        return from_mapping(cls, plain, where=f"policy {path}")

@@ -9,6 +9,7 @@ bits per byte).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,9 @@ ITEM_KEY = [*SCORE_KEY, "item"]
 
 TOKENS_APART = 0.01
 """Arms whose budgets differ by more than this share were not given the same chance."""
+
+UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+"""What a scale's letter stands for: 150M is 150 million parameters."""
 
 AGREE = 1e-4
 """How closely the items have to add up to the score: float32 sums differ by less, another set of questions by more."""
@@ -73,7 +77,7 @@ class Results:
         Raises:
             AssayError: a column is missing, a value is no number, a row is there twice, or scales are mixed.
         """
-        frame = _at_scale(_with_columns(frame, [*SCORE_KEY, "value"], "results"), scale)
+        frame = at_scale(with_columns(frame, [*SCORE_KEY, "value"], "results"), scale)
         _refuse_twice(frame)
         columns = {name: _numbers(frame, name) for name in ("value", "n", "chance")}
         seeds = [_plain(seed) for seed in frame["seed"]]
@@ -143,7 +147,7 @@ class Items:
         if frame is None:
             return
         # Sorted once, so that the questions of two runs line up. Of a question that a benchmark holds twice, copies do too.
-        frame = _with_columns(frame, [*ITEM_KEY, "value"], "items").sort_values(["item", "value"], kind="stable")
+        frame = with_columns(frame, [*ITEM_KEY, "value"], "items").sort_values(["item", "value"], kind="stable")
         self._item = frame["item"].to_numpy(dtype=object)
         self._value = frame["value"].to_numpy(dtype=float)
         self._weight = _numbers(frame, "weight") if "weight" in frame else np.ones(len(frame))
@@ -225,7 +229,31 @@ class Items:
             )
 
 
-def _with_columns(frame: pd.DataFrame, needed: list[str], what: str) -> pd.DataFrame:
+def scale_key(scale: Any) -> Any:
+    """What two spellings of a scale have in common: parameters as a number, else the name in small letters.
+
+    >>> scale_key("150M") == scale_key(150e6) == scale_key("150000000"), scale_key("Proxy ")
+    (True, 'proxy')
+    """
+    if isinstance(scale, (int, float, np.integer, np.floating)):
+        return float(scale)
+    name = str(scale).strip().lower()
+    found = re.fullmatch(r"(\d+(?:\.\d*)?(?:e[+]?\d+)?)([kmbt]?)", name)
+    # 0.15B and 150M are one scale, whatever floating point makes of the product.
+    return float(f"{float(found[1]) * UNITS[found[2]]:.9g}") if found else name
+
+
+def with_columns(frame: pd.DataFrame, needed: list[str], what: str) -> pd.DataFrame:
+    """The frame with numeric values; refuses a table that lacks a column or an entry of those that name a score.
+
+    Args:
+        frame: a long table.
+        needed: its columns, `value` last.
+        what: what to call the table in an error.
+
+    Raises:
+        AssayError: a column is missing (with the nearest name), a value is no number, or a row lacks an entry.
+    """
     import pandas as pd
 
     for name in needed:
@@ -241,12 +269,18 @@ def _with_columns(frame: pd.DataFrame, needed: list[str], what: str) -> pd.DataF
     return frame
 
 
-def _at_scale(frame: pd.DataFrame, scale: str | None) -> pd.DataFrame:
+def at_scale(frame: pd.DataFrame, scale: str | None) -> pd.DataFrame:
+    """The rows of one scale; of a table without scales all.
+
+    Raises:
+        AssayError: the table has not this scale, or several where none is named.
+    """
     if "scale" not in frame or frame["scale"].isna().all():
         return frame
     known = sorted({str(value) for value in frame["scale"]})
     if scale is not None:
-        frame = frame[frame["scale"].astype(str) == scale]
+        wanted = scale_key(scale)
+        frame = frame[[scale_key(value) == wanted for value in frame["scale"]]]
         if frame.empty:
             raise AssayError(f"results has no runs at the policy's proxy scale {scale!r}. {did_you_mean(scale, known)}")
     elif len(known) > 1:
