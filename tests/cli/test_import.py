@@ -126,6 +126,7 @@ def test_plan_says_what_a_verdict_on_imported_results_lacks(assay: Callable[...,
         (["gate", "--results", "team.csv", "--baseline", "today", "policy=code"], "validation/code_github"),
         (["plan", "--results", "team.csv", "--baseline", "today", "policy=arc", "history=gone"], "no import is called 'gone'"),
         (["plan", "--results", "team.csv", "--baseline", "today", "policy=arc", "history=3"], "history: 3 is no name"),
+        (["plan", "sweep=code_replace", "history=gone"], "no import is called 'gone'"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_what_to_do(assay: Callable[..., Said], arguments: list[str], said: str) -> None:
@@ -133,6 +134,36 @@ def test_a_mistake_is_told_with_what_to_do(assay: Callable[..., Said], arguments
     assert found.code == 2
     assert said in found.err
     assert "Traceback" not in found.err
+
+
+HISTORY = {f"past{at}": 0.45 + 0.004 * at for at in range(25)}
+TARGET = POLICY + "proxy_scale: 150M\ntarget: {scale: 1B, task: arc_easy, metric: acc, better: higher}\n"
+
+
+def test_a_history_makes_the_verdict_one_about_the_target(assay: Callable[..., Said], tmp_path: Path) -> None:
+    """Past mixes whose order at the proxy is that at the target, with checkpoints between that must not count."""
+    write(tmp_path / "conf/policy/target.yaml", TARGET)
+    at_proxy, early = table(HISTORY), table({mix: 1 - mean for mix, mean in HISTORY.items()}, tokens="1e9")
+    means = {mix: mean + 0.2 + 0.002 * (at * 5 % 7 - 3) for at, (mix, mean) in enumerate(HISTORY.items())}
+    at_target = table(means, scale="1000M", tokens="1e11")
+    write(tmp_path / "past.csv", f"{HEADER}\n{at_proxy}{early}{at_target}")
+    assay("import", "past.csv")
+    arguments = ["--results", "team.csv", "--baseline", "today", "policy=target", "history=past"]
+    lacks = assay("plan", *arguments, "--json").json
+    assert lacks["pairs"] == 25
+    assert lacks["history"] == "The history has 25 other mixes at both 150M and 1B."
+    found = assay("gate", *arguments, "--candidate", "better", "--json")
+    assert (found.code, found.json["verdict"]) == (0, "ACCEPT")
+    assert "about arc_easy acc at 1B" in found.json["candidates"]["better"]["scope"]
+    alone = assay("gate", *arguments[:-1], "--candidate", "better", "--json")
+    assert "about the proxy only" in alone.json["candidates"]["better"]["scope"]
+
+
+def test_a_history_that_the_project_names_can_be_imported(assay: Callable[..., Said], tmp_path: Path) -> None:
+    """Only what rests on it asks for it: else its first import would be refused."""
+    assert assay("import", "team.csv", "history=team").code == 0
+    assert assay("plan", "sweep=code_replace", "history=team").code == 0
+    assert assay("submit", "sweep=code_replace", "history=taem").code == 2
 
 
 def test_runs_of_wandb_are_imported(assay: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:

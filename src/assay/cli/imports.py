@@ -208,6 +208,13 @@ def refuse_baseline(baseline: str | None) -> None:
         )
 
 
+def require_history(space: Workspace) -> None:
+    """Refuse a history that is not there, before anything is trained for a verdict that needs it."""
+    from assay.imports.judge import require_history as require
+
+    require(space.study, space.store)
+
+
 def plan(overrides: Sequence[str] | None, results: str, baseline: str | None, *, as_json: bool) -> None:
     """Print what a verdict on imported results has and what it lacks."""
     from assay.imports.judge import chosen, history

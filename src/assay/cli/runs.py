@@ -47,6 +47,7 @@ def plan(
         return
     imports.refuse_baseline(baseline)
     space = workspace(overrides)
+    imports.require_history(space)
     made = space.plan(retry_failed=retry_failed)
     if as_json:
         print_json(plan_mapping(made))
@@ -138,6 +139,7 @@ def _by_mix(made: Plan) -> Table:
 def submit(overrides: Overrides = None, *, retry_failed: RetryFailed = False, as_json: AsJson = False) -> None:
     """Start what a sweep still needs, and return. Submitting again sends only what is missing."""
     space = workspace(overrides)
+    imports.require_history(space)
     missing = space.unmeasured()
     if missing:  # the jobs make corpora by themselves, but for those that weights and so identities depend on
         with progress_bars(quiet=as_json) as tell:

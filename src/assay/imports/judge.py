@@ -44,6 +44,16 @@ def results(store: Store, name: str, *, root: Path) -> pd.DataFrame:
     return shelf.load(store, name)
 
 
+def require_history(study: Study, store: Store) -> None:
+    """Refuse a history that is not there before anything is trained for a verdict that needs it.
+
+    Raises:
+        AssayError: the study names one, and it is neither an import nor a file.
+    """
+    if study.history is not None and not Path(study.paths.root, study.history).expanduser().is_file():
+        shelf.require(store, study.history)
+
+
 def history(study: Study, store: Store) -> pd.DataFrame | None:
     """The results of the past that the study names, each run's last checkpoint; ``None`` where it names none."""
     if study.history is None:

@@ -144,14 +144,24 @@ def load(store: Store, name: str) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
 
-    folder = store.imports / name
-    if not (folder / RESULTS).is_file():
-        known = [path.name for path in store.imports.glob("*/") if not path.name.startswith(".")]
+    path = require(store, name)
+    try:
+        return pd.read_parquet(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise AssayError(f"{path}: cannot be read: {error}", fix="Import it again with --force.") from None
+
+
+def require(store: Store, name: str) -> Path:
+    """Where the rows of an import are.
+
+    Raises:
+        AssayError: there is none of this name; the nearest is named.
+    """
+    path = store.imports / name / RESULTS
+    if not path.is_file():
+        known = [folder.name for folder in store.imports.glob("*/") if not folder.name.startswith(".")]
         raise AssayError(
             f"no import is called {name!r}. {did_you_mean(name, known)}",
             fix="`assay import FILE --name NAME` makes one.",
         )
-    try:
-        return pd.read_parquet(folder / RESULTS)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise AssayError(f"{folder / RESULTS}: cannot be read: {error}", fix="Import it again with --force.") from None
+    return path

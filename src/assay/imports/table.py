@@ -197,7 +197,8 @@ def _text(column: pd.Series) -> pd.Series:
 
     if is_float_dtype(column.dtype):
         return column.map(_written).astype("str")
-    return column.astype("object").where(column.notna(), "").astype("str").str.strip()
+    text = column if str(column.dtype) == "str" else column.astype("object").where(column.notna(), "").astype("str")
+    return text.fillna("").str.strip()
 
 
 def _written(value: float) -> str:
@@ -293,5 +294,5 @@ def _odd(frame: pd.DataFrame) -> Iterator[str]:
 def _digest(frame: pd.DataFrame) -> str:
     from pandas.util import hash_pandas_object
 
-    columns = [hash_pandas_object(frame[name].astype("str"), index=False).to_numpy() for name in COLUMNS]
+    columns = [hash_pandas_object(frame[name], index=False).to_numpy() for name in COLUMNS]
     return hashlib.sha256(b"".join(column.tobytes() for column in columns)).hexdigest()
