@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
 from assay.compare import Comparison, compare
 from assay.errors import AssayError
+from assay.stats.moderated import learn
 from assay.suite import Criterion
 from tests.studies import accuracy, policy, results
 
@@ -288,3 +290,48 @@ def test_a_macro_average_weighs_every_group_alike() -> None:
     macro = table.assign(value=[by_group[run] for run in zip(table["mix"], table["seed"], strict=True)])
     c = _one(compare(macro, rule, baseline="base", items=items), "mmlu")
     assert c.effect == pytest.approx(by_group["new"].mean() - by_group["base"].mean())
+
+
+def _past(noise: float, *, mixes: int = 20) -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    runs = [(f"past{mix}", seed, "1m", 2 + rng.normal(0, noise)) for mix in range(mixes) for seed in range(3)]
+    table = pd.DataFrame(runs, columns=["mix", "seed", "scale", "value"])
+    return table.assign(task=CODE, metric="bits_per_byte")
+
+
+def test_what_past_runs_show_of_the_noise_is_counted_with_the_seeds() -> None:
+    """Three seeds that agree by chance are less sure with a noisy past, and noisy ones surer with a quiet one."""
+    table = results({"new": {"code": -0.01}})
+    alone = _one(compare(table, policy(), baseline="base"), CODE)
+    noisy, quiet = (
+        _one(compare(table, policy(), baseline="base", history=_past(noise)), CODE) for noise in (0.05, 0.0002)
+    )
+    assert (alone.noise_df, noisy.noise_df, quiet.noise_df) == (2, 6, 6)
+    assert noisy.p > alone.p > quiet.p
+    assert noisy.noise == alone.noise, "the noise shown is what was measured"
+    past = learn(_past(0.05).groupby("mix")["value"].var().to_numpy(), [2] * 20)
+    se = np.sqrt((2 * alone.noise**2 + past.df * 2 * past.variance) / (2 + past.df) / 3)
+    assert noisy.p == pytest.approx(2 * stats.t.sf(0.01 / se, 6), rel=1e-8)
+
+
+def test_the_past_of_the_judged_mixes_of_other_scales_and_of_other_metrics_says_nothing_of_the_noise() -> None:
+    table = results({"new": {"code": -0.01}})
+    alone = compare(table, policy(), baseline="base")
+    past = _past(0.05)
+    for history in (
+        past.assign(mix=np.where(past["mix"] < "past2", "base", "new"), seed=range(len(past))),
+        past.assign(scale="9m"),
+        past.assign(metric="nll"),
+        _past(0.05, mixes=3),
+    ):
+        found = compare(table, policy(), baseline="base", history=history)
+        assert [c.to_mapping() for c in found] == [c.to_mapping() for c in alone]
+
+
+def test_of_what_is_shown_a_bounded_share_is_noise() -> None:
+    table = pd.concat(
+        [results({"new": {"code": -0.01}}), results({"new": {}}, tasks=("docs", "maths"), noise=0.01)],
+        ignore_index=True,
+    )
+    found = compare(table, policy(), baseline="base")
+    assert [c.q for c in found] == pytest.approx(multipletests([c.p for c in found], method="fdr_bh")[1], abs=1e-10)

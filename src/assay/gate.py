@@ -183,10 +183,12 @@ def decide(
     # A blocked change, or one whose runs all failed, may have nothing to compare: that is a verdict, not an error.
     empty = [arm for arm in arms if not arm.present and (blocked or arm.missing)]
     asked = policy if history is not None else _without_history(policy, results)
-    found = () if empty else tuple(compare(results, asked, baseline=baseline, items=items, candidates=[candidate]))
     target = None
     if history is not None and policy.target is not None and not (blocked or empty):
         target = foretell(results, policy, policy.target, history, baseline=baseline, candidate=candidate)
+    found: tuple[Comparison, ...] = ()
+    if not empty:
+        found = tuple(compare(results, asked, items=items, history=history, baseline=baseline, candidates=[candidate]))
     if blocked:
         decision, why, needed = Decision.BLOCKED, list(blocked), list[str]()
     elif empty:

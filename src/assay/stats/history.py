@@ -87,13 +87,25 @@ class History:
         return Predictor(weights={m: w / len(weights) for m, w in weights.items()}, own=False) if weights else None
 
 
-def noise_by_metric(proxy: pd.DataFrame) -> dict[Metric, Prior]:
-    """The variance between replicates of each metric, learnt from every past mix that has some (see `assay.stats.moderated`)."""
-    grouped = proxy.groupby(["task", "metric", "mix"], sort=False)["value"]
-    table = grouped.agg(["var", "count"]).reset_index()
+def noise_by_metric(frame: pd.DataFrame, *, proxy_scale: Any, without: Sequence[str]) -> dict[Metric, Prior]:
+    """The variance between replicates of each metric, learnt from past mixes (see `assay.stats.moderated`).
+
+    Args:
+        frame: long past results; rows of other scales are left alone.
+        proxy_scale: the scale that is judged; where it is None, nothing is learnt from a table of several.
+        without: mixes that are judged, which must not teach.
+    """
+    rows = with_columns(frame, [*SCORE_KEY, "value"], "history")
+    scales = rows["scale"].map(scale_key) if "scale" in rows else None
+    if scales is not None and proxy_scale is not None:
+        rows = rows[scales == scale_key(proxy_scale)]
+    elif scales is not None and len(set(scales)) > 1:
+        return {}
+    rows = _clean(rows[~rows["mix"].astype(str).isin(without)], [])
+    table = rows.groupby(["task", "metric", "mix"], sort=False)["value"].agg(["var", "count"]).reset_index()
     return {
-        (str(task), str(metric)): learn(rows["var"].to_numpy(), rows["count"].to_numpy() - 1)
-        for (task, metric), rows in table.groupby(["task", "metric"], sort=False)
+        (str(task), str(metric)): learn(one["var"].to_numpy(), one["count"].to_numpy() - 1)
+        for (task, metric), one in table.groupby(["task", "metric"], sort=False)
     }
 
 
@@ -182,8 +194,8 @@ def _clean(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     if not twice.empty:
         one = twice.iloc[0]
         raise AssayError(
-            f"history has several rows for mix {one['mix']}, seed {one['seed']}, scale {one['scale']}, task {one['task']},"
-            f" metric {one['metric']}; {len(twice)} rows are there more than once.",
+            f"history has several rows for mix {one['mix']}, seed {one['seed']}, task {one['task']}, metric {one['metric']}"
+            f" at one scale; {len(twice)} rows are there more than once.",
             fix="Keep one row for each mix, seed, scale, task and metric.",
         )
     return rows
