@@ -39,9 +39,12 @@ class SweepReview:
 
     @property
     def runs(self) -> dict[str, dict[str, list[str]]]:
-        """By mix, the seeds whose results are there, and what becomes of the others."""
+        """Of each mix that is judged or measured against: the seeds whose results are there, and what becomes of the others."""
         found: dict[str, dict[str, list[str]]] = {}
-        for run in () if self.plan is None else self.plan.runs:
+        if self.plan is None:
+            return found
+        asked = {*self.change.candidates, *map(self.plan.sweep.control, self.change.candidates)}
+        for run in (run for run in self.plan.runs if run.mix in asked):
             there = found.setdefault(run.mix, {"there": [], "missing": []})
             if run.status == "reuse":
                 there["there"].append(str(run.seed))
