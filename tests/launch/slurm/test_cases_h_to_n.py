@@ -250,6 +250,22 @@ def test_slurm_case_m_a_held_job_whose_results_are_there_is_taken_back(
     assert cluster.job(held)["JobState"] == "CANCELLED"
 
 
+def test_slurm_case_m_whoever_looks_last_waits_for_a_controller_that_does_not_answer(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where that job failed, nobody would judge the sweep, and nobody look any more."""
+    down = tmp_path / "down"
+    error = "squeue: error: Unable to contact slurm controller (connect failure)"
+    instead(tmp_path, monkeypatch, "squeue", f"[ -e {down} ] && {{ echo '{error}' >&2; exit 1; }}")
+    sweep = make_sweep(cluster, tmp_path, monkeypatch, slurm={"tend_minutes": 0})
+    down.touch()
+    sweep.submit()
+    until(lambda: "This job tries again" in sweep.said(), "the last job to get no answer")
+    down.unlink()
+    sweep.until_closed()
+    sweep.all_done_once()
+
+
 def test_slurm_case_n_a_sweep_that_is_submitted_within_a_job_asks_for_what_its_profile_says(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,12 +335,16 @@ def purge(cluster: Cluster, *, first_job: int) -> None:
 
 def forgetful(folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """Have a job of this kind taken and forgotten at once: what a controller does that crashes before it has saved it."""
-    sbatch, bin_ = shutil.which("sbatch"), folder / "bin"
+    answer = "echo 'Submitted batch job 77'; exit"
+    instead(folder, monkeypatch, "sbatch", f'case "$*" in --test-only*) ;; *-{kind}[0-9]*) {answer} ;; esac')
+
+
+def instead(folder: Path, monkeypatch: pytest.MonkeyPatch, program: str, lines: str) -> None:
+    """Have lines of shell come before one of SLURM's commands, here and in all jobs."""
+    real, bin_ = shutil.which(program), folder / "bin"
     bin_.mkdir()
-    answer = "echo 'Submitted batch job 77'"
-    script = f'#!/bin/sh\ncase "$*" in --test-only*) ;; *-{kind}[0-9]*) {answer}; exit ;; esac\nexec {sbatch} "$@"\n'
-    (bin_ / "sbatch").write_text(script)
-    (bin_ / "sbatch").chmod(0o755)
+    (bin_ / program).write_text(f'#!/bin/sh\n{lines}\nexec {real} "$@"\n')
+    (bin_ / program).chmod(0o755)
     monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
 
 

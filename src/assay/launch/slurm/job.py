@@ -25,12 +25,12 @@ from assay.launch.attempt import log_to_stderr
 from assay.launch.children import Children
 from assay.launch.records import SubmissionDirectory, Worker, recorded, trained
 from assay.launch.rounds import Rounds, alone
-from assay.launch.slurm.commands import run
+from assay.launch.slurm.commands import Unreachable, run
 from assay.launch.slurm.finish import finish, frozen
 from assay.launch.slurm.ledger import Ledger
 from assay.launch.slurm.ranks import Leader, Rank, follow
 from assay.launch.slurm.sbatch import job_of_this_process, signal_seconds, time_limit
-from assay.launch.slurm.tend import tend
+from assay.launch.slurm.tend import Tended, tend
 from assay.launch.submission import done_elsewhere
 from assay.launch.worker import worker_environment
 from assay.lease import LeaseTimes
@@ -56,6 +56,11 @@ FRUITLESS = 3
 LOOKS_SECONDS = (5.0, 10.0, 20.0, 40.0)
 """Waits between looks at what accounting has not written yet, or at what somebody else looks after."""
 
+OUTAGE_PAUSE_SECONDS = 10.0
+"""Between tries of a job that looks after a sweep and gets no answer from SLURM."""
+SHARE_FOR_OUTAGES = 0.8
+"""Of such a job's time, for which it tries."""
+
 
 def main(folder: str, number: int) -> None:
     """Do what a batch is for."""
@@ -80,22 +85,35 @@ def _prepare(directory: SubmissionDirectory) -> None:
 
 def _tend(directory: SubmissionDirectory) -> None:
     """Look after the sweep; once nothing is left, judge it."""
-    submission = directory.read()
-    # Whoever is at it may have died just now, on a machine that cannot be seen from here: then nobody else may come.
-    look = partial(
-        tend,
-        directory,
-        elsewhere=partial(done_elsewhere, directory.store, submission),
-        patience=LeaseTimes.from_environment().patience,
-    )
-    tended = look()
+    tended = _look(directory)
     for seconds in LOOKS_SECONDS:
         if tended.acted and not tended.actions.get("wait"):
             break
         time.sleep(seconds)
-        tended = look()
+        tended = _look(directory)
     if tended.over and directory.closed is None:
         finish(directory)
+
+
+def _look(directory: SubmissionDirectory) -> Tended:
+    """Look once, as soon as SLURM answers: where this job gave up, nobody might look any more."""
+    submission = directory.read()
+    cluster = Study.parse(submission.study).cluster
+    until = time.monotonic() + 60 * time_limit(cluster, training=False) * SHARE_FOR_OUTAGES
+    while True:
+        try:
+            # Whoever is at it may have died just now, on a machine that cannot be seen from here: then nobody else
+            # may come.
+            return tend(
+                directory,
+                elsewhere=partial(done_elsewhere, directory.store, submission),
+                patience=LeaseTimes.from_environment().patience,
+            )
+        except Unreachable as error:
+            if time.monotonic() >= until:
+                raise
+            log.warning("%s This job tries again in %.0f s.", error.what, OUTAGE_PAUSE_SECONDS)
+            time.sleep(OUTAGE_PAUSE_SECONDS)
 
 
 def _train(directory: SubmissionDirectory, batch: Batch, index: int) -> None:

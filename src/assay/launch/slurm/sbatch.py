@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import submitit
 
-from assay.errors import AssayError
 from assay.launch.slurm.commands import Unreachable, run
 from assay.launch.slurm.ledger import Batch
 from assay.launch.slurm.queue import find_by_name
@@ -64,7 +63,8 @@ def hand_over(ledger: Ledger, batch: Batch, cluster: Cluster, *, sleep: Callable
     sbatch may answer too late for us to hear it. So before a second try SLURM is asked for the batch's key.
 
     Raises:
-        AssayError: sbatch refused it, in its own words; or SLURM could not be reached in several tries.
+        Refused: sbatch said no, in its own words.
+        Unreachable: SLURM did not answer in several tries.
         LeaseLost: somebody else has taken over to look after the submission.
     """
     submission = ledger.directory.read()
@@ -84,7 +84,7 @@ def hand_over(ledger: Ledger, batch: Batch, cluster: Cluster, *, sleep: Callable
                 return ledger.record(batch, found[0])
             continue
         return ledger.record(batch, executor.job_number(answer))
-    raise AssayError(
+    raise Unreachable(
         f"SLURM could not be reached in {ATTEMPTS} tries: {problem.what}",
         fix="What was meant is written down: the same command again sends what is missing.",
     )
