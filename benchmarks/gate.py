@@ -1,0 +1,216 @@
+"""How often the gate is wrong, and how often it can tell: simulated studies with known truth, beside what people do instead.
+
+Prints Markdown tables: one metric at three to five seeds, against five other rules; the whole gate over thirty tasks; and a history of
+recipes at two scales. `python benchmarks/gate.py [--studies N] [--worlds N]`
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.stats.worlds import World
+
+from assay.gate import decide
+from assay.stats.moderated import learn, shrink
+from assay.stats.target import LEAST_SURE
+from assay.stats.transfer import fit
+from assay.suite import Criterion, Policy
+
+ALPHA = 0.05
+PAST = 20
+"""Past mixes with replicates, from which a history's noise is learnt."""
+GAP = 2.0
+"""The true effect where power is measured, in SDs of one run."""
+
+Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+Rule = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""Baseline and candidate (studies, seeds) and past runs (studies, mixes, seeds) to a two-sided p for each study."""
+
+NOISE: dict[str, tuple[Draw, float]] = {
+    "normal": (lambda rng, shape: rng.standard_normal(shape), 0.0),
+    "heavy tails (t, 3 df)": (lambda rng, shape: rng.standard_t(3, shape) / np.sqrt(3), 0.0),
+    "unequal variances": (lambda rng, shape: rng.standard_normal(shape), 0.4),
+    "both": (lambda rng, shape: rng.standard_t(3, shape) / np.sqrt(3), 0.4),
+}
+"""By name how noise is drawn, and the SD between mixes of log noise."""
+
+
+def higher_mean(a: np.ndarray, b: np.ndarray, _: np.ndarray) -> np.ndarray:
+    """The higher mean wins: every difference is one."""
+    return np.where(a.mean(axis=1) == b.mean(axis=1), 1.0, 0.0)
+
+
+def z_test(a: np.ndarray, b: np.ndarray, _: np.ndarray) -> np.ndarray:
+    """Normal quantiles with the sample SD."""
+    se = np.sqrt((a.var(1, ddof=1) + b.var(1, ddof=1)) / a.shape[1])
+    return 2 * stats.norm.sf(np.abs(b.mean(1) - a.mean(1)) / se)
+
+
+def welch(a: np.ndarray, b: np.ndarray, _: np.ndarray) -> np.ndarray:
+    return np.asarray(stats.ttest_ind(a, b, axis=1, equal_var=False).pvalue)
+
+
+def paired(a: np.ndarray, b: np.ndarray, _: np.ndarray) -> np.ndarray:
+    return np.asarray(stats.ttest_rel(a, b, axis=1).pvalue)
+
+
+def bootstrap(a: np.ndarray, b: np.ndarray, _: np.ndarray) -> np.ndarray:
+    """Percentile bootstrap of the paired differences over all resamples of the seeds."""
+    d = b - a
+    n = d.shape[1]
+    drawn = np.array(list(itertools.product(range(n), repeat=n)))
+    counts, times = np.unique(np.stack([(drawn == i).sum(1) for i in range(n)], 1), axis=0, return_counts=True)
+    below = (d @ counts.T <= 0) @ (times / times.sum())
+    return 2 * np.minimum(below, 1 - below)
+
+
+def with_history(a: np.ndarray, b: np.ndarray, past: np.ndarray) -> np.ndarray:
+    """The gate's: paired, the variance moderated by past runs."""
+    n = a.shape[1]
+    p = np.empty(len(a))
+    for i, differences in enumerate(b - a):
+        prior = learn(past[i].var(axis=1, ddof=1), [n - 1] * past.shape[1])
+        own = float(differences.var(ddof=1))
+        variance, df = shrink(own, n - 1, prior._replace(variance=2 * prior.variance))
+        p[i] = 2 * stats.t.sf(abs(differences.mean()) / np.sqrt(variance / n), df)
+    return p
+
+
+RULES: dict[str, Rule] = {
+    "higher mean wins": higher_mean,
+    "z, sample SD": z_test,
+    "bootstrap over seeds": bootstrap,
+    "Welch": welch,
+    "paired t (gate, no history)": paired,
+    "moderated (gate, history)": with_history,
+}
+
+
+def one_metric(studies: int) -> None:
+    """Error of each rule without an effect, its power at its own level, and at the level where its error is 5%."""
+    print("| noise | seeds | rule | false claims at a nominal 5% | power | power at equal error |\n|" + " --- |" * 6)
+    rng = np.random.default_rng(1)
+    for (name, (draw, unequal)), seeds in itertools.product(NOISE.items(), (3, 5)):
+        sd = np.exp(unequal * rng.standard_normal((studies, PAST + 2, 1)))
+        runs = sd * draw(rng, (studies, PAST + 2, seeds))
+        typical = np.sqrt((sd[:, 0] ** 2 + sd[:, 1] ** 2) / 2)
+        a, b, past = runs[:, 0], runs[:, 1], runs[:, 2:]
+        for rule, test in RULES.items():
+            null, effect = test(a, b, past), test(a, b + GAP * typical, past)
+            wrong, power = (null <= ALPHA).mean(), (effect <= ALPHA).mean()
+            bar = np.quantile(null, ALPHA)
+            # A bootstrap of three seeds has so few values of p that no level makes its error 5%.
+            equal = f"{(effect <= bar).mean():.0%}" if (null <= bar).mean() < ALPHA + 0.01 else "-"
+            print(f"| {name} | {seeds} | {rule} | {wrong:.1%} | {power:.0%} | {equal} |")
+
+
+def _policy(margin: float, tasks: int) -> Policy:
+    named = [
+        Criterion(task=f"t{i}", metric="loss", better="lower", margin=margin if i > 2 else 0.0) for i in range(tasks)
+    ]
+    return Policy(name="b", primary=tuple(named[:3]), guardrails=tuple(named[3:10]), alpha=ALPHA, min_seeds=3)
+
+
+def _study(rng: np.random.Generator, draw: Draw, *, seeds: int, tasks: int, gain: float, harm: float) -> pd.DataFrame:
+    """Losses of a baseline and a candidate: primaries gain, one guardrail is harmed; noise differs tenfold between tasks."""
+    sd = 0.002 * np.exp(rng.uniform(-1.15, 1.15, tasks))
+    values = 2 + sd[:, None] * draw(rng, (2, seeds, tasks, 1))[..., 0].transpose(0, 2, 1).reshape(2, tasks, seeds)
+    values[1, :3] -= gain * sd[:3, None]
+    values[1, 3] += harm
+    mix, task, seed = (at.ravel() for at in np.indices(values.shape))
+    return pd.DataFrame(
+        {
+            "mix": np.array(["base", "new"])[mix],
+            "seed": seed,
+            "task": [f"t{i}" for i in task],
+            "metric": "loss",
+            "value": values.ravel(),
+        }
+    )
+
+
+def whole_gate(studies: int) -> None:
+    """Thirty tasks, three primaries and seven guardrails: wrong verdicts where the truth is known."""
+    print("\n| noise | seeds | truth | ACCEPT | REJECT | a task is shown as fallen |\n|" + " --- |" * 6)
+    rng = np.random.default_rng(2)
+    cases = (("no effect", 0.0, 0.0), ("a guardrail at its margin", 20.0, 0.01), ("primaries better", 20.0, 0.0))
+    for (name, (draw, _)), seeds, (truth, gain, harm) in itertools.product(
+        (item for item in NOISE.items() if "unequal" not in item[0] and item[0] != "both"), (3, 5), cases
+    ):
+        verdicts = [
+            decide(
+                _study(rng, draw, seeds=seeds, tasks=30, gain=gain, harm=harm),
+                _policy(0.01, 30),
+                baseline="base",
+                candidate="new",
+            )
+            for _ in range(studies)
+        ]
+        accepted, rejected = (np.mean([v.decision == d for v in verdicts]) for d in ("ACCEPT", "REJECT"))
+        shown = np.mean([bool(v.regressed) for v in verdicts])
+        print(f"| {name} | {seeds} | {truth} | {accepted:.1%} | {rejected:.1%} | {shown:.1%} |")
+
+
+WORLDS = {
+    "80% ranked right, families": World(),
+    "80%, independent recipes": World(clustered=False),
+    "80%, heavy tails": World(tail=3),
+    "80%, noisy": World(transfer=0.88, noise=1.0),
+    "one recipe apart": World(transfer=0.9, outliers=1),
+    "90%": World(transfer=0.97),
+    "weak transfer": World(transfer=0.6),
+    "random": World(transfer=0.0),
+}
+
+
+def _seed_test(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool(stats.ttest_ind(a, b, equal_var=False).pvalue <= ALPHA)
+
+
+def transfer(worlds: int, mixes: tuple[int, ...] = (25, 14)) -> None:
+    """All pairs of a simulated table, each left out of what it is foretold from: decided, and right about the target."""
+    print(
+        "\n| recipes | world | higher mean right | seed test: decided, right | gate: decided, right | 95% interval covers |"
+    )
+    print("|" + " --- |" * 6)
+    for n, (name, world) in itertools.product(mixes, WORLDS.items()):
+        rng = np.random.default_rng(3)
+        rows = []
+        for _ in range(worlds):
+            proxy, target = (scores[..., -1] for scores in world.draw(rng, mixes=n))
+            x, y = proxy.mean(axis=1), target.mean(axis=1)
+            for a, b in itertools.combinations(range(n), 2):
+                rest = np.delete(np.arange(n), [a, b])
+                learnt = fit(x[rest], y[rest])
+                assert learnt is not None
+                far, truth = x[b] - x[a], y[b] - y[a]
+                interval = learnt.interval(far, 0.95)
+                sure = learnt.chance_other(far) <= ALPHA * LEAST_SURE
+                right = (learnt.slope * far > 0) == (truth > 0)
+                seen = _seed_test(proxy[a], proxy[b])
+                rows.append((far * truth > 0, seen, sure, right, interval.low <= truth <= interval.high))
+        naive, seen, sure, right, covered = np.array(rows).T
+        print(
+            f"| {n} | {name} | {naive.mean():.0%} | {seen.mean():.0%}, {naive[seen].mean():.0%} | {sure.mean():.1%},"
+            f" {right[sure].mean() if sure.any() else np.nan:.1%} | {covered.mean():.1%} |"
+        )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--studies", type=int, default=4000)
+    parser.add_argument("--worlds", type=int, default=30)
+    given = parser.parse_args()
+    one_metric(given.studies)
+    whole_gate(given.studies // 20)
+    transfer(given.worlds)
