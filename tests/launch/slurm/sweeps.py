@@ -45,15 +45,16 @@ _quiet: dict[str, str] = {}
 
 
 class Sweep:
-    """A tiny sweep, `tiny`, on a cluster: the baseline `base` and the candidate `no_books`, with one seed.
+    """A tiny sweep on a cluster: the baseline `base` and the candidate `no_books`, with one seed.
 
     Attributes:
         cluster: where its jobs go.
         space: its study.
+        name: `tiny`, if it was given no other.
     """
 
     def __init__(self, cluster: Cluster, space: Workspace) -> None:
-        self.cluster, self.space = cluster, space
+        self.cluster, self.space, self.name = cluster, space, space.study.require_sweep().name
 
     # --- sending and finding things
 
@@ -64,7 +65,7 @@ class Sweep:
     @property
     def directory(self) -> SubmissionDirectory:
         """The newest submission."""
-        return submissions(self.space.store, "tiny")[-1]
+        return submissions(self.space.store, self.name)[-1]
 
     @property
     def ledger(self) -> Ledger:
@@ -113,7 +114,7 @@ class Sweep:
         try:
             until(holds, what)
         except AssertionError as error:
-            error.add_note(self.said() if submissions(self.space.store, "tiny") else "nothing was submitted")
+            error.add_note(self.said() if submissions(self.space.store, self.name) else "nothing was submitted")
             raise
 
     def until_checkpoint(self, run: RunDirectory, *, after: int = 0) -> int:
@@ -128,7 +129,7 @@ class Sweep:
     def until_closed(self) -> None:
         """Come back once the submission is over, and nothing of it is in the queue any more."""
         self.until(lambda: self.directory.closed, "the sweep to be judged and closed")
-        self.until(lambda: not any(" assay-tiny-" in line for line in self.queue()), "the queue to be empty")
+        self.until(lambda: not any(self._mine in line for line in self.queue()), "the queue to be empty")
 
     # --- what has to be so in the end
 
@@ -144,13 +145,18 @@ class Sweep:
             assert steps[-1] == status.step == status.steps
             assert status.weights == weights[run.fingerprint]
             assert not run.claimed
-        assert not any(directory.live for directory in submissions(self.space.store, "tiny"))
+        assert not any(directory.live for directory in submissions(self.space.store, self.name))
         closed, reports = self.directory.closed, self.space.store.reports
         assert closed is not None
         assert closed.decision in {"ACCEPT", "REJECT", "INCONCLUSIVE"}
-        for name in ("tiny.verdict.json", "tiny.md", "tiny.html"):
-            assert (reports / name).stat().st_size > 0
-        assert not [line for line in self.queue() if " assay-tiny-" in line]
+        for kind in ("verdict.json", "md", "html"):
+            assert (reports / f"{self.name}.{kind}").stat().st_size > 0
+        assert not [line for line in self.queue() if self._mine in line]
+
+    @property
+    def _mine(self) -> str:
+        """What the names of its jobs begin with, in a line of `queue`."""
+        return f" assay-{self.name}-"
 
 
 def make_sweep(
