@@ -24,3 +24,8 @@ def tiny_study(tmp_path: Path) -> Callable[..., Study]:
         )
 
     return study
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on a real SLURM go first: they wait more than they work, and at the end one process would do them alone."""
+    items.sort(key=lambda item: "slurm" not in item.path.parts)
