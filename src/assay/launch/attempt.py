@@ -44,6 +44,9 @@ FAILED, BUSY, STOPPED = 1, 75, 76
 FINAL = frozenset({"failed", "diverged"})
 """What is left alone until somebody submits again, which puts it back to `queued`."""
 
+TEAM = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK")
+"""What torchrun, or whatever starts several processes for one run, tells each of them; a run of one process has none."""
+
 LONGEST_MESSAGE = 600
 WAIT_SECONDS = 0.5
 
@@ -105,7 +108,7 @@ def attempt_in_child(folder: str, fingerprint: str, environment: Mapping[str, st
     stop = Stop()
     try:
         stop.listen()
-        os.environ.update(environment)
+        _join(environment)
         end_with_parent()
         directory = SubmissionDirectory(Path(folder))
         run = directory.store.run(fingerprint)
@@ -141,11 +144,13 @@ def help_in_child(folder: str, fingerprint: str, environment: Mapping[str, str])
     stop = Stop()
     try:
         stop.listen()
-        os.environ.update(environment)
+        _join(environment)
         end_with_parent()
         log_to_stderr()
         directory = SubmissionDirectory(Path(folder))
         submission, run = directory.read(), directory.store.run(fingerprint)
+        if trained(run):
+            return
         spec, study = run.spec(), Study.parse(submission.study)
         while not all_there(directory.store, spec):
             time.sleep(WAIT_SECONDS)  # the first rank makes them
@@ -153,6 +158,17 @@ def help_in_child(folder: str, fingerprint: str, environment: Mapping[str, str])
             _train(Workspace(study, digests=submission.digests, evaluation=submission.evaluation), spec, run, stop)
     except StopAsked:
         sys.exit(STOPPED)
+
+
+def _join(environment: Mapping[str, str]) -> None:
+    """Take this process' own variables, and no place in a team that a submitter's terminal may have been in."""
+    _leave()
+    os.environ.update(environment)
+
+
+def _leave() -> None:
+    for name in TEAM:
+        os.environ.pop(name, None)
 
 
 def _attempt(directory: SubmissionDirectory, run: RunDirectory, stop: Stop) -> None:
@@ -210,6 +226,7 @@ def _perform(submission: Submission, run: RunDirectory, stop: Stop) -> None:
         if status.state in FINAL:
             _name_log(run, status)
             return
+    _leave()  # however many have trained it, one evaluates
     _evaluate(workspace, submission, run)
     _publish(workspace, submission, run)
 
