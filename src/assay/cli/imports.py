@@ -100,8 +100,8 @@ def import_results(
         "replaced": "imported in the place of what was there",
         "unchanged": f"was imported before ({put.origin.when}) and is the same: nothing was done",
     }
-    console.print(f"{put.origin.name}: {told[put.state]}", markup=False)
-    console.print(f"  {_content(put.origin)}", markup=False)
+    console.print(f"{put.origin.name}: {told[put.state]}", markup=False, soft_wrap=True)
+    console.print(f"  {_content(put.origin)}", markup=False, soft_wrap=True)
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

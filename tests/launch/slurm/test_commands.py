@@ -52,6 +52,7 @@ def test_a_command_that_takes_too_long_is_killed_with_all_that_it_started(comman
 
 
 def test_ctrl_c_ends_a_command_too(commands: Commands) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have what runs behind them ignore it
     pid = _leave_a_child(commands, "wait")
     main = threading.main_thread().ident
     assert main is not None
@@ -65,6 +66,7 @@ def test_ctrl_c_ends_a_command_too(commands: Commands) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(["squeue"], timeout=2 * LONGEST)
     presser.join()
+    signal.signal(signal.SIGINT, before)
     until(lambda: not _alive(int(pid.read_text())), "the child to end")
 
 
