@@ -7,6 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 PLACEHOLDERS = ("%j", "%t", "%A", "%a")
 """What submitit replaces in a folder's name by a job's number."""
+ROOM_BYTES = 4 << 20
+"""Of the store, that have to be free: the code's snapshot and the records of some thousand runs."""
 
 
 def submit(
@@ -52,10 +55,12 @@ def submit(
         What was sent; ``None`` where nothing was left to send.
 
     Raises:
-        AssayError: the store's path is one that submitit would change, or the workers could not be started.
+        AssayError: the store cannot be written, or its path is one that submitit would change; or the workers could
+            not be started.
     """
     store, cluster, sweep = workspace.store, workspace.study.cluster, plan.sweep.name
     _check_path(store)
+    _check_writable(store)
     if cluster.executor == "slurm":
         tend_open(store, sweep)
     wanted = [run for run in _in_order(plan) if only is None or run.fingerprint in only]
@@ -181,6 +186,19 @@ def _check_path(store: Store) -> None:
             f"store {path!r}: submitit replaces {found[0]!r} in a path by a job's number.",
             fix="Keep the store in a folder whose path has none of %j, %t, %A and %a: set paths.store.",
         )
+
+
+def _check_writable(store: Store) -> None:
+    """Find out now whether the store can be written, and not when half of it is."""
+    try:
+        store.root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=store.root) as file:
+            os.posix_fallocate(file.fileno(), 0, ROOM_BYTES)
+    except OSError as error:
+        raise AssayError(
+            f"store {str(store.root)!r} cannot be written: {error.strerror}. Nothing was submitted.",
+            fix="Free some space, or set paths.store to a folder that you and the jobs may write.",
+        ) from error
 
 
 def _start(directory: SubmissionDirectory) -> None:

@@ -22,6 +22,7 @@ CAPS: Mapping[str, int] = {
     "out of memory": 1,
     "killed": 2,
     "device error": 3,
+    "rank lost": 3,
     "job failed": 1,
     "launch failed": 5,
     "vanished": 3,
@@ -33,7 +34,8 @@ CAPS: Mapping[str, int] = {
 """How often a run is sent again after each class of failure that is the cluster's and not the run's own.
 
 `preempted` is without end where the profile says `preemptible`. `given back`: it was asked to stop, wrote a
-checkpoint, and its job could not be requeued. `job failed`: its job ended before the run's own process could say
+checkpoint, and its job could not be requeued. `rank lost`: of the processes that train it together one could not be
+met, or went away; its own log tells why. `job failed`: its job ended before the run's own process could say
 anything. `vanished`: SLURM has no record of its job. `prepare failed`: the job that makes its corpora failed by itself.
 `prepare lost`: that job was lost, or began again, and SLURM took back what waited for it. `left`: another sweep had it,
 and gave it up.
@@ -42,6 +44,8 @@ and gave it up.
 _DEVICE = re.compile(
     r"CUDA error|CUDA driver|cuDNN|cublas|NCCL|ncclUnhandled|uncorrectable ECC|device-side|Xid", re.IGNORECASE
 )
+
+_RANKS = re.compile(r"\bgloo/|TCPStore|Dist(?:Network|Store|Backend)Error")
 
 
 class Cause(NamedTuple):
@@ -80,6 +84,8 @@ def of_failure(failure: Failure) -> Cause | None:
         return Cause("killed", alone=True)
     if _DEVICE.search(failure.message) or _DEVICE.search(failure.kind):
         return Cause("device error", bad_node=True)
+    if _RANKS.search(failure.message) or _RANKS.search(failure.kind):
+        return Cause("rank lost")
     return None
 
 

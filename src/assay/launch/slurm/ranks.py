@@ -8,6 +8,7 @@ dies takes its step along (`srun --kill-on-bad-exit`), and the job starts again 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import time
@@ -23,6 +24,8 @@ from assay.structure import from_mapping, to_mapping
 if TYPE_CHECKING:
     from assay.launch.children import Children
     from assay.launch.records import SubmissionDirectory, SubmittedRun
+
+log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
 
@@ -139,7 +142,10 @@ def follow(
             now = _read(path, me)
             return now is None or now.run is None or now.number != number
 
-        children.help(directory, runs[turn.run], stop=stop, environment=me.environment(turn))
+        run = runs[turn.run]
+        ended = children.help(directory, run, stop=stop, environment=me.environment(turn))
+        if not (ended.code == 0 or ended.stopped):  # the first rank only finds that it has gone
+            log.warning("rank %d of %s %s: %s", me.rank, run.label, run.fingerprint[:12], ended)
 
 
 def _read(path: Path, me: Rank) -> Turn | None:
