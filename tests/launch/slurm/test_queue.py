@@ -5,7 +5,16 @@ import logging
 import pytest
 
 from assay.launch.slurm.commands import Refused, Unreachable
-from assay.launch.slurm.queue import Seen, Settled, find_by_name, in_accounting, in_queue, settle
+from assay.launch.slurm.queue import (
+    AT_A_TERMINAL,
+    Patience,
+    Seen,
+    Settled,
+    find_by_name,
+    in_accounting,
+    in_queue,
+    settle,
+)
 from assay.launch.slurm.seen import BETWEEN, from_sacct, from_squeue
 from tests.launch.slurm.fakes import Commands, commands, recorded
 
@@ -171,15 +180,12 @@ def test_a_line_break_in_a_name_costs_the_name_and_nothing_else(queue: dict[str,
     assert settle(queue["new"], None).kind == "pending"
 
 
-def test_a_controller_that_does_not_answer_is_no_empty_queue(
-    commands: Commands, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("assay.launch.slurm.queue.ATTEMPTS", 1)
+def test_a_controller_that_does_not_answer_is_no_empty_queue(commands: Commands) -> None:
     commands.fails("squeue", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
     with pytest.raises(Unreachable):
-        in_queue(["7"])
+        in_queue(["7"], patience=AT_A_TERMINAL)
     with pytest.raises(Unreachable):
-        in_accounting(["7"])
+        in_accounting(["7"], patience=AT_A_TERMINAL)
 
 
 def test_a_number_that_another_job_has_now_is_not_ours(commands: Commands) -> None:
@@ -441,6 +447,14 @@ def test_accounting_that_does_not_answer_leaves_a_job_unknown(
     assert settle(None, records["7_0"]).kind == "completed"
     assert settle(None, records.get("7_1"), complete=records.complete).kind == "unknown"
     assert "accounting does not answer: sacct:" in caplog.text
+
+
+def test_whoever_does_not_wait_for_accounting_gets_what_the_controller_knows(commands: Commands) -> None:
+    """A slurmdbd that hangs holds sacct up for a minute."""
+    commands.prints("squeue", squeue_row("7_0", "COMPLETED", nodes="n1"))
+    commands.script("sacct", "exec sleep 600")
+    records = in_accounting(["7_0", "7_1"], patience=Patience(0.3, 1))
+    assert (set(records), records.complete) == ({"7_0"}, False)
 
 
 def test_where_it_cannot_be_told_whether_accounting_is_up_to_date_a_job_is_unknown(commands: Commands) -> None:

@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from assay.launch.slurm.commands import Refused, SlurmError, Unreachable, run
 from assay.launch.slurm.notation import hosts
@@ -31,13 +31,40 @@ from assay.launch.slurm.seen import (
     newest,
 )
 
-__all__ = ["Kind", "Records", "Seen", "Settled", "find_by_name", "in_accounting", "in_queue", "settle"]
+__all__ = [
+    "AT_A_TERMINAL",
+    "PATIENT",
+    "Kind",
+    "Patience",
+    "Records",
+    "Seen",
+    "Settled",
+    "find_by_name",
+    "in_accounting",
+    "in_queue",
+    "settle",
+]
 
 log = logging.getLogger(__name__)
 
-SECONDS = 60.0
-"""For one command. Without a controller, clients give up by themselves after `MessageTimeout`, 10 s by default."""
-ATTEMPTS = 3
+
+class Patience(NamedTuple):
+    """How long an answer is waited for.
+
+    Attributes:
+        seconds: for one command. Without a controller, clients give up by themselves after `MessageTimeout`, 10 s by
+            default; without a database, sacct does after some 55 s.
+        attempts: how often the controller is asked.
+    """
+
+    seconds: float
+    attempts: int
+
+
+PATIENT = Patience(60.0, 3)
+AT_A_TERMINAL = Patience(10.0, 1)
+"""For people who look: what is not known in time is shown as not known."""
+
 ARRAYS_AT_ONCE = 500
 """That one sacct is asked for; a command line holds some ten thousand."""
 LOOK_BACK_SECONDS = 7 * 86400.0
@@ -73,12 +100,13 @@ class Records(dict[str, Seen]):
     """Whether what is missing here, or has no end, will stay so: nothing is on its way to accounting any more."""
 
 
-def in_queue(jobs: Jobs, *, user: str | None = None) -> dict[str, Seen]:
+def in_queue(jobs: Jobs, *, user: str | None = None, patience: Patience = PATIENT) -> dict[str, Seen]:
     """The jobs that are in the queue: waiting, held, running, suspended, or being cleaned up.
 
     Args:
         jobs: which.
         user: whose they are, by name or number; left out, this process's.
+        patience: how long to wait for answers.
 
     Returns:
         By job, and each task of an array by itself.
@@ -86,15 +114,16 @@ def in_queue(jobs: Jobs, *, user: str | None = None) -> dict[str, Seen]:
     Raises:
         Unreachable: the controller does not answer.
     """
-    return {seen.job: seen for seen in _meant(_squeue(user), jobs) if seen.state not in ENDED}
+    return {seen.job: seen for seen in _meant(_squeue(user, patience), jobs) if seen.state not in ENDED}
 
 
-def in_accounting(jobs: Jobs, *, user: str | None = None) -> Records:
+def in_accounting(jobs: Jobs, *, user: str | None = None, patience: Patience = PATIENT) -> Records:
     """How jobs ended that have left the queue: by the controller's memory, and by accounting where that has forgotten.
 
     Args:
         jobs: which; tasks rather than arrays, of which nobody can say whether all tasks are there.
         user: whose they are, by name or number; left out, this process's.
+        patience: how long to wait for answers.
 
     Returns:
         The newest record of each job that has one.
@@ -102,20 +131,20 @@ def in_accounting(jobs: Jobs, *, user: str | None = None) -> Records:
     Raises:
         Unreachable: the controller does not answer. Where accounting doesn't, the records are not complete.
     """
-    found = Records((seen.job, seen) for seen in _meant(_squeue(user), jobs))
+    found = Records((seen.job, seen) for seen in _meant(_squeue(user, patience), jobs))
     forgotten = [job for job in jobs if job not in found]
     if not forgotten:
         return found
     try:
         # By array: a task that was cancelled before it began is found in no other way.
-        records = _sacct("--jobs", sorted({job.split("_")[0] for job in forgotten}))
+        records = _sacct("--jobs", sorted({job.split("_")[0] for job in forgotten}), patience=patience)
     except Unreachable as error:
         log.warning("accounting does not answer: %s", error.what)
         return found
     for job, seen in newest(_meant(records or (), jobs)).items():
         found.setdefault(job, seen)
     lacking = [job for job in forgotten if job not in found or found[job].state not in ENDED]
-    found.complete = bool(lacking) and (records is None or _nothing_on_its_way())
+    found.complete = bool(lacking) and (records is None or _nothing_on_its_way(patience))
     return found
 
 
@@ -130,7 +159,7 @@ def find_by_name(name: str, *, since: float | None = None, user: str | None = No
     Raises:
         Unreachable: the controller does not answer; or it knows of none, and accounting does not answer.
     """
-    found = [seen for seen in _squeue(user) if seen.name == name]
+    found = [seen for seen in _squeue(user, PATIENT) if seen.name == name]
     if not found:
         begin = f"now-{LOOK_BACK_SECONDS:.0f}seconds" if since is None else _time(since - CLOCK_SECONDS)
         states = "PD,R,S,CD,CA,F,TO,NF,PR,BF,DL,OOM,RQ"  # named, or those that were never to begin are left out
@@ -161,7 +190,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[^ -~]", "?", name)
 
 
-def _squeue(user: str | None) -> list[Seen]:
+def _squeue(user: str | None, patience: Patience) -> list[Seen]:
     """All of a user's jobs that the controller knows, those that have ended too.
 
     Not by number: for one job that it has forgotten squeue fails, and for several it fetches everybody's. With
@@ -170,17 +199,17 @@ def _squeue(user: str | None) -> list[Seen]:
     """
     which = ("--all", "--states=all", "--array-unique", f"--user={user or os.getuid()}")
     command = ["squeue", "--noheader", *which, SQUEUE_FORMAT]
-    return from_squeue(run(command, timeout=SECONDS, attempts=ATTEMPTS, environment=ENVIRONMENT))
+    return from_squeue(run(command, timeout=patience.seconds, attempts=patience.attempts, environment=ENVIRONMENT))
 
 
-def _sacct(by: str, values: Sequence[str], *options: str) -> list[Seen] | None:
+def _sacct(by: str, values: Sequence[str], *options: str, patience: Patience = PATIENT) -> list[Seen] | None:
     """All records of some jobs; ``None`` where no accounts are kept."""
     records: list[Seen] = []
     command = ["sacct", "--allocations", "--duplicates", "--noheader", *SACCT_FORMAT, *options]
     for first in range(0, len(values), ARRAYS_AT_ONCE):
         asked = f"{by}={','.join(values[first : first + ARRAYS_AT_ONCE])}"
         try:
-            records += from_sacct(run([*command, asked], timeout=SECONDS, environment=ENVIRONMENT))
+            records += from_sacct(run([*command, asked], timeout=patience.seconds, environment=ENVIRONMENT))
         except Refused as error:
             if "accounting storage is disabled" in error.what:
                 return None
@@ -188,10 +217,10 @@ def _sacct(by: str, values: Sequence[str], *options: str) -> list[Seen] | None:
     return records
 
 
-def _nothing_on_its_way() -> bool:
+def _nothing_on_its_way(patience: Patience) -> bool:
     """Whether the controller has told accounting all that there is to tell."""
     try:
-        printed = run(["sdiag"], timeout=SECONDS, environment=ENVIRONMENT)
+        printed = run(["sdiag"], timeout=patience.seconds, environment=ENVIRONMENT)
     except SlurmError as error:
         log.warning("whether accounting is up to date cannot be told: %s", error.what)
         return False

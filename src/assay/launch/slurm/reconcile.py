@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from assay.launch.slurm.causes import BY_SCHEDULER, Cause, cap, of_failure
-from assay.launch.slurm.queue import Settled, in_accounting, in_queue, settle
+from assay.launch.slurm.queue import PATIENT, Patience, Settled, in_accounting, in_queue, settle
 from assay.store import ACTIVE
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _begun(ledger: Ledger, standing: Standing, settled: Settled | None) -> bool:
     return ledger.directory.worker(worker) is not None
 
 
-def settled(ledger: Ledger, unfinished: Collection[str]) -> dict[str, Settled]:
+def settled(ledger: Ledger, unfinished: Collection[str], *, patience: Patience = PATIENT) -> dict[str, Settled]:
     """What SLURM says of the jobs of runs, by fingerprint; those that it was not asked about are left out.
 
     squeue is asked once, for all of the submission's arrays, and sacct only for the tasks of unfinished runs that
@@ -199,18 +199,19 @@ def settled(ledger: Ledger, unfinished: Collection[str]) -> dict[str, Settled]:
     Args:
         ledger: the submission's.
         unfinished: fingerprints of the runs that are not at their ends.
+        patience: how long to wait for answers.
 
     Raises:
         Unreachable: SLURM does not answer.
     """
     keys = ledger.jobs("runs")
-    queue = in_queue(keys) if keys else {}
+    queue = in_queue(keys, patience=patience) if keys else {}
     tasks = {run: place.job for run, place in ledger.places().items() if place.job is not None}
     found = {run: settle(queue[job], None) for run, job in tasks.items() if job in queue}
     gone = {run: tasks[run] for run in unfinished if run in tasks and run not in found}
     if not gone:
         return found
-    records = in_accounting({job: keys[job.partition("_")[0]] for job in gone.values()})
+    records = in_accounting({job: keys[job.partition("_")[0]] for job in gone.values()}, patience=patience)
     return found | {run: settle(None, records.get(job), complete=records.complete) for run, job in gone.items()}
 
 

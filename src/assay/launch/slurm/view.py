@@ -12,6 +12,7 @@ from assay.files import read_json
 from assay.launch.records import SubmissionDirectory, submissions
 from assay.launch.slurm.commands import SlurmError
 from assay.launch.slurm.ledger import Ledger
+from assay.launch.slurm.queue import AT_A_TERMINAL
 from assay.launch.slurm.reconcile import settled
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def look(store: Store, sweep: str, unfinished: Iterable[str], *, now: float) -> 
         if directory.closed is None and problem is None:
             at_work |= busy
             try:
-                of_runs |= settled(Ledger(directory), wanted)
+                of_runs |= settled(Ledger(directory), wanted, patience=AT_A_TERMINAL)
             except (SlurmError, AssayError) as error:
                 problem = error.what
     jobs = {one.seen.job: one.kind for one in of_runs.values() if one.seen is not None and not one.final}
