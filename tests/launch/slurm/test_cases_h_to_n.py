@@ -225,7 +225,7 @@ def test_slurm_case_m_a_job_that_is_held_after_its_controller_died_is_released(
     """The controller has forgotten that it had started the job, starts it where it still runs, and then holds it."""
     sweep = make_sweep(cluster, tmp_path, monkeypatch, slurm={"tend_minutes": 0.5})
     held = forget_the_launch(sweep)
-    until(lambda: look(sweep).counts == {"held": 2}, "status to say that the runs are held")
+    until(lambda: "held" in look(sweep).counts, "status to say that runs are held")
     sweep.until_closed()
 
     sweep.all_done_once()
