@@ -172,7 +172,10 @@ def _list(space: Workspace, *, as_json: bool) -> None:
         return
     from rich.text import Text
 
-    table = Table("import", "results", "when", "from", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("import", "results", "when"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("from", overflow="fold")  # paths are long: they take the room that is left, and as many lines
     for origin in found:
         where = origin.origins[0] + (f" and {len(origin.origins) - 1} more" if len(origin.origins) > 1 else "")
         table.add_row(Text(origin.name), Text(_content(origin)), origin.when[:16].replace("T", " "), Text(where))
