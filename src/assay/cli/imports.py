@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from assay.cli.common import AsJson, console, errors, print_json, progress_bars, workspace
 from assay.errors import AssayError
@@ -172,14 +171,11 @@ def _list(space: Workspace, *, as_json: bool) -> None:
         return
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False)
-    for column in ("import", "results", "when"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("from", overflow="fold")  # paths are long: they take the room that is left, and as many lines
     for origin in found:
         where = origin.origins[0] + (f" and {len(origin.origins) - 1} more" if len(origin.origins) > 1 else "")
-        table.add_row(Text(origin.name), Text(_content(origin)), origin.when[:16].replace("T", " "), Text(where))
-    console.print(table)
+        console.print(Text(origin.name, style="bold"))
+        console.print(Text(f"  {_content(origin)}"))
+        console.print(Text(f"  {origin.when[:16].replace('T', ' ')}, from {where}", style="dim", overflow="fold"))
 
 
 # --- judging
