@@ -17,7 +17,7 @@ SOURCE = Path(assay.__file__).parent
 ORDER = [
     "errors", "structure", "fingerprint", "files", "processes", "revision", "epochs", "lease", "demo",
     "sources", "mixes", "recipe", "arms", "ablations", "suite", "references", "plan", "store",
-    "corpus", "train", "evaluate", "settings", "study", "changes", "identities", "workspace",
+    "corpus", "audit", "train", "evaluate", "settings", "study", "changes", "identities", "workspace",
     "stats", "compare", "reasons", "gate", "results", "curves", "publish", "imports", "conclude", "launch", "cli",
 ]  # fmt: skip
 HEAVY = [
