@@ -15,10 +15,10 @@ SOURCE = Path(assay.__file__).parent
 
 # From what depends on nothing to the door. A part imports parts before it, never one after it.
 ORDER = [
-    "errors", "structure", "fingerprint", "files", "processes", "revision", "epochs", "lease", "demo",
+    "errors", "structure", "fingerprint", "files", "tails", "processes", "revision", "epochs", "lease", "demo",
     "sources", "mixes", "recipe", "arms", "ablations", "suite", "references", "plan", "store",
-    "corpus", "audit", "train", "evaluate", "settings", "study", "changes", "identities", "workspace",
-    "stats", "compare", "reasons", "gate", "results", "curves", "publish", "imports", "conclude", "launch", "cli",
+    "corpus", "audit", "train", "evaluate", "settings", "study", "changes", "identities", "workspace", "registered",
+    "stats", "compare", "reasons", "gate", "results", "looks", "curves", "publish", "imports", "conclude", "launch", "cli",
 ]  # fmt: skip
 HEAVY = [
     "torch",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,9 +13,15 @@ if TYPE_CHECKING:
 
     from assay.plan import Plan, PlannedRun
     from assay.recipe import RunSpec
-    from assay.store import Store
+    from assay.store import Measured, Store
 
 ITEM_METRICS = ("acc", "acc_norm", "bits_per_byte")
+SCORES = ["mix", "seed", "scale", "tokens", "task", "metric", "value", "n", "stderr", "chance"]
+"""Columns of the scores."""
+ITEMS = ["mix", "seed", "task", "metric", "item", "value", "group", "weight"]
+"""Columns of the questions behind them."""
+DAMAGE = (AssayError, OSError, ValueError, KeyError, TypeError, AttributeError)
+"""What a damaged record raises: AssayError of JSON, OSError and ValueError of Parquet, the others of what is inside."""
 
 
 class Results(NamedTuple):
@@ -45,22 +52,21 @@ def collect(store: Store, plan: Plan) -> Results:
         try:
             problem = _problem(store, run, plan.evaluation)
             if problem is None:
-                measured, questions = _read(store, run, plan.evaluation)
+                assert run.spec is not None, "an evaluated run has a spec"
+                record = store.run(run.spec.fingerprint)
+                measured = scores_of(record, run, plan.evaluation, tokens=run.spec.tokens)
+                items.append(items_of(record, run, plan.evaluation))
                 scores += measured
-                items.append(questions)
-        # Damage of any kind: AssayError of JSON, OSError and ValueError of Parquet, the others of what is inside.
-        except (AssayError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except DAMAGE as error:
             problem = f"its record cannot be read: {type(error).__name__}: {error}".replace("\n", " ")
         if problem is not None:
             missing.setdefault(run.mix, {}).setdefault(problem.rstrip("."), []).append(run.seed)
-    columns = ["mix", "seed", "scale", "tokens", "task", "metric", "value", "n", "stderr", "chance"]
-    table = pd.DataFrame(scores, columns=columns)
-    item_columns = ["mix", "seed", "task", "metric", "item", "value", "group", "weight"]
-    everything = pd.concat(items, ignore_index=True) if items else pd.DataFrame(columns=item_columns)
+    table = pd.DataFrame(scores, columns=SCORES)
+    everything = pd.concat(items, ignore_index=True) if items else pd.DataFrame(columns=ITEMS)
     told = {
         mix: [f"{_seeds(seeds)}: {problem}" for problem, seeds in problems.items()] for mix, problems in missing.items()
     }
-    return Results(table, everything[item_columns], told)
+    return Results(table, everything[ITEMS], told)
 
 
 def _seeds(seeds: Sequence[int]) -> str:
@@ -75,17 +81,20 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"seed{'s' * (len(seeds) != 1)} {', '.join(parts)}"
 
 
-def _read(store: Store, run: PlannedRun, evaluation: str) -> tuple[list[dict[str, Any]], pd.DataFrame]:
-    """The scores of an evaluated run, and its questions."""
+def scores_of(record: Measured, run: PlannedRun, evaluation: str, *, tokens: int) -> list[dict[str, Any]]:
+    """The scores of a planned run's weights, the final ones or those after so many tokens, with the columns `SCORES`."""
+    assert run.spec is not None, "what was evaluated has a spec"
+    scale = run.spec.model.parameters(run.spec.vocabulary)
+    place = {"mix": run.mix, "seed": run.seed, "scale": scale, "tokens": tokens}
+    return [{**place, **score} for score in record.scores(evaluation)]
+
+
+def items_of(record: Measured, run: PlannedRun, evaluation: str) -> pd.DataFrame:
+    """The questions behind the scores of a planned run's weights, with the columns `ITEMS`."""
     import pandas as pd
 
-    assert run.spec is not None, "an evaluated run has a spec"
-    record = store.run(run.spec.fingerprint)
-    arm: dict[str, Any] = {"mix": run.mix, "seed": run.seed}
-    place = {"scale": run.spec.model.parameters(run.spec.vocabulary), "tokens": run.spec.tokens}
-    scores = [{**arm, **place, **score} for score in record.scores(evaluation)]
     frame = pd.read_parquet(record.evaluation(evaluation) / "items.parquet")
-    return scores, _long(frame).assign(**arm)
+    return _long(frame).assign(mix=run.mix, seed=run.seed)
 
 
 def _problem(store: Store, run: PlannedRun, evaluation: str) -> str | None:
@@ -97,16 +106,26 @@ def _problem(store: Store, run: PlannedRun, evaluation: str) -> str | None:
     return delivered_problem(run.spec, record.delivered())
 
 
-def delivered_problem(spec: RunSpec, delivered: Mapping[str, Any] | None) -> str | None:
+def delivered_problem(spec: RunSpec, delivered: Mapping[str, Any] | None, *, step: int | None = None) -> str | None:
     """In words, where a run did not get the mix it asked for; ``None`` where it did.
 
     The schedule keeps every source within one sequence of weight x position in each stage, so a source that is
     further off by more than that was not delivered.
+
+    Args:
+        spec: what was asked for.
+        delivered: what was given.
+        step: up to which step; left out, to the end.
     """
     if delivered is None:
         return "its record of what was delivered is missing"
+    done = spec.steps if step is None else step
+    starts = itertools.accumulate((stage.steps for stage in spec.stages), initial=0)
+    stretches = [
+        (stage, min(max(done - start, 0), stage.steps)) for stage, start in zip(spec.stages, starts, strict=False)
+    ]
     for source in spec.corpora:
-        asked = sum(stage.weights.get(source, 0.0) * stage.steps * spec.batch_sequences for stage in spec.stages)
+        asked = sum(stage.weights.get(source, 0.0) * steps * spec.batch_sequences for stage, steps in stretches)
         given = delivered["delivered"].get(source, {}).get("sequences", 0)
         if abs(given - asked) > len(spec.stages) + 1e-6:
             return f"{source} gave {given} sequences where {asked:.1f} were requested"

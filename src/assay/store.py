@@ -10,6 +10,7 @@ A store is a folder::
                        checkpoints/step-<n>/            to resume from
                        model/                           the final weights, a Hugging Face model
                        evaluations/<fingerprint>/       scores.json and items.parquet
+                       looks/step-<n>/                  the same, of the weights at a step on the way: see `Look`
     corpora/<identity>/   tokenizers/<identity>/        made once, shared by all runs
     code/<digest>/                                      what jobs run, as it was when they were submitted
     sweeps/<name>/        reports/   wandb/             submissions, and what is derived
@@ -21,6 +22,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -80,12 +83,82 @@ class Status:
     failure: Failure | None = None
 
 
-class RunDirectory:
-    """One run's folder."""
+class Measured:
+    """A folder with weights and what was measured of them."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lease: Lease | None = None) -> None:
         self.path = path
-        self._lease: Lease | None = None
+        self._lease = lease
+
+    @property
+    def model(self) -> Path:
+        """The weights, loadable by `transformers` and by lm-eval."""
+        return self.path / "model"
+
+    def check(self) -> None:
+        """Make sure, if this object claimed the run, that nobody else has taken it over.
+
+        Raises:
+            LeaseLost: somebody has, or may have; nothing must be written into the folder any more.
+        """
+        if self._lease is not None:
+            self._lease.check()
+
+    def delivered(self) -> dict[str, Any] | None:
+        """What each source had really given when the weights were these; ``None`` where it was not written yet."""
+        with contextlib.suppress(FileNotFoundError):
+            delivered: dict[str, Any] = read_json(self.path / "delivered.json")
+            return delivered
+        return None
+
+    def evaluation(self, fingerprint: str) -> Path:
+        """The folder of one evaluation, whether it exists or not."""
+        return self.path / "evaluations" / fingerprint
+
+    def evaluated(self, fingerprint: str) -> bool:
+        """Whether this evaluation is there, whole: both files, neither cut off at its end."""
+        folder = self.evaluation(fingerprint)
+        return _ends_with(folder / "scores.json", b"}\n") and _ends_with(folder / "items.parquet", b"PAR1")
+
+    def scores(self, fingerprint: str) -> list[dict[str, Any]]:
+        """Its scores: records of task, metric, value, n, stderr, chance."""
+        records: list[dict[str, Any]] = read_json(self.evaluation(fingerprint) / "scores.json")["scores"]
+        return records
+
+    @contextlib.contextmanager
+    def writing_evaluation(self, fingerprint: str) -> Iterator[Path]:
+        """A folder to fill with an evaluation, put in place when the block ends well."""
+        with replacing(self.evaluation(fingerprint)) as folder:
+            yield folder
+            self.check()
+
+
+class Look(Measured):
+    """A run on its way: its weights after some of its steps, and their scores.
+
+    The weights are there until the scores are, and longer where people want to keep them.
+    """
+
+    @property
+    def step(self) -> int:
+        """Steps that were done."""
+        return int(self.path.name.removeprefix("step-"))
+
+    @property
+    def kept(self) -> bool:
+        """Whether the weights are there; they are put in place as a whole."""
+        return (self.model / "model.safetensors").exists()
+
+    def drop(self) -> None:
+        """Remove the weights. A kill in the middle leaves nothing that looks like a model."""
+        self.check()
+        going = self.path / ".model.old.tmp"
+        shutil.rmtree(going, ignore_errors=True)  # what a kill left of an earlier time
+        shutil.rmtree(self.model.rename(going))
+
+
+class RunDirectory(Measured):
+    """One run's folder; the weights in it are the final ones."""
 
     @property
     def fingerprint(self) -> str:
@@ -102,10 +175,18 @@ class RunDirectory:
         """Where training resumes from."""
         return self.path / "checkpoints"
 
-    @property
-    def model(self) -> Path:
-        """The final weights, loadable by `transformers` and by lm-eval."""
-        return self.path / "model"
+    def look(self, step: int) -> Look:
+        """The run as it was after so many steps, whether that is there or not."""
+        return Look(self.path / "looks" / f"step-{step}", self._lease)
+
+    def looks(self) -> list[Look]:
+        """The looks that were taken at the run so far, the earliest first; the final weights are none."""
+        found = [
+            int(match[1])
+            for path in (self.path / "looks").glob("step-*")
+            if (match := re.fullmatch(r"step-(\d+)", path.name))
+        ]
+        return [self.look(step) for step in sorted(found)]
 
     @property
     def log(self) -> Path:
@@ -182,15 +263,6 @@ class RunDirectory:
         """Whether somebody seems to work on the run right now; a hint, as `lease.looks_held` says."""
         return looks_held(self.path)
 
-    def check(self) -> None:
-        """Make sure, if this object claimed the run, that nobody else has taken it over.
-
-        Raises:
-            LeaseLost: somebody has, or may have; nothing must be written into the folder any more.
-        """
-        if self._lease is not None:
-            self._lease.check()
-
     def history(self) -> list[dict[str, Any]]:
         """The logged records; a last line that a kill cut off is left out."""
         if not self.metrics.exists():
@@ -200,34 +272,6 @@ class RunDirectory:
             with contextlib.suppress(json.JSONDecodeError, UnicodeDecodeError):
                 records.append(json.loads(line))
         return records
-
-    def delivered(self) -> dict[str, Any] | None:
-        """What each source really gave, once the run is trained."""
-        with contextlib.suppress(FileNotFoundError):
-            delivered: dict[str, Any] = read_json(self.path / "delivered.json")
-            return delivered
-        return None
-
-    def evaluation(self, fingerprint: str) -> Path:
-        """The folder of one evaluation, whether it exists or not."""
-        return self.path / "evaluations" / fingerprint
-
-    def evaluated(self, fingerprint: str) -> bool:
-        """Whether this evaluation is there, whole: both files, neither cut off at its end."""
-        folder = self.evaluation(fingerprint)
-        return _ends_with(folder / "scores.json", b"}\n") and _ends_with(folder / "items.parquet", b"PAR1")
-
-    def scores(self, fingerprint: str) -> list[dict[str, Any]]:
-        """Its scores: records of task, metric, value, n, stderr, chance."""
-        records: list[dict[str, Any]] = read_json(self.evaluation(fingerprint) / "scores.json")["scores"]
-        return records
-
-    @contextlib.contextmanager
-    def writing_evaluation(self, fingerprint: str) -> Iterator[Path]:
-        """A folder to fill with an evaluation, put in place when the block ends well."""
-        with replacing(self.evaluation(fingerprint)) as folder:
-            yield folder
-            self.check()
 
 
 def _ends_with(path: Path, ending: bytes) -> bool:
