@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from assay.errors import AssayError
-from assay.launch.logs import CHUNK, last_lines, log_of
+from assay.launch.logs import log_of
 from assay.store import Store
+from assay.tails import CHUNK, last_lines
 from tests.launch.planned import record
 
 

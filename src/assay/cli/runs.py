@@ -255,7 +255,8 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", help="How many lines, from the end.")] = 60,
 ) -> None:
     """Print the end of what a run's process printed."""
-    from assay.launch.logs import last_lines, log_of
+    from assay.launch.logs import log_of
+    from assay.tails import last_lines
 
     path = log_of(workspace(overrides).store, run)
     errors.print(str(path), markup=False, style="dim", soft_wrap=True)

@@ -14,10 +14,10 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, NamedTuple
 
 from assay.launch.attempt import BUSY, FAILED, STOPPED, attempt_in_child, help_in_child
-from assay.launch.logs import last_lines
 from assay.launch.records import SubmissionDirectory, SubmittedRun, trained
 from assay.processes import out_of_memory_kills
 from assay.store import ACTIVE, Failure
+from assay.tails import last_lines
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess

@@ -10,8 +10,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from assay.launch.logs import printable
 from assay.publish.words import NOTHING, amount, count, duration
+from assay.tails import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
