@@ -18,7 +18,7 @@ ORDER = [
     "errors", "structure", "fingerprint", "files", "tails", "processes", "revision", "epochs", "lease", "demo",
     "sources", "mixes", "recipe", "arms", "ablations", "suite", "references", "plan", "store",
     "corpus", "audit", "train", "evaluate", "settings", "study", "changes", "identities", "workspace", "registered",
-    "stats", "compare", "reasons", "gate", "results", "looks", "curves", "publish", "imports", "conclude", "launch", "cli",
+    "stats", "compare", "design", "advice", "reasons", "gate", "results", "past", "looks", "curves", "publish", "imports", "conclude", "launch", "cli",
 ]  # fmt: skip
 HEAVY = [
     "torch",

@@ -6,6 +6,8 @@ import contextlib
 import itertools
 import statistics
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from assay.errors import AssayError, did_you_mean
 from assay.evaluate.harness import check_tasks
@@ -16,6 +18,10 @@ from assay.plan import Known, Plan, Speed, make_plan
 from assay.recipe import RunSpec
 from assay.store import ACTIVE, ENDED, RunDirectory, Status
 from assay.suite import VALIDATION
+
+if TYPE_CHECKING:
+    from assay.study import Study
+    from assay.suite import EvaluationSpec
 
 __all__ = ["Progress", "Workspace"]
 
@@ -28,6 +34,10 @@ LOOKED_AT = 300
 
 class Workspace(Identities):
     """A study, its store, and what is left to be done."""
+
+    def judged_by(self, study: Study, evaluation: EvaluationSpec) -> Workspace:
+        """The same sources and store under a study with another policy and suite, and an evaluation that is fixed."""
+        return Workspace(study, digests=self._digests, evaluation=evaluation)
 
     def plan(self, *, retry_failed: bool = False) -> Plan:
         """What the sweep still needs; nothing is started."""
@@ -145,6 +155,21 @@ class Workspace(Identities):
                 # A damaged record of some other sweep is no reason not to plan this one.
                 with contextlib.suppress(FileNotFoundError, AssayError, KeyError, TypeError):
                     yield status, run.spec()
+
+    def finished(self) -> Iterator[tuple[RunDirectory, RunSpec]]:
+        """The newest runs of the store that trained to their end, of any sweep and proxy."""
+        for status, spec in itertools.islice(self._measured(), LOOKED_AT):
+            if status.state == "done":
+                yield self.store.run(spec.fingerprint), spec
+
+    def alike(self, spec: RunSpec) -> bool:
+        """Whether a run's noise is what the study's runs will have: the same proxy, budget and optimiser.
+
+        Weight decay may differ, as between the arms of an ablation.
+        """
+        mine = (self.study.proxy, self.vocabulary, self.study.batch.sequences, self.steps, self.study.optim)
+        optimiser = replace(spec.optimiser, weight_decay=self.study.optim.weight_decay)
+        return mine == (spec.model, spec.vocabulary, spec.batch_sequences, spec.steps, optimiser)
 
     def remember_speed(self, tokens_per_second: float) -> None:
         """Keep how fast this machine trained the proxy for a moment, for plans made before the first run."""

@@ -216,6 +216,7 @@ def require_history(space: Workspace) -> None:
 
 def plan(overrides: Sequence[str] | None, results: str, baseline: str | None, *, as_json: bool) -> None:
     """Print what a verdict on imported results has and what it lacks."""
+    from assay.cli import foresee
     from assay.imports.judge import chosen, history
     from assay.imports.selection import coverage
 
@@ -223,9 +224,13 @@ def plan(overrides: Sequence[str] | None, results: str, baseline: str | None, *,
     assert baseline is not None, "_space refuses a missing one"
     found = chosen(space.study, space.store, name=results, baseline=baseline, candidate=None)
     covers = [coverage(found, baseline=baseline, candidate=one) for one in found.candidates]
-    pairs = _pairs(history(space.study, space.store), found)
+    past = history(space.study, space.store)
+    pairs = _pairs(past, found)
+    seeds_shared = min((n for one in covers for n in one.shared.values()), default=0)
+    finds = foresee.of_table(found.frame, found.policy, n_seeds=seeds_shared, past=past)
     if as_json:
-        print_json({"results": results, "candidates": [vars(one) for one in covers], **pairs})
+        detectable = foresee.to_mapping(finds, found.policy)
+        print_json({"results": results, "candidates": [vars(one) for one in covers], **pairs, "detectable": detectable})
         return
     for one in covers:
         seeds = ", ".join(f"{mix} {count(len(there), 'seed')}" for mix, there in one.seeds.items())
@@ -233,6 +238,7 @@ def plan(overrides: Sequence[str] | None, results: str, baseline: str | None, *,
         for sentence in one.missing or ("Nothing is missing: `assay gate` with the same arguments judges it.",):
             console.print(f"  - {sentence}", markup=False)
     console.print(str(pairs["history"]), markup=False)
+    foresee.show(finds, found.policy)
 
 
 def _pairs(past: Any, found: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rich.table import Column, Table
 
 from assay.cli import imports
 from assay.cli.common import AsJson, Overrides, console, errors, print_json, program, progress_bars, size, workspace
+from assay.cli.register import print_standing, standing_mapping
 from assay.errors import AssayError
 from assay.publish.words import amount, count, duration
 
@@ -49,10 +50,16 @@ def plan(
     space = workspace(overrides)
     imports.require_history(space)
     made = space.plan(retry_failed=retry_failed)
+    from assay.cli import foresee  # what compares is loaded for this alone
+
+    found, policy = foresee.of_sweep(space, made), space.study.policy
     if as_json:
-        print_json(plan_mapping(made))
+        detectable = foresee.to_mapping(found, policy)
+        print_json({**plan_mapping(made), "registration": standing_mapping(space), "detectable": detectable})
     else:
         print_plan(made)
+        print_standing(space)
+        foresee.show(found, policy)
 
 
 def plan_mapping(made: Plan) -> dict[str, Any]:

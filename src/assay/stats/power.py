@@ -7,6 +7,7 @@ one-sided test, half of it for a two-sided one. Finding the opposite of what is 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 POWER = 0.8
 """The customary chance of seeing an effect that is there."""
@@ -61,8 +62,45 @@ def smallest_with_seeds(*, noise: float, n_seeds: int, alpha: float, chance: flo
     return smallest_detectable(se=noise / math.sqrt(n_seeds), df=n_seeds - 1, tail=alpha / 2, chance=chance)
 
 
+def power_with_seeds(
+    effect: float, *, n_seeds: int, noise: float, tail: float, item_variance: float = 0.0, prior_df: float = 0.0
+) -> float:
+    """The chance that so many seeds show an effect.
+
+    Args:
+        effect: distance from the bound that is tested, in the metric's unit.
+        n_seeds: replicates of each mix; one shows nothing unless the past says what the noise is.
+        noise: SD over seeds of the paired differences, above 0.
+        tail: level of the test in the effect's direction.
+        item_variance: variance from the choice of questions, which more seeds do not reduce.
+        prior_df: degrees of freedom that past runs add to the seeds' own.
+    """
+    df = n_seeds - 1 + prior_df
+    if df <= 0:
+        return 0.0
+    return power(effect, se=math.sqrt(noise**2 / n_seeds + item_variance), df=df, tail=tail)
+
+
+def fewest(chance_of: Callable[[int], float], *, chance: float = POWER, most: int) -> int | None:
+    """The fewest seeds, two at least, for which a chance that rises with them is high enough; None above `most`."""
+    if not chance_of(most) >= chance:
+        return None
+    low, high = 1, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if chance_of(middle) >= chance else (middle, high)
+    return high
+
+
 def seeds_needed(
-    effect: float, *, noise: float, tail: float, item_variance: float = 0.0, chance: float = POWER, most: int = 1000
+    effect: float,
+    *,
+    noise: float,
+    tail: float,
+    item_variance: float = 0.0,
+    prior_df: float = 0.0,
+    chance: float = POWER,
+    most: int = 1000,
 ) -> int | None:
     """The fewest seeds with which an effect of this size would be found with the given chance.
 
@@ -71,6 +109,7 @@ def seeds_needed(
         noise: SD over seeds of the paired differences, above 0.
         tail: level of the test in the effect's direction.
         item_variance: variance from the choice of questions, which more seeds do not reduce.
+        prior_df: degrees of freedom that past runs add to the seeds' own.
         chance: the power asked for.
         most: give up above this number.
 
@@ -78,21 +117,18 @@ def seeds_needed(
         None if more than `most` are needed, or no number would do.
     """
 
-    def enough(n: int) -> bool:
-        se = math.sqrt(noise**2 / n + item_variance)
-        return power(effect, se=se, df=n - 1, tail=tail) >= chance
+    def found(n: int) -> float:
+        return power_with_seeds(
+            effect, n_seeds=n, noise=noise, tail=tail, item_variance=item_variance, prior_df=prior_df
+        )
 
-    if not enough(most):
-        return None
-    low, high = 1, most
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    return fewest(found, chance=chance, most=most)
 
 
-def noise_at_most(noise: float, n_seeds: int, *, confidence: float = 0.8) -> float:
+def noise_at_most(noise: float, n_seeds: float, *, confidence: float = 0.8) -> float:
     """Upper confidence bound of an SD that was measured on a few seeds (chi-squared, n - 1 degrees of freedom).
+
+    Where past runs are counted in, `n_seeds` is one more than the degrees of freedom.
 
     At three seeds and 80% it is 2.1 times the SD seen: so little do three seeds say about noise.
     """
