@@ -113,6 +113,7 @@ def tiny_study(folder: Path, *, steps: int = 12, overrides: Mapping[str, Any] | 
         },
         "training": {},
         "tracking": {"mode": "disabled", "project": "tiny", "entity": None},
+        "taint": {"severity": "high", "share": 0.0},
         "paths": {"root": str(folder), "store": "store", "data": "data", "benchmarks": None},
         "sweep": {"name": "tiny", "baseline": "base", "candidates": ["more_web", "no_books"], "seeds": [0, 1]},
     }

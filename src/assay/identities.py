@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.arms import Arm
+from assay.audit.taint import Taint, Taints
 from assay.corpus.manifest import corpus_identity, read_manifest
 from assay.corpus.read import source_digest
 from assay.corpus.tokenizer import make_tokenizer, tokenizer_identity
@@ -137,6 +138,12 @@ class Identities:
         """Training tokens of the sweep's sources, where they are known."""
         return self.tokens_of(self.sources)
 
+    @property
+    def bytes_per_token(self) -> dict[str, float]:
+        """Of the training text of the sweep's sources, where they are tokenised."""
+        manifests = {name: read_manifest(self.store.corpora / self.corpus_id(name)) for name in self.tokens}
+        return {name: one.bytes / one.tokens for name, one in manifests.items() if one.tokens}
+
     def prepare(self, sources: Iterable[str] | None = None, *, progress: Progress | None = None) -> dict[str, Path]:
         """Make the tokenizer and the corpora that are missing.
 
@@ -212,6 +219,19 @@ class Identities:
         """Every source that decides an arm's weights: of the mixes of its stages, and of the tokenizer."""
         names = {name for stage in self._mixes_of(mix) for name in self.names(stage)}
         return sorted(names | set(self.tokenizer.sources))
+
+    @cached_property
+    def taints(self) -> Taints:
+        """What audits found in the sources."""
+        return Taints(self.store.root, self.study.taint)
+
+    def tainted(self, mix: str) -> list[Taint]:
+        """The defects of an arm's sources that nobody has waived."""
+        found = []
+        for name in self.touched(mix):
+            with contextlib.suppress(AssayError):  # not there: `_source_refusals` says so
+                found += self.taints.of(self.source(name), self.digest(name))
+        return found
 
     def _source_refusals(self, mix: str) -> list[str]:
         """Sources of an arm, and of the tokenizer, that are not cleared or not there."""

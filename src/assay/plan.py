@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from assay.arms import Arm
@@ -175,6 +176,7 @@ def make_plan(
     speed: Speed,
     workers: int,
     retry_failed: bool = False,
+    tainted: Mapping[str, Sequence[str]] = MappingProxyType({}),
     warnings: Sequence[str] = (),
 ) -> Plan:
     """Decide for each mix and seed of a sweep what is to be done.
@@ -190,6 +192,7 @@ def make_plan(
         speed: measured costs, for the estimate.
         workers: runs at the same time.
         retry_failed: whether runs that diverged are tried again.
+        tainted: why a mix may not be trained any more, by mix: defects of its sources. What was trained before stays, and is shown.
         warnings: what people should know, though it stops nothing.
     """
     runs = []
@@ -197,6 +200,7 @@ def make_plan(
         for seed in sweep.seeds:
             spec = specs.get((mix, seed))
             status, reasons = _decide(spec, refusals.get(mix, ()), waiting.get(mix), known, retry_failed=retry_failed)
+            status, reasons = _with_taints(status, reasons, tainted.get(mix, ()))
             trained = spec is not None and spec.fingerprint in known and known[spec.fingerprint].trained
             seconds = _seconds(0 if trained else tokens, speed) if status == "todo" else None
             runs.append(PlannedRun(mix=mix, seed=seed, spec=spec, status=status, reasons=reasons, seconds=seconds))
@@ -237,6 +241,14 @@ def _decide(
     if record.failure:
         return "todo", (f"ended before: {record.failure}",)
     return "todo", ("begun; goes on from its last checkpoint",) if record.state != "queued" else ("queued",)
+
+
+def _with_taints(
+    status: PlanStatus, reasons: tuple[str, ...], taints: Sequence[str]
+) -> tuple[PlanStatus, tuple[str, ...]]:
+    if not taints or status == "refused":
+        return status, reasons
+    return ("refused", tuple(taints)) if status == "todo" else (status, (*reasons, *(f"TAINTED: {t}" for t in taints)))
 
 
 def _seconds(tokens: int, speed: Speed) -> float | None:

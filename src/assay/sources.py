@@ -53,6 +53,32 @@ class Clearance:
 
 PENDING = Clearance(state="pending")
 
+VERSION_DIGITS = 8
+"""A waiver names at least so many digits of the version that it is for: no two versions share them by chance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiver:
+    """A named person's word that one version of a source may be trained on in spite of a defect."""
+
+    detector: str
+    """What found the defect."""
+    version: str
+    """The first digits of the source's digest, as the refusal shows them. A later version needs a waiver of its own."""
+    by: str
+    date: datetime.date
+    reason: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(rf"[0-9a-f]{{{VERSION_DIGITS},64}}", self.version):
+            raise AssayError(
+                f"waiver of {self.detector}: version {self.version!r} is not the beginning of a source's digest.",
+                fix=f"Give at least {VERSION_DIGITS} hexadecimal digits, in quotes, as `assay plan` shows them.",
+            )
+        for name, value in (("by", self.by), ("reason", self.reason)):
+            if not value.strip():
+                raise AssayError(f"waiver of {self.detector}: `{name}` is empty.", fix="Say who waives it, and why.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -75,6 +101,10 @@ class Source:
     originals: str | None = None
     """The folder or URL of the original (raw) documents."""
     description: str = ""
+    repairs: str | None = None
+    """The source of which this is a repaired version."""
+    waivers: tuple[Waiver, ...] = ()
+    """Defects that an audit found and that may stand, by who says so."""
 
     def __post_init__(self) -> None:
         check_name("source", self.name)

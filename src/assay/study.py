@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assay import ablations
+from assay.audit.taint import TaintRule
 from assay.corpus.tokenizer import TokenizerSpec
 from assay.errors import AssayError, did_you_mean
 from assay.mixes import MixDeclaration
@@ -36,6 +37,7 @@ class Study:
     cluster: Cluster
     training: TrainSettings
     tracking: Tracking
+    taint: TaintRule
     paths: Paths
     sweep: Sweep | None
     history: str | None
@@ -89,6 +91,7 @@ _SECTIONS: dict[str, type[Any]] = {
     "cluster": Cluster,
     "training": TrainSettings,
     "tracking": Tracking,
+    "taint": TaintRule,
     "paths": Paths,
 }
 
