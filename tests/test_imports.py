@@ -16,7 +16,7 @@ SOURCE = Path(assay.__file__).parent
 # From what depends on nothing to the door. A part imports parts before it, never one after it.
 ORDER = [
     "errors", "structure", "fingerprint", "files", "tails", "processes", "revision", "epochs", "lease", "demo",
-    "sources", "mixes", "recipe", "arms", "ablations", "suite", "references", "plan", "store",
+    "sources", "mixes", "recipe", "arms", "ablations", "suite", "references", "roots", "plan", "store",
     "corpus", "audit", "train", "evaluate", "settings", "study", "changes", "identities", "workspace", "registered",
     "stats", "compare", "design", "advice", "reasons", "gate", "results", "past", "looks", "curves", "publish", "imports", "conclude", "launch", "cli",
 ]  # fmt: skip

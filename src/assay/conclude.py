@@ -11,16 +11,19 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assay.errors import AssayError
 from assay.files import json_text, write_text
+from assay.registered import as_registered
 
 if TYPE_CHECKING:
     from assay.gate import SweepVerdict
     from assay.mixes import Mix
     from assay.plan import Plan
     from assay.publish.report import Report
+    from assay.references import ReferenceScore
+    from assay.registered import Standing
     from assay.results import Results
     from assay.workspace import Progress, Workspace
 
@@ -69,7 +72,8 @@ def conclude(space: Workspace, plan: Plan, *, progress: Progress | None = None) 
     tell = progress or _nobody
     sweep, folder = plan.sweep.name, space.store.reports
     tell("verdict", 0.0)
-    verdict = judge(space, plan)
+    space, plan, standing = before_the_gate(space, plan=plan)
+    verdict = judge(space, plan, standing=standing)
     record = folder / f"{sweep}.verdict.json"
     write_text(record, json_text(verdict_mapping(plan, verdict)))  # first: it is there, whatever befalls the rest
     tell("verdict", 1.0)
@@ -81,13 +85,42 @@ def conclude(space: Workspace, plan: Plan, *, progress: Progress | None = None) 
     return Concluded(verdict=verdict, page=page, markdown=markdown, json=record, wandb=_told(space, report, tell))
 
 
-def judge(space: Workspace, plan: Plan, *, candidate: str | None = None) -> SweepVerdict:
-    """The verdict on a sweep, from what its store has.
+class Case(NamedTuple):
+    """A sweep before the gate.
+
+    Attributes:
+        space: the study, under the rule that judges.
+        plan: its plan by that rule's evaluation.
+        standing: how the rule stands to what was fixed before the results.
+    """
+
+    space: Workspace
+    plan: Plan
+    standing: Standing
+
+
+def before_the_gate(space: Workspace, *, present: bool = False, plan: Plan | None = None) -> Case:
+    """A study under the policy and the suite that its sweep was registered with.
 
     Args:
-        space: the study on this machine.
+        space: the study as it is configured.
+        present: judge by the configuration, whatever was registered.
+        plan: its plan by the configuration, where it was made already.
+    """
+    judged, standing = as_registered(space, present=present)
+    return Case(judged, plan if plan is not None and judged is space else judged.plan(), standing)
+
+
+def judge(
+    space: Workspace, plan: Plan, *, candidate: str | None = None, standing: Standing | None = None
+) -> SweepVerdict:
+    """The verdict on a sweep, from what its store has, by the policy of the study.
+
+    Args:
+        space: the study on this machine; `before_the_gate` puts it under the rule that was registered.
         plan: its plan; what is finished is judged, what is not is said to be missing.
         candidate: the only one to judge; left out, all of them.
+        standing: how the rule stands to what was registered; the verdict says it.
 
     Raises:
         AssayError: the sweep has no such candidate.
@@ -103,7 +136,8 @@ def judge(space: Workspace, plan: Plan, *, candidate: str | None = None) -> Swee
         groups.setdefault(sweep.control(name), []).append(name)
     blocked = _blocked(space)
     verdicts = [_against(space, results, control, names, blocked) for control, names in groups.items()]
-    return verdicts[0] if len(verdicts) == 1 else _together(space, verdicts)
+    verdict = verdicts[0] if len(verdicts) == 1 else _together(space, verdicts)
+    return verdict if standing is None else verdict.under(standing)
 
 
 def _against(
@@ -139,11 +173,12 @@ def _together(space: Workspace, verdicts: Sequence[SweepVerdict]) -> SweepVerdic
 
 
 def _blocked(space: Workspace) -> dict[str, list[str]]:
-    """Reasons why a mix may not be judged: it, or what it is compared with, touched a source that is not cleared."""
+    """Reasons why a mix may not be judged: it, or what it is compared with, touched a source that is not cleared or has a defect."""
     sweep, sources = space.study.require_sweep(), space.study.sources
 
     def refusals(mix: str) -> list[str]:
-        return [reason for name in space.touched(mix) if (reason := sources[name].refusal) is not None]
+        uncleared = [reason for name in space.touched(mix) if (reason := sources[name].refusal) is not None]
+        return [*uncleared, *(f"{taint.sentence}." for taint in space.tainted(mix))]
 
     def shared(control: str) -> list[str]:
         return [f"baseline {control}: {reason}" for reason in refusals(control)]
@@ -159,8 +194,8 @@ def verdict_mapping(plan: Plan, verdict: SweepVerdict) -> dict[str, Any]:
 
 def make_report(space: Workspace, plan: Plan, verdict: SweepVerdict | None) -> Report:
     """All that is shown of a sweep."""
-    from assay.publish.collect import read_runs, versions
-    from assay.publish.report import make_report as build
+    from assay.publish.assemble import make_report as build
+    from assay.publish.collect import read_details, read_runs, versions
 
     return build(
         sweep=plan.sweep,
@@ -177,7 +212,21 @@ def make_report(space: Workspace, plan: Plan, verdict: SweepVerdict | None) -> R
         policy=space.study.policy,
         made=datetime.datetime.now(datetime.UTC),
         versions=versions(),
+        details=read_details(
+            space.store, plan, published=_published(space, verdict), bytes_per_token=space.bytes_per_token
+        ),
     )
+
+
+def _published(space: Workspace, verdict: SweepVerdict | None) -> list[ReferenceScore]:
+    """Reference models' scores that may stand beside the sweep's."""
+    from assay.references import comparable
+    from assay.roots import references
+
+    if verdict is None:
+        return []
+    measured = {(c.task, c.metric) for one in verdict.candidates.values() for c in one.comparisons}
+    return comparable(references(Path(space.study.paths.root)), space.study.suite.tasks, measured)
 
 
 def _mixes(space: Workspace, plan: Plan) -> dict[str, Mix]:

@@ -36,6 +36,8 @@ from assay.suite import Criterion, Policy
 if TYPE_CHECKING:
     import pandas as pd
 
+    from assay.registered import Standing
+
 
 class Decision(StrEnum):
     """What the gate says."""
@@ -70,6 +72,7 @@ class Verdict:
         needed: what it would take to decide; empty where it is decided.
         scope: what the verdict is about.
         target: what is foretold of the target; None without a target or a history.
+        registration: how it stands to what was fixed before the results; None where nobody said.
     """
 
     candidate: str
@@ -80,6 +83,7 @@ class Verdict:
     needed: tuple[str, ...]
     scope: str
     target: TargetEffect | None = None
+    registration: Standing | None = None
 
     @property
     def reliability(self) -> Reliability | None:
@@ -110,6 +114,7 @@ class Verdict:
             "reasons": list(self.reasons),
             "needed": list(self.needed),
             "scope": self.scope,
+            "registration": self.registration.to_mapping() if self.registration else None,
             "comparisons": [comparison.to_mapping() for comparison in self.comparisons],
         }
 
@@ -123,12 +128,22 @@ class SweepVerdict:
         policy: name of the policy.
         candidates: each one's verdict, by mix.
         note: what judging several at once means for the error rate; empty for one.
+        registration: how it stands to what was fixed before the results; None where nobody said.
     """
 
     baseline: str
     policy: str
     candidates: dict[str, Verdict] = field(hash=False)
     note: str
+    registration: Standing | None = None
+
+    def under(self, registration: Standing) -> SweepVerdict:
+        """The same, saying how it stands to what was fixed before the results: by itself, and in each one's scope."""
+        marked = {
+            name: replace(one, registration=registration, scope=f"{one.scope}; {registration.state}")
+            for name, one in self.candidates.items()
+        }
+        return replace(self, registration=registration, candidates=marked)
 
     @property
     def decision(self) -> Decision:
@@ -148,6 +163,7 @@ class SweepVerdict:
             "baseline": self.baseline,
             "policy": self.policy,
             "note": self.note,
+            "registration": self.registration.to_mapping() if self.registration else None,
             "candidates": {name: verdict.to_mapping() for name, verdict in self.candidates.items()},
         }
 

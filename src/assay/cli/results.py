@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 Candidate = Annotated[str | None, typer.Option("--candidate", help="Judge only this candidate of the sweep.")]
 
+PolicyNow = Annotated[
+    bool,
+    typer.Option(
+        "--policy-now",
+        help="Judge by policy and suite as they are configured now, not as they were registered; the verdict says so.",
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
@@ -33,6 +41,7 @@ def compare(
     candidate: Candidate = None,
     results: imports.Results = None,
     baseline: imports.Baseline = None,
+    policy_now: PolicyNow = False,
     tokens_to_match: Annotated[
         bool,
         typer.Option("--tokens-to-match", help="Also how many tokens of each arm are worth the other's, by source."),
@@ -40,8 +49,8 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare candidates with the baseline on every metric: effects with intervals; nothing is decided."""
-    from assay.cli.compose import references
     from assay.curves import match
+    from assay.roots import references
 
     published, matches = list[ReferenceScore](), None
     if results is not None:
@@ -50,18 +59,20 @@ def compare(
         _, (verdict, _) = imports.judged(overrides, results, baseline, candidate)
     else:
         imports.refuse_baseline(baseline)
-        space = workspace(overrides)
-        plan = space.plan()
-        verdict = conclude.judge(space, plan, candidate=candidate)
+        space, plan, standing = conclude.before_the_gate(workspace(overrides), present=policy_now)
+        verdict = conclude.judge(space, plan, candidate=candidate, standing=standing)
         published = comparable(references(), space.study.suite.tasks, means(verdict))
         matches = match(space.store, plan, candidate=candidate) if tokens_to_match else None
     if as_json:
         found = {name: v["comparisons"] for name, v in verdict.to_mapping()["candidates"].items()}
-        print_json({"candidates": found, **_beside_mapping(published, matches)})
+        registration = verdict.registration.to_mapping() if verdict.registration else None
+        print_json({"candidates": found, "registration": registration, **_beside_mapping(published, matches)})
         return
     from assay.publish.beside import matches_view, references_view
-    from assay.publish.terminal import comparisons_view
+    from assay.publish.terminal import comparisons_view, registration_view
 
+    if verdict.registration is not None:
+        console.print(registration_view(verdict.registration))
     for name, judged in verdict.candidates.items():
         console.print(f"{name} against {judged.baseline}", markup=False)
         console.print(comparisons_view(judged.comparisons))
@@ -105,6 +116,7 @@ def gate(
     candidate: Candidate = None,
     results: imports.Results = None,
     baseline: imports.Baseline = None,
+    policy_now: PolicyNow = False,
     revision: since.Since = None,
     allow_inconclusive: since.AllowInconclusive = False,
     as_json: AsJson = False,
@@ -112,8 +124,8 @@ def gate(
 ) -> None:
     """Accept or reject the recipe change. Exits 0 ACCEPT, 1 REJECT, 3 INCONCLUSIVE, 4 BLOCKED, 2 on an error.
 
-    Of several candidates the worst verdict counts: 0 says that every one of them may be merged. With --since the
-    sweeps of the mixes that a branch changes are judged, and Markdown is printed.
+    Of several candidates the worst verdict counts: 0 says that every one of them may be merged. A sweep is judged by the
+    policy and the suite that it was first submitted with. With --since the sweeps of the mixes that a branch changes are judged, and Markdown is printed.
     """
     from assay.gate import EXIT_CODES
 
@@ -123,9 +135,8 @@ def gate(
     if results is not None:
         _gate_results(overrides, results, baseline, candidate, as_json=as_json, markdown=markdown)
     imports.refuse_baseline(baseline)
-    space = workspace(overrides)
-    plan = space.plan()
-    verdict = conclude.judge(space, plan, candidate=candidate)
+    space, plan, standing = conclude.before_the_gate(workspace(overrides), present=policy_now)
+    verdict = conclude.judge(space, plan, candidate=candidate, standing=standing)
     if as_json:
         print_json(conclude.verdict_mapping(plan, verdict))
     elif markdown:
@@ -162,12 +173,12 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", help="The HTML file; left out, store/reports/SWEEP.html.")
     ] = None,
+    policy_now: PolicyNow = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the sweep's page: one self-contained HTML file."""
-    space = workspace(overrides)
-    plan = space.plan()
-    shown = conclude.make_report(space, plan, conclude.judge(space, plan))
+    space, plan, standing = conclude.before_the_gate(workspace(overrides), present=policy_now)
+    shown = conclude.make_report(space, plan, conclude.judge(space, plan, standing=standing))
     path = conclude.write_page(shown, out or space.store.reports / f"{plan.sweep.name}.html")
     if as_json:
         print_json({"page": path, "bytes": path.stat().st_size})
@@ -175,11 +186,10 @@ def report(
         console.print(str(path), markup=False, soft_wrap=True)
 
 
-def sync(overrides: Overrides = None, *, as_json: AsJson = False) -> None:
+def sync(overrides: Overrides = None, *, policy_now: PolicyNow = False, as_json: AsJson = False) -> None:
     """Bring W&B up to date with the store: a run for each run of the sweep, and one for its verdict."""
-    space = workspace(overrides)
-    plan = space.plan()
-    shown = conclude.make_report(space, plan, conclude.judge(space, plan))
+    space, plan, standing = conclude.before_the_gate(workspace(overrides), present=policy_now)
+    shown = conclude.make_report(space, plan, conclude.judge(space, plan, standing=standing))
     with progress_bars(quiet=as_json) as tell:
         done = conclude.publish(space, shown, progress=tell)
     if as_json:

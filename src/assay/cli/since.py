@@ -82,9 +82,10 @@ def look(overrides: list[str], revision: str, tell: Callable[[str, float], None]
         tell: told the share of the sweeps that were looked at.
     """
     from assay.changes import mixes_changed, sources_changed
-    from assay.cli.compose import compose, names, project_root
+    from assay.cli.compose import compose, names
     from assay.publish.review import Review
     from assay.revision import Repository
+    from assay.roots import project_root
     from assay.workspace import Workspace
 
     root = project_root()
@@ -155,8 +156,8 @@ def _sweep(name: str, then: _Then, after: Study) -> SweepReview | None:
     if change is None:
         return None
     try:
-        plan = space.plan()
-        verdict = conclude.judge(space, plan)
+        space, plan, standing = conclude.before_the_gate(space)
+        verdict = conclude.judge(space, plan, standing=standing)
     except AssayError as error:
         return SweepReview(change=change, plan=None, verdict=None, problem=str(error).replace("\n", " "))
     kept = {one: verdict.candidates[one] for one in change.candidates}

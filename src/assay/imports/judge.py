@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assay.imports import read, selection, shelf
+from assay.registered import FROM_ELSEWHERE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +91,7 @@ def judge(study: Study, store: Store, *, name: str, baseline: str, candidate: st
         candidates=found.candidates,
         **past(study, store),
     )
-    return Judged(verdict, found.notes)
+    return Judged(verdict.under(FROM_ELSEWHERE), found.notes)
 
 
 def past(study: Study, store: Store) -> dict[str, Any]:

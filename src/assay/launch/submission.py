@@ -17,6 +17,7 @@ from assay.errors import AssayError
 from assay.files import exclusive
 from assay.launch.records import Submission, SubmissionDirectory, SubmittedRun, submissions, trained
 from assay.launch.snapshot import freeze, snapshot_of
+from assay.registered import register
 from assay.store import ACTIVE, ENDED
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def submit(
 
     The submission is written down before anything is started, and runs that a live submission of the sweep has
     already taken up are left to it. So a second call sends only what is missing, whenever the first one was cut off.
+    Before that the policy and the suite are registered, by which the sweep will be judged (see `assay.registered`).
 
     Args:
         workspace: the study on this machine.
@@ -55,8 +57,8 @@ def submit(
         What was sent; ``None`` where nothing was left to send.
 
     Raises:
-        AssayError: the store cannot be written, or its path is one that submitit would change; or the workers could
-            not be started.
+        AssayError: the store cannot be written, or its path is one that submitit would change; policy or suite are not the
+            registered ones, and results are there; or the workers could not be started.
     """
     store, cluster, sweep = workspace.store, workspace.study.cluster, plan.sweep.name
     _check_path(store)
@@ -71,13 +73,14 @@ def submit(
             if tell is not None:
                 tell(warning)
     with exclusive(store.sweep(sweep) / "lock", wait=True):
+        code, created = freeze(store).digest, clock()
+        register(workspace, plan, code=code, at=created)
         taken = underway(store, sweep, plan.evaluation)
         todo = [run for run in wanted if run.fingerprint not in taken]
         if not todo:
             return None
         for run in todo:
             _put_back(workspace, run)
-        created = clock()
         submission = Submission(
             id=f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(created))}-{secrets.token_hex(3)}",
             sweep=sweep,
@@ -85,7 +88,7 @@ def submit(
             cluster=cluster.name,
             executor=cluster.executor,
             workers=_workers(cluster, len(todo)),
-            code=freeze(store).digest,
+            code=code,
             digests=workspace.digests,
             runs=tuple(SubmittedRun(fingerprint=run.fingerprint or "", mix=run.mix, seed=run.seed) for run in todo),
             evaluation=workspace.evaluation,

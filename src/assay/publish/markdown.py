@@ -11,7 +11,7 @@ from assay.publish.report import finite
 
 if TYPE_CHECKING:
     from assay.compare import Comparison
-    from assay.gate import Verdict
+    from assay.gate import SweepVerdict, Verdict
     from assay.publish.report import Report, RunShown
 
 LONG = 200
@@ -35,8 +35,9 @@ def render(report: Report, *, page: str | None = None) -> str:
         f"{report.finished} of {words.count(len(report.runs), 'run')} finished",
     ]
     parts = [
-        f"## {report.decision}: {code(sweep.name)}",
+        f"## {report.decision}{mark(report.verdict)}: {code(sweep.name)}",
         escape(sweep.question),
+        registration(report.verdict),
         ", ".join(facts) + (f". [The page]({_url(page)})" if page else ""),
         *(_candidate(report, verdict) for verdict in (report.verdict.candidates.values() if report.verdict else ())),
         escape(report.verdict.note) if report.verdict else "Nothing has been compared yet.",
@@ -45,6 +46,20 @@ def render(report: Report, *, page: str | None = None) -> str:
         _origin(report),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def mark(verdict: Verdict | SweepVerdict | None) -> str:
+    """What stands behind a decision by a rule that was changed after the results; empty for every other."""
+    standing = verdict.registration if verdict else None
+    return f" ({standing.state})" if standing and standing.marked else ""
+
+
+def registration(verdict: SweepVerdict | None) -> str:
+    """How a verdict stands to what was fixed before the results; empty where nobody said."""
+    standing = verdict.registration if verdict else None
+    if standing is None:
+        return ""
+    return f"**{escape(standing.sentence)}**" if standing.marked or standing.configured else escape(standing.sentence)
 
 
 def _origin(report: Report) -> str:
@@ -80,7 +95,7 @@ def code(text: str) -> str:
 
 
 def _candidate(report: Report, verdict: Verdict) -> str:
-    lines = [f"### {verdict.decision}: {code(verdict.candidate)}", ""]
+    lines = [f"### {verdict.decision}{mark(verdict)}: {code(verdict.candidate)}", ""]
     about = report.sweep.arm(verdict.candidate).about
     if about:
         lines += [f"{escape(about)}.", ""]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from assay.publish import words
-from assay.publish.markdown import code, escape, judged
+from assay.publish.markdown import code, escape, judged, mark, registration
 
 if TYPE_CHECKING:
     from assay.changes import MixChange, SweepChange
@@ -122,12 +122,13 @@ def imported(verdict: SweepVerdict, *, results: str, notes: Sequence[str]) -> st
         notes: what was left out.
     """
     parts = [
-        f"## {verdict.decision}: {code(results)}",
+        f"## {verdict.decision}{mark(verdict)}: {code(results)}",
         f"Imported results, baseline {code(verdict.baseline)}, policy {code(verdict.policy)}.",
+        registration(verdict),
         *_candidates(verdict),
         *map(escape, notes),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def branch(review: Review) -> str:
@@ -151,7 +152,8 @@ def branch(review: Review) -> str:
 def _candidates(verdict: SweepVerdict) -> list[str]:
     """Each candidate's verdict, and what judging several means, as paragraphs."""
     found = [
-        "\n".join([f"### {one.decision}: {code(name)}", "", *judged(one)]) for name, one in verdict.candidates.items()
+        "\n".join([f"### {one.decision}{mark(one)}: {code(name)}", "", *judged(one)])
+        for name, one in verdict.candidates.items()
     ]
     return [*found, *([escape(verdict.note)] if verdict.note else [])]
 
@@ -201,11 +203,13 @@ def _sweep(sweep: SweepReview) -> list[str]:
         *([f"changed: {', '.join(change.settings)}"] if change.settings else []),
         *([f"mixes: {', '.join(one.mix for one in change.mixes)}"] if change.mixes else []),
     ]
-    parts = [f"## {sweep.decision}: sweep {code(change.sweep)}", escape("; ".join(why))]
+    parts = [f"## {sweep.decision}{mark(sweep.verdict)}: sweep {code(change.sweep)}", escape("; ".join(why))]
     if "policy" in change.settings and not change.new:
         parts.append(
             "**The policy is another than before:** a verdict by a policy that was chosen after the results proves little."
         )
+    if told := registration(sweep.verdict):
+        parts.append(told)
     if sweep.problem is not None:
         return [*parts, f"It cannot be judged: {escape(sweep.problem)}"]
     parts.append(_runs(sweep))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from assay.compare import Comparison
     from assay.gate import SweepVerdict, Verdict
+    from assay.registered import Standing
 
 STYLES = {"ACCEPT": "bold green", "REJECT": "bold red", "INCONCLUSIVE": "bold yellow", "BLOCKED": "bold magenta"}
 SIGNS = {"ACCEPT": "+", "REJECT": "x", "INCONCLUSIVE": "?", "BLOCKED": "!"}
@@ -35,14 +36,24 @@ def verdict_view(verdict: SweepVerdict, *, monitors: bool = False) -> Renderable
         verdict: what the gate decided.
         monitors: whether to show what does not vote too.
     """
+    mark = f" ({verdict.registration.state})" if verdict.registration and verdict.registration.marked else ""
     head = f"  policy {verdict.policy}, baseline {verdict.baseline}"
-    parts: list[RenderableType] = [Text.assemble(_decision(str(verdict.decision)), head, overflow="fold")]
+    first = Text.assemble(_decision(str(verdict.decision)), (mark, "bold red"), head, overflow="fold")
+    parts: list[RenderableType] = [first]
+    if verdict.registration is not None:
+        parts.append(registration_view(verdict.registration))
     for candidate in verdict.candidates.values():
         other = candidate.baseline if candidate.baseline != verdict.baseline else None
         parts += [Text(""), _candidate(candidate, monitors=monitors, control=other)]
     if verdict.note:
         parts += [Text(""), Text(verdict.note, style="dim")]
     return Group(*parts)
+
+
+def registration_view(registration: Standing) -> RenderableType:
+    """How a verdict stands to what was fixed before the results, in a sentence that is hard to overlook where it must not be."""
+    style = "bold red" if registration.marked else "yellow" if registration.configured else "dim"
+    return Text(registration.sentence, style=style)
 
 
 def comparisons_view(comparisons: Sequence[Comparison]) -> RenderableType:
@@ -66,7 +77,9 @@ def _decision(decision: str) -> Text:
 
 
 def _candidate(verdict: Verdict, *, monitors: bool, control: str | None) -> RenderableType:
-    name = Text.assemble(_decision(str(verdict.decision)), "  ", (verdict.candidate, "bold"), overflow="fold")
+    mark = f" ({verdict.registration.state})" if verdict.registration and verdict.registration.marked else ""
+    decision = _decision(str(verdict.decision))
+    name = Text.assemble(decision, (mark, "bold red"), "  ", (verdict.candidate, "bold"), overflow="fold")
     if control is not None:
         name.append(f"  against {control}")
     lines: list[RenderableType] = [name]
