@@ -67,6 +67,7 @@ class Comparison:
         noise: SD over seeds of the paired differences, as it was measured.
         noise_df: degrees of freedom behind the noise that the interval rests on: the shared seeds less one, and what the
             history's replicates count for, towards whose noise it is then drawn (see `assay.stats.moderated`).
+        noise_moderated: the SD that the interval rests on: `noise`, drawn towards the history's where there is one.
         mde: effect that this design would find with probability 0.8, at alpha shared among the primaries.
         signal: `ok`, `no signal` (at chance: decides nothing) or `unknown`.
         signal_reason: why, with figures.
@@ -104,6 +105,7 @@ class Comparison:
     votes: bool
     q: float = math.nan
     noise_df: float = math.nan
+    noise_moderated: float = math.nan
 
     @property
     def gain(self) -> float:
@@ -237,6 +239,7 @@ class _Pair:
             signal_reason=doubt if doubt and worth.state != "no signal" else worth.reason,
             differences={seed: b.by_seed[seed] - a.by_seed[seed] for seed in seeds},
             noise_df=estimate.parts[0].df if estimate.parts else math.nan,
+            noise_moderated=math.sqrt(estimate.parts[0].variance * len(seeds)) if estimate.parts else math.nan,
             item_variance=estimate.parts[1].variance if len(estimate.parts) > 1 else 0.0,
             votes=role != "monitor" and worth.state != "no signal" and enough and bool(estimate.parts),
         )

@@ -12,6 +12,9 @@ from collections.abc import Callable
 POWER = 0.8
 """The customary chance of seeing an effect that is there."""
 
+MOST_SEEDS = 100
+"""More replicates than this is no advice: another metric or a larger proxy is."""
+
 
 def power(effect: float, *, se: float, df: float, tail: float) -> float:
     """The chance that a t test finds an effect.

@@ -13,6 +13,7 @@ from assay.stats import history as past
 from assay.stats.frames import SCORE_KEY, at_scale, with_columns
 from assay.stats.moderated import shrink
 from assay.stats.paired import NEGLIGIBLE
+from assay.stats.power import MOST_SEEDS, fewest, power
 from assay.stats.transfer import FEWEST, Reliability, Transfer, fit
 from assay.suite import Policy, Target
 
@@ -60,6 +61,10 @@ class TargetEffect:
         reliability: how often past rankings held; None where the history is too small to say.
         problem: why nothing can be said of the target; empty where something can.
         notes: what was left out of the history.
+        best_chance: what `chance_other` would be, were the difference at the proxy what it looks like and free of noise: no number
+            of seeds makes it less.
+        seeds: the fewest replicates of each mix with which a difference that is as it looks would decide, with probability 0.8;
+            None where no number up to 100 would do.
     """
 
     scale: str
@@ -82,6 +87,8 @@ class TargetEffect:
     reliability: Reliability | None = None
     problem: str = ""
     notes: tuple[str, ...] = ()
+    best_chance: float = math.nan
+    seeds: int | None = None
 
     @property
     def gain(self) -> float:
@@ -207,6 +214,10 @@ class _Case:
             n_seeds=(len(a), len(b)),
             reliability=learnt.reliability,
             notes=self.history.notes,
+            best_chance=learnt.chance_other(difference),
+            seeds=_seeds_to_decide(
+                learnt, difference, variance=variance, prior_df=prior.df, usual=usual, alpha=alpha, allowed=allowed
+            ),
         )
 
     def unknown(
@@ -228,6 +239,30 @@ def _pooled(a: NDArray[np.float64], b: NDArray[np.float64], prior: Prior) -> tup
     df = len(a) + len(b) - 2
     own = float(((a - a.mean()) ** 2).sum() + ((b - b.mean()) ** 2).sum()) / df if df else math.nan
     return shrink(own, df, prior)
+
+
+def _seeds_to_decide(
+    learnt: Transfer, difference: float, *, variance: float, prior_df: float, usual: float, alpha: float, allowed: float
+) -> int | None:
+    """With how many seeds of each mix both questions would be answered, if the difference at the proxy is as it looks.
+
+    Both ask that the difference seen is large: by the t test, and by what the history allows with noise of so many seeds. The
+    chance of the harder one is that of both.
+    """
+    from scipy.special import ndtr
+
+    if not learnt.slope or not variance > 0:
+        return None
+
+    def chance(n: int) -> float:
+        of_pair = 2 * variance / n
+        extra = 0.0 if math.isnan(usual) else max(0.0, of_pair - 2 * usual)
+        bar = learnt.interval(0.0, 1 - 2 * allowed, extra=extra).high / abs(learnt.slope)
+        se, df = math.sqrt(of_pair), 2 * n - 2 + prior_df
+        seen = power(abs(difference), se=se, df=df, tail=alpha / 2) if df > 0 else 0.0
+        return min(seen, float(ndtr((abs(difference) - bar) / se)))
+
+    return fewest(chance, most=MOST_SEEDS)
 
 
 def _two_sided(t: float, df: float) -> float:
