@@ -16,7 +16,7 @@ from assay.sources import Source
 class TaintRule:
     """From when on a finding taints: it has to be so severe, and in so many documents."""
 
-    severity: Severity | Literal["never"]
+    severity: Literal["low", "medium", "high", "never"]
     """Findings less severe are listed, and stop nothing; `never` lets all of them pass."""
     share: float
     """Of a source's documents: findings in fewer are listed, and stop nothing."""
@@ -125,4 +125,3 @@ class Taints:
             waivers = [w for w in source.waivers if w.detector == finding.detector and digest.startswith(w.version)]
             found.append((taint, "; ".join(f"{w.by}, {w.date.isoformat()}: {w.reason}" for w in waivers)))
         return found
-
