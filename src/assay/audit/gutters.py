@@ -1,0 +1,390 @@
+"""Line-number gutters: runs of ascending integers that an extractor made of a listing's line numbers.
+
+One pass over the bytes finds numbers that count up, in a row (`1 2 3`, `1\\n2\\n3`, with code between them or without)
+or at the beginnings of lines with gaps (`12#ifndef`, `13#define`, `15#include`). Numbers count up in verses, lists, tables
+and loops too, so that each run is then judged by what stands between its numbers: nothing at all, which is the column of
+a listing, or code. Thresholds were set on pages of Debian's documentation; `benchmarks/gutters.py` prints what they miss.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.corpus.kernels import compiled
+
+Bytes = NDArray[np.uint8]
+Run = tuple[int, int, int, int, int]
+"""Begin and end in bytes, first and last number, and how many there are."""
+
+LEAST = 10
+"""Numbers in a run: shorter ones are lists, table heads and loops."""
+REACH = 200
+"""Bytes from a number to the next one in running text: a line of code, with its indentation."""
+LINE_REACH = 600
+"""The same for numbers at the beginnings of lines, whose code may be long."""
+LARGEST_GAP = 5
+"""Line numbers that may be missing between two: extractors drop lines that are blank."""
+CODE = 0.055
+"""Share of code's signs in the text between numbers: prose has 0 to 3%, tables 2%, code 8 to 20%."""
+LOOK_AHEAD = 1500
+MOST_RUNS = 64
+"""Runs of a document that are judged; all of one page's listings, and a bound for hostile text."""
+
+_OTHER, _DIGIT, _SPACE, _NEWLINE = 0, 1, 2, 3
+_SIGN = 4
+_LETTER = 5
+
+
+def _classes() -> Bytes:
+    table = np.full(256, _OTHER, np.uint8)
+    table[list(b"0123456789")] = _DIGIT
+    table[list(b" \t\r\f\v\xc2\xa0")] = _SPACE  # C2 A0 is a no-break space, which many pages align numbers with
+    table[10] = _NEWLINE
+    return table
+
+
+def _signs() -> Bytes:
+    """Which bytes are signs of code, and which are letters."""
+    table = np.zeros(256, np.uint8)
+    table[list(b"{}();=<>[]_#&*/\\\"$@!+^~`'")] = _SIGN
+    table[list(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")] = _LETTER
+    table[128:] = _LETTER
+    return table
+
+
+_CLASS = _classes()
+_SIGNS = _signs()
+
+
+def find(data: bytes) -> list[Run]:
+    """The gutters of a document.
+
+    Args:
+        data: its text in UTF-8.
+
+    Returns:
+        Each with its place, in order; empty for almost every document without one.
+
+    >>> listing = "".join(f"{n} x[{n}] = f({n});\\n" for n in range(1, 30))
+    >>> find(listing.encode())
+    [(0, 479, 1, 29, 29)]
+    >>> find("".join(f"{n}. Take a bowl, and stir.\\n" for n in range(1, 30)).encode())
+    []
+    """
+    if len(data) < 2 * LEAST:
+        return []
+    found = np.empty((MOST_RUNS, 5), np.int64)
+    count = _find(np.frombuffer(data, np.uint8), _CLASS, _SIGNS, found)
+    runs = [_run(row) for row in found[:count]]
+    return _merged([*runs, *_squeezed(data)])
+
+
+def _run(row: NDArray[np.int64]) -> Run:
+    start, stop, first, last, numbers = (int(value) for value in row)
+    return start, stop, first, last, numbers
+
+
+def _squeezed(data: bytes) -> list[Run]:
+    """Numbers with nothing at all between them, as markup that is stripped of its tags leaves them."""
+    at = data.find(b"101112131415161718192021")
+    if at < 0:
+        return []
+    last, stop = 21, at + 24
+    while data.startswith(str(last + 1).encode(), stop):
+        last += 1
+        stop += len(str(last))
+    return [(at, stop, 10, last, last - 9)]
+
+
+def _merged(runs: list[Run]) -> list[Run]:
+    """Runs in order; of those that overlap, the one with most numbers."""
+    kept: list[Run] = []
+    for run in sorted(runs, key=lambda run: -run[4]):
+        if all(run[1] <= other[0] or run[0] >= other[1] for other in kept):
+            kept.append(run)
+    return sorted(kept)
+
+
+# A run that is being followed has five places: where it began, its first and last number, where that ends, how many.
+# Two runs are followed, and the third is the one that ended; a flat array, because views cost more than the rest.
+
+
+@compiled
+def _follow(runs: NDArray[np.int64], start: int, value: int, stop: int, reach: int, gap: int) -> bool:
+    """Give a number to the run that it goes on, or begin one with it.
+
+    The first of two runs is the one that is followed; the second waits for it to end, and takes over if it grows
+    while the first does not: a stray number must not hide the listing behind it.
+
+    Returns:
+        Whether the first run ended and is worth judging; it is then in the last five places.
+    """
+    if runs[4] > 0 and start - runs[3] <= reach and 0 < value - runs[2] <= gap:
+        runs[2], runs[3] = value, stop
+        runs[4] += 1
+        return False
+    ended = False
+    if runs[4] == 0 or start - runs[3] > reach:
+        ended = _retire(runs)
+        if runs[9] == 0 or start - runs[8] > reach:
+            runs[0], runs[1], runs[2], runs[3], runs[4], runs[9] = start, value, value, stop, 1, 0
+            return ended
+        for place in range(5):
+            runs[place] = runs[5 + place]
+        runs[9] = 0
+        if 0 < value - runs[2] <= gap:
+            runs[2], runs[3] = value, stop
+            runs[4] += 1
+            return ended
+    if runs[9] > 0 and 0 < value - runs[7] <= gap and start - runs[8] <= reach:
+        runs[7], runs[8] = value, stop
+        runs[9] += 1
+        if not ended and (runs[9] >= LEAST or (runs[9] >= 3 and runs[9] > runs[4])):
+            ended = _retire(runs)
+            for place in range(5):
+                runs[place] = runs[5 + place]
+            runs[9] = 0
+    else:
+        runs[5], runs[6], runs[7], runs[8], runs[9] = start, value, value, stop, 1
+    return ended
+
+
+@compiled
+def _retire(runs: NDArray[np.int64]) -> bool:
+    """Put the first run into the last five places, if it is long enough to be judged."""
+    if runs[4] < LEAST:
+        return False
+    for place in range(5):
+        runs[10 + place] = runs[place]
+    return True
+
+
+@compiled
+def _find(data: Bytes, kinds: Bytes, signs: Bytes, found: NDArray[np.int64]) -> int:
+    """Find runs, judge them, and write down those that are gutters.
+
+    Args:
+        data: the text.
+        kinds: class of each byte.
+        signs: which bytes are signs of code.
+        found: filled with the gutters; shape (most, 5).
+
+    Returns:
+        How many there are.
+    """
+    inline, leading = np.zeros(15, np.int64), np.zeros(15, np.int64)
+    size = len(data)
+    count = 0
+    # Numbers are few: this loop passes 1 GB/s, and what is dear is done only where a number begins.
+    for at in range(size):
+        if np.uint8(data[at] - np.uint8(48)) > 9 or (at > 0 and data[at - 1] > 32 and data[at - 1] != 160):
+            continue
+        stop, value = at, 0
+        while stop < size and stop - at <= 7 and kinds[data[stop]] == 1:
+            value = 10 * value + data[stop] - 48
+            stop += 1
+        if stop - at > 7 or not _ends(data, kinds, stop) or count == len(found):
+            continue
+        if _follow(inline, at, value, stop, REACH, 1):
+            count += _judge(data, kinds, signs, inline[10:], False, found[count])
+        if (
+            count < len(found)
+            and _leads(data, kinds, at)
+            and _follow(leading, at, value, stop, LINE_REACH, LARGEST_GAP)
+        ):
+            count += _judge(data, kinds, signs, leading[10:], True, found[count])
+    for place in (0, 5):
+        if leading[place + 4] >= LEAST and count < len(found):
+            count += _judge(data, kinds, signs, leading[place : place + 5], True, found[count])
+        if inline[place + 4] >= LEAST and count < len(found):
+            count += _judge(data, kinds, signs, inline[place : place + 5], False, found[count])
+    return count
+
+
+@compiled
+def _leads(data: Bytes, kinds: Bytes, at: int) -> bool:
+    """Whether there is only space before it on its line."""
+    at -= 1
+    while at >= 0 and kinds[data[at]] == 2:
+        at -= 1
+    return at < 0 or data[at] == 10
+
+
+@compiled
+def _ends(data: Bytes, kinds: Bytes, at: int) -> bool:
+    """Whether a number that ends here may be a line's: no part of a decimal, a time, a date, a list with commas."""
+    if at >= len(data):
+        return True
+    byte = data[at]
+    if byte == 44 or byte == 37:  # , %
+        return False
+    if byte == 46 or byte == 58 or byte == 45 or byte == 47:  # . : - /
+        return at + 1 >= len(data) or kinds[data[at + 1]] != 1
+    return True
+
+
+@compiled
+def _judge(
+    data: Bytes, kinds: Bytes, signs: Bytes, run: NDArray[np.int64], leading: bool, found: NDArray[np.int64]
+) -> int:
+    """Whether a run is a gutter; if so it is written down."""
+    # Walk the run again, now looking at what stands between its numbers.
+    gap = LARGEST_GAP if leading else 1
+    stop = run[3]
+    last = run[1] - 1
+    numbers = empty = streak = longest = own = listed = coloned = 0
+    longest_start = longest_stop = longest_first = longest_last = streak_start = streak_first = 0
+    letters = marks = content = commas = 0
+    lines = 1
+    at = run[0]
+    fresh = True
+    piece_letters = piece_marks = piece_other = 0
+    newline_between = False
+    last_sign = 0
+    while at < stop:
+        kind = kinds[data[at]]
+        if kind == 1 and (at == run[0] or kinds[data[at - 1]] == 2 or kinds[data[at - 1]] == 3):
+            start, value = at, 0
+            while at < stop and kinds[data[at]] == 1 and at - start <= 7:
+                value = 10 * value + data[at] - 48
+                at += 1
+            fits = 0 < value - last <= gap and (fresh or not leading) and _ends(data, kinds, at)
+            if fits:
+                nothing = piece_letters == 0 and piece_marks == 0 and piece_other == 0
+                if numbers > 0 and nothing:
+                    empty += 1
+                if numbers > 0 and nothing and value == last + 1:
+                    streak += 1
+                    own += newline_between
+                else:
+                    streak, streak_start, streak_first = 1, start, value
+                if numbers > 0 and last_sign == 44:
+                    commas += 1
+                if streak > longest:
+                    longest, longest_start, longest_first = streak, streak_start, streak_first
+                    longest_stop, longest_last = at, value
+                letters += piece_letters
+                marks += piece_marks
+                content += piece_letters + piece_marks + piece_other
+                piece_letters = piece_marks = piece_other = 0
+                numbers += 1
+                last = value
+                if at < len(data) and (data[at] == 46 or data[at] == 41):  # . )
+                    listed += 1
+                    at += 1
+                elif at < len(data) and (data[at] == 58 or data[at] == 124):  # : |
+                    coloned += data[at] == 58
+                    at += 1
+                fresh = newline_between = False
+                last_sign = 0
+                continue
+            piece_other += at - start
+            fresh = False
+            continue
+        if kind == 3:
+            lines += 1
+            fresh = newline_between = True
+        elif kind != 2:
+            fresh = False
+            sign = signs[data[at]]
+            piece_marks += sign == 4
+            piece_letters += sign == 5
+            piece_other += sign == 0
+            last_sign = data[at]
+        at += 1
+    if numbers < LEAST:
+        return 0
+    share = marks / max(1, content)
+    column = longest >= LEAST and _is_column(
+        data, kinds, signs, longest_start, longest_stop, longest_first, longest_last, longest, own
+    )
+    between = numbers - longest >= LEAST and _is_between(
+        numbers, lines, empty, listed, coloned, commas, share, content, leading
+    )
+    if not column and not between:
+        return 0
+    if between:
+        found[0], found[1], found[2], found[3], found[4] = run[0], stop, run[1], run[2], numbers
+    else:
+        found[0], found[1], found[2] = longest_start, longest_stop, longest_first
+        found[3], found[4] = longest_last, longest
+    return 1
+
+
+@compiled
+def _is_between(
+    numbers: int,
+    lines: int,
+    empty: int,
+    listed: int,
+    coloned: int,
+    commas: int,
+    share: float,
+    content: int,
+    leading: bool,
+) -> bool:
+    """Whether numbers with text between them are a gutter: the text is code, or lines of it are blank."""
+    if leading and numbers < 0.3 * lines:
+        return False
+    if content < 2 * numbers:  # a table of numbers
+        return False
+    if 2 * listed > numbers:  # `1. ` and `1) ` are how lists are numbered
+        return share >= 0.08 and empty >= 2
+    if 2 * coloned > numbers:  # `1: ` is how a mapping in source code looks, which has no blank entry
+        return share >= CODE and (empty >= 2 or 4 * commas < numbers)
+    return share >= CODE or (share >= 0.025 and 12 * empty >= numbers)
+
+
+@compiled
+def _is_aligned(data: Bytes, start: int, stop: int) -> bool:
+    """Whether numbers on lines of their own end in the same column, with space before the shorter ones."""
+    while start > 0 and data[start - 1] == 32:
+        start -= 1
+    width = at = 0
+    padded = whole = 0
+    for place in range(start, stop):
+        if data[place] == 10:
+            if at > 0:
+                if width and at != width:
+                    return False
+                width = at
+                whole += 1
+            at = 0
+        else:
+            padded += at == 0 and data[place] == 32
+            at += 1
+    return whole >= 9 and 0 < padded < whole
+
+
+@compiled
+def _is_column(
+    data: Bytes, kinds: Bytes, signs: Bytes, start: int, stop: int, first: int, last: int, numbers: int, own: int
+) -> bool:
+    """Whether numbers with nothing between them are a listing's column, or a calendar, pager, table head or loop."""
+    # What follows: text of a listing, which has signs of code, and about a line for each number.
+    end = min(len(data), stop + LOOK_AHEAD)
+    marks = content = following = 0
+    at = stop
+    while at < end:
+        sign = signs[data[at]]
+        marks += sign == 4
+        content += sign != 0 or kinds[data[at]] == 1
+        following += data[at] == 10
+        at += 1
+    code = marks >= CODE * content and content >= 2 * min(numbers, 100)
+    if 2 * own >= numbers:  # each on a line of its own
+        if first <= 1 and 28 <= last <= 31:
+            return code
+        return code or numbers >= 40 or _is_aligned(data, start, stop)
+    if first >= 1900 and last <= 2100:
+        return False
+    # On one line: what stands before it on the line, and after.
+    begins = _leads(data, kinds, start)
+    at = stop
+    while at < len(data) and kinds[data[at]] == 2:
+        at += 1
+    ends = at >= len(data) or data[at] == 10
+    if not begins and (ends or numbers < 20):  # `node 0 cpus: 0 1 2 3`, `for i in 1 2 3; do`
+        return False
+    return code and (first >= 1 or numbers >= 20)
