@@ -1,0 +1,189 @@
+"""A defect that was found follows everything that touched it, until it is repaired or somebody answers for it."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from assay.audit.findings import Audit, Finding, Findings, Severity
+from assay.audit.taint import TaintRule
+from assay.audit.touched import touched
+from assay.conclude import conclude
+from assay.errors import AssayError
+from assay.sources import Waiver
+from tests.finished import finish
+
+if TYPE_CHECKING:
+    from assay.study import Study
+    from assay.workspace import Workspace
+
+
+def space_of(study: Study) -> Workspace:
+    from assay.workspace import Workspace
+
+    return Workspace(study)
+
+
+@pytest.fixture
+def tiny(tiny_study: Callable[..., Study]) -> Callable[..., Workspace]:
+    """Makes a study whose tokenizer has nothing to do with `books`, which only `base` and `more_web` contain."""
+    return lambda **overrides: space_of(tiny_study(tokenizer__sources=["code", "web"], **overrides))
+
+
+def found(space: Workspace, source: str, *, severity: Severity = "high", documents: int = 5, **fields: Any) -> Finding:
+    """Put a finding in a source's present version into the store."""
+    digest = space.digest(source)
+    finding = Finding(
+        detector="line_number_gutter",
+        version=1,
+        source=source,
+        digest=digest,
+        severity=severity,
+        reason="line numbers of a listing became text",
+        documents=documents,
+        of=10,
+        bytes=100,
+        of_bytes=1000,
+        matched_bytes=10,
+        tokens=3,
+        clean=0.001,
+        **fields,
+    )
+    audit = Audit(
+        source=source,
+        digest=digest,
+        finished=1.0,
+        detectors={finding.detector: 1},
+        documents=10,
+        bytes=1000,
+        findings=(finding.id,),
+    )
+    Findings(space.store.root).add(audit, [finding])
+    return finding
+
+
+def statuses(space: Workspace) -> dict[str, set[str]]:
+    plan = space_of(space.study).plan()
+    return {mix: {run.status for run in plan.runs if run.mix == mix} for mix in plan.sweep.mixes}
+
+
+def waived(space: Workspace, source: str, **fields: Any) -> Workspace:
+    """The study with a waiver for a source."""
+    waiver = Waiver(
+        **{
+            "detector": "line_number_gutter",
+            "version": space.digest(source)[:12],
+            "by": "A. Person",
+            "date": datetime.date(2026, 11, 23),
+            "reason": "the ablation of the defect itself",
+            **fields,
+        }
+    )
+    study = space.study
+    return space_of(
+        replace(study, sources={**study.sources, source: replace(study.sources[source], waivers=(waiver,))})
+    )
+
+
+def test_nothing_is_trained_on_a_source_with_a_severe_defect_and_the_refusal_says_what_to_do(
+    tiny: Callable[..., Workspace],
+) -> None:
+    space = tiny()
+    found(space, "books")
+    assert statuses(space) == {"base": {"refused"}, "more_web": {"refused"}, "no_books": {"todo"}}
+    [reason, *_] = space_of(space.study).plan().runs[0].reasons
+    assert "line_number_gutter in 50.00% of its documents" in reason
+    assert "waivers: [{detector: line_number_gutter" in reason
+
+
+@pytest.mark.parametrize(
+    ("severity", "documents", "isolated", "rule"),
+    [
+        ("medium", 5, False, {}),
+        ("high", 5, True, {}),
+        ("high", 1, False, {"taint__share": 0.2}),
+        ("high", 5, False, {"taint__severity": "never"}),
+    ],
+)
+def test_what_is_milder_than_the_rule_stops_nothing(
+    tiny: Callable[..., Workspace], severity: Severity, documents: int, isolated: bool, rule: dict[str, Any]
+) -> None:
+    space = tiny(**rule)
+    found(space, "books", severity=severity, documents=documents, isolated=isolated)
+    assert statuses(space)["base"] == {"todo"}
+
+
+def test_a_waiver_is_for_one_defect_in_one_version(tiny: Callable[..., Workspace]) -> None:
+    space = tiny()
+    found(space, "books")
+    assert statuses(waived(space, "books"))["base"] == {"todo"}
+    assert statuses(waived(space, "books", detector="mojibake"))["base"] == {"refused"}
+    assert statuses(waived(space, "books", version="0123456789ab"))["base"] == {"refused"}
+
+
+@pytest.mark.parametrize("field", [{"version": "1234567"}, {"version": "not hex!"}, {"by": " "}, {"reason": ""}])
+def test_a_waiver_without_a_name_a_reason_or_a_version_is_refused(field: dict[str, str]) -> None:
+    given = {"detector": "x", "version": "0123456789ab", "by": "A", "reason": "B", **field}
+    with pytest.raises(AssayError, match="waiver of x"):
+        Waiver(**given, date=datetime.date(2026, 11, 23))
+
+
+def test_a_share_that_is_none_is_refused() -> None:
+    with pytest.raises(AssayError, match="share is 5"):
+        TaintRule(severity="high", share=5)
+
+
+def test_a_finding_made_later_blocks_the_verdict_and_the_figures_stay(tiny: Callable[..., Workspace]) -> None:
+    space = tiny(sweep__seeds=[0, 1, 2, 3])
+    for mix in space.study.require_sweep().mixes:
+        for seed in (0, 1, 2, 3):
+            finish(space, mix, seed, bits={"code": -0.1} if mix == "more_web" else None)
+    assert conclude(space, space.plan()).verdict.candidates["more_web"].decision == "ACCEPT"
+    found(space, "books")
+    space = space_of(space.study)
+    plan = space.plan()
+    assert all(run.status == "reuse" and "TAINTED" in run.reasons[-1] for run in plan.runs if run.mix != "no_books")
+    verdict = conclude(space, plan).verdict
+    judged = verdict.candidates["more_web"]
+    assert (verdict.exit_code, judged.decision) == (4, "BLOCKED")
+    assert "line_number_gutter in 50.00%" in judged.reasons[0]
+    assert judged.comparisons[0].effect == pytest.approx(-0.1, abs=0.01)
+    # Its baseline touched the source, though it did not itself.
+    assert verdict.candidates["no_books"].decision == "BLOCKED"
+    assert conclude(waived(space, "books"), plan).verdict.candidates["more_web"].decision == "ACCEPT"
+
+
+def test_everything_that_was_made_of_a_source_is_found(tiny: Callable[..., Workspace]) -> None:
+    space = tiny()
+    space.prepare()
+    for seed in (0, 1):
+        for mix in space.study.require_sweep().mixes:
+            finish(space, mix, seed)
+    all_of_it = touched(space.store, "books")
+    assert [corpus.digest for corpus in all_of_it.corpora] == [space.digest("books")]
+    assert {(run.mix, run.seed, run.state) for run in all_of_it.runs} == {
+        (mix, seed, "done") for mix in ("base", "more_web") for seed in (0, 1)
+    }
+    assert all_of_it.runs[0].share == pytest.approx(0.2, abs=0.11)
+    assert touched(space.store, "books", {"0" * 64}).runs == ()
+    assert touched(space.store, "never_heard_of").corpora == ()
+
+
+def test_half_written_records_hide_nothing_else(tiny: Callable[..., Workspace]) -> None:
+    space = tiny()
+    space.prepare()
+    for seed in (0, 1):
+        finish(space, "base", seed)
+    (space.store.run(space.spec("base", 0).fingerprint).path / "spec.json").write_text('{"mod')
+    broken = space.store.corpora / "half"
+    broken.mkdir()
+    (broken / "manifest.json").write_text("{")
+    sweep = Path(space.store.root / "sweeps/odd/submissions/x")
+    sweep.mkdir(parents=True)
+    (sweep / "submission.json").write_text("[]")
+    assert [run.seed for run in touched(space.store, "books").runs] == [1]
