@@ -16,9 +16,9 @@ SOURCE = Path(assay.__file__).parent
 # From what depends on nothing to the door. A part imports parts before it, never one after it.
 ORDER = [
     "errors", "structure", "fingerprint", "files", "tails", "processes", "revision", "epochs", "lease", "demo",
-    "sources", "mixes", "recipe", "arms", "ablations", "suite", "references", "roots", "plan", "store",
+    "sources", "mixes", "recipe", "arms", "ablations", "suite", "references", "roots", "plan", "store", "stopped",
     "corpus", "audit", "train", "evaluate", "settings", "study", "changes", "identities", "workspace", "registered",
-    "stats", "compare", "design", "advice", "reasons", "gate", "results", "past", "looks", "curves", "publish", "imports", "conclude", "launch", "cli",
+    "stats", "compare", "design", "claims", "advice", "reasons", "gate", "early", "results", "past", "looks", "curves", "publish", "imports", "conclude", "launch", "cli",
 ]  # fmt: skip
 HEAVY = [
     "torch",

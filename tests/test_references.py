@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from assay.cli.compose import names, packaged, references
+from assay.cli.compose import names
 from assay.errors import AssayError
 from assay.publish.beside import references_view
 from assay.references import Reference, comparable
+from assay.roots import packaged, references
 from assay.suite import Task
 
 MODEL = Reference(

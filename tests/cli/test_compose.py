@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from assay.cli.compose import compose, names, packaged, project_root
+from assay.cli.compose import compose, names
 from assay.errors import AssayError
+from assay.roots import packaged, project_root
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from assay.files import write_json
 from assay.gate import gate
 from assay.mixes import Mix, MixDeclaration, Step, resolve
 from assay.plan import Cost, Plan, PlannedRun, Sweep
-from assay.publish.report import Report, RunResult, make_report
+from assay.publish.assemble import make_report
+from assay.publish.report import Report, RunResult
 from assay.recipe import Optimiser, ProxyModel, RunSpec, StageSpec
 from assay.sources import Clearance, Source
 from assay.store import Failure, Status, Store

@@ -26,7 +26,8 @@ errors = Console(stderr=True, highlight=False)
 
 def complete_override(incomplete: str) -> list[str]:
     """Shell completion of Hydra overrides: groups' names, then the names in a group."""
-    from assay.cli.compose import CATALOGUES, GROUPS, config_roots, names, project_root
+    from assay.cli.compose import CATALOGUES, GROUPS, names
+    from assay.roots import config_roots, project_root
 
     groups = ("sweep", *GROUPS)
     key, equals, value = incomplete.partition("=")

@@ -10,13 +10,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.errors import AssayError, did_you_mean
-from assay.references import Reference
-from assay.structure import from_mapping
+from assay.roots import SWEEPS, config_roots, packaged, project_root
 from assay.study import Study
 
 if TYPE_CHECKING:
@@ -24,29 +22,8 @@ if TYPE_CHECKING:
 
 CATALOGUES = ("source", "mix")
 GROUPS = ("proxy", "optim", "tokenizer", "suite", "policy", "cluster")
-SWEEPS = "sweeps"
 FREE = ("cluster.environment.", "cluster.slurm.options.", "cluster.slurm.retries.")
 """Where keys are not assay's to name."""
-
-
-def packaged() -> Path:
-    """The folder that holds the packaged `conf/` and `sweeps/`: inside a wheel, or the repository's own."""
-    inside = Path(str(files("assay"))) / "packaged"
-    return inside if inside.is_dir() else Path(__file__).parents[3]
-
-
-def project_root(start: Path | None = None) -> Path:
-    """The nearest folder upwards that has `conf/` or `sweeps/`; else where we are."""
-    here = (start or Path.cwd()).resolve()
-    for folder in (here, *here.parents):
-        if (folder / "conf").is_dir() or (folder / SWEEPS).is_dir():
-            return folder
-    return here
-
-
-def config_roots(root: Path) -> list[Path]:
-    """Where `conf/` and `sweeps/` are looked for, the team's own first."""
-    return list(dict.fromkeys([root, packaged()]))
 
 
 def names(group: str, roots: Iterable[Path]) -> list[str]:
@@ -82,25 +59,6 @@ def compose(overrides: Sequence[str], *, root: Path | None = None) -> Study:
             fix="`assay init` writes one to begin from.",
         )
     return Study.parse(plain)
-
-
-def references(root: Path | None = None) -> list[Reference]:
-    """The published models of `conf/reference/`, a team's own and the packaged; a team's takes the packaged one's place.
-
-    Raises:
-        AssayError: a file is not YAML, or not a reference.
-    """
-    import yaml
-
-    found: dict[str, Reference] = {}
-    for folder in config_roots((root or project_root()).resolve()):
-        for path in sorted((folder / "conf" / "reference").glob("*.yaml")):
-            try:
-                plain = yaml.safe_load(path.read_text(encoding="utf-8"))
-            except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-                raise AssayError(f"{path} cannot be read: {error}") from None
-            found.setdefault(path.stem, from_mapping(Reference, plain, where=f"reference {path.stem!r}"))
-    return list(found.values())
 
 
 def _check_choices(overrides: Sequence[str], roots: Sequence[Path]) -> dict[str, str]:

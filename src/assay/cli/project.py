@@ -37,7 +37,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False,
 ) -> None:
     """Begin a project of your own: `conf/` and `sweeps/` to edit, found before the packaged ones."""
-    from assay.cli.compose import packaged
+    from assay.roots import packaged
 
     here = Path(__file__).parent / "templates"
     copies = {path: folder / path.relative_to(here) for path in sorted(here.rglob("*.*")) if path.is_file()}

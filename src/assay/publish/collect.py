@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from assay.errors import AssayError
-from assay.publish.report import RunResult, given
+from assay.publish.details import Details, LookShown
+from assay.publish.report import RunResult, finite, given
+from assay.results import DAMAGE
 from assay.store import RunDirectory, Status, Store
+from assay.tails import last_lines
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from assay.plan import Plan, PlannedRun
+    from assay.publish.details import FindingShown
+    from assay.publish.flips import Flips
+    from assay.references import ReferenceScore
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 PROGRAMS = ("assay", "torch", "transformers", "lm_eval", "datasets", "tokenizers", "numpy")
 """Whose versions a report names."""
+
+TAIL = 12
+"""Lines of its log that are shown of a run."""
+
+SEEDS = 5
+"""Of each mix whose questions are read: more seeds tell no more of a single question."""
+RUNS = 120
+"""Whose questions are read at most; it takes some 10 ms a run."""
 
 
 def read_runs(store: Store, fingerprints: Iterable[str], *, evaluation: str) -> dict[str, RunResult]:
@@ -59,6 +81,104 @@ def read_run(run: RunDirectory, *, evaluation: str) -> RunResult:
         delivered=tried(delivered, None),
         scores=tried(lambda: run.scores(evaluation), None) if evaluated else None,
         problem="; ".join(problems) or None,
+        log=tuple(tried(lambda: last_lines(run.log, TAIL), list[str]())),
+    )
+
+
+def read_details(
+    store: Store,
+    plan: Plan,
+    *,
+    published: Iterable[ReferenceScore] = (),
+    bytes_per_token: Mapping[str, float] | None = None,
+    findings: Iterable[FindingShown] = (),
+) -> Details:
+    """What a page shows beyond the records of the runs; what is damaged of it is left out, and the log says so.
+
+    Args:
+        store: where the runs are.
+        plan: the sweep's.
+        published: reference models' scores that the sweep's may be set beside.
+        bytes_per_token: by source.
+        findings: of the sweep's sources.
+    """
+    from assay.curves import match
+
+    def tried(what: str, read: Callable[[], T], otherwise: T) -> T:
+        try:
+            return read()
+        except DAMAGE as error:
+            log.warning("the page goes without %s: %s", what, error)
+            return otherwise
+
+    return Details(
+        looks=tried("scores by tokens", lambda: _looks(store, plan), ()),
+        flips=tried("flipped questions", lambda: _flips(store, plan), ()),
+        matches=tried("tokens to match", lambda: match(store, plan), None),
+        published=tuple(published),
+        bytes_per_token=dict(bytes_per_token or {}),
+        findings=tuple(findings),
+    )
+
+
+def _looks(store: Store, plan: Plan) -> tuple[LookShown, ...]:
+    from assay.looks import collect_looks
+
+    if not any(store.run(run.fingerprint).looks() for run in plan.runs if run.fingerprint):
+        return ()  # the ends alone are no curve
+    return tuple(
+        LookShown(
+            mix=str(row["mix"]),
+            seed=int(row["seed"]),
+            tokens=int(row["tokens"]),
+            task=str(row["task"]),
+            metric=str(row["metric"]),
+            value=float(row["value"]),
+        )
+        for row in collect_looks(store, plan).to_dict("records")
+        if finite(row["value"]) is not None
+    )
+
+
+def _flips(store: Store, plan: Plan) -> tuple[Flips, ...]:
+    import pandas as pd
+
+    from assay.publish.flips import flips
+
+    seeds, mixes = plan.sweep.seeds[:SEEDS], plan.sweep.mixes
+    done = [run for run in plan.of("reuse") if run.seed in seeds][:RUNS]
+    parts = []
+    for run in done:
+        try:
+            parts.append(_answers(store, run, plan.evaluation))
+        except DAMAGE as error:
+            log.warning("%s: its questions cannot be read: %s", run.label, error)
+    if not parts:
+        return ()
+    pairs = [(name, plan.sweep.control(name)) for name in mixes if name != plan.sweep.baseline]
+    return flips(pd.concat(parts, ignore_index=True), pairs)
+
+
+def _answers(store: Store, run: PlannedRun, evaluation: str) -> pd.DataFrame:
+    """Whether a run answered each question right, as `flips` takes it."""
+    import pandas as pd
+
+    assert run.fingerprint is not None, "an evaluated run has a spec"
+    path = store.run(run.fingerprint).evaluation(evaluation) / "items.parquet"
+    frame = pd.read_parquet(path)
+    columns = ["task", "group", "doc_id", "doc_hash", "prompt_hash", "acc"]
+    frame = frame.reindex(columns=columns)
+    frame = frame[frame["acc"].notna()]
+    return pd.DataFrame(
+        {
+            "mix": run.mix,
+            "seed": run.seed,
+            "task": frame["group"],
+            "part": frame["task"],
+            "document": frame["doc_id"],
+            "digest": frame["doc_hash"].str[:12],
+            "right": frame["acc"] > 0.5,  # 1 is right, 0 is wrong
+        }
     )
 
 

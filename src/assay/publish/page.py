@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from assay.publish import words
 from assay.publish.figures import figures
+from assay.publish.flips import LISTED
 from assay.publish.plots import DARK, Figure, looks
 from assay.publish.report import finite
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 LONG = 160
 """Characters of an error message that a table shows before it folds the rest away."""
+LOGS, LINE = 60, 300
+"""Runs whose log ends a page holds, and characters of a line: some 200 kB at most."""
 
 
 def render(report: Report) -> str:
@@ -41,12 +44,24 @@ def render(report: Report) -> str:
         dark=DARK,
         looks=looks(report),
         voting=[c for c in report.comparisons if c.role != "monitor"],
+        logs=_logs(report),
         style=_source("page.css"),
         script=script,
         library=library.packed,
         policy=_policy(script_hashes=(_hash(script), library.hash)),
     )
     return text
+
+
+def _logs(report: Report) -> dict[str, list[str]]:
+    """The ends of the runs' logs: of all where they are few, else of those that did not end well first."""
+    told = [run for run in report.runs if run.result is not None and run.result.log]
+    told.sort(key=lambda run: run.evaluated)  # a stable sort: the sweep's order stays otherwise
+    return {
+        run.label: [words.shortened(line, LINE) for line in run.result.log]
+        for run in told[:LOGS]
+        if run.result is not None
+    }
 
 
 def _policy(*, script_hashes: tuple[str, ...]) -> str:
@@ -119,6 +134,7 @@ def _environment() -> Environment:
         "change": words.change,
         "lines": lines,
         "LONG": LONG,
+        "LISTED": LISTED,
         "NOTHING": words.NOTHING,
     }
     return templates
