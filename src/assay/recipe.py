@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -245,6 +246,15 @@ class RunSpec:
     def tokens(self) -> int:
         """Tokens of the whole run."""
         return self.steps * self.tokens_per_step
+
+    def stages_until(self, done: int) -> tuple[StageSpec, ...]:
+        """The stages as far as they got in so many steps; those that had not begun are left out."""
+        starts = itertools.accumulate((stage.steps for stage in self.stages), initial=0)
+        return tuple(
+            replace(stage, steps=min(done - start, stage.steps))
+            for stage, start in zip(self.stages, starts, strict=False)
+            if start < done
+        )
 
     def lr(self, step: int) -> float:
         """The learning rate of a step: the optimiser's schedule, then down to 0 in stages that anneal."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -119,13 +118,9 @@ def delivered_problem(spec: RunSpec, delivered: Mapping[str, Any] | None, *, ste
     """
     if delivered is None:
         return "its record of what was delivered is missing"
-    done = spec.steps if step is None else step
-    starts = itertools.accumulate((stage.steps for stage in spec.stages), initial=0)
-    stretches = [
-        (stage, min(max(done - start, 0), stage.steps)) for stage, start in zip(spec.stages, starts, strict=False)
-    ]
+    stages = spec.stages_until(spec.steps if step is None else step)
     for source in spec.corpora:
-        asked = sum(stage.weights.get(source, 0.0) * steps * spec.batch_sequences for stage, steps in stretches)
+        asked = sum(stage.weights.get(source, 0.0) * stage.steps * spec.batch_sequences for stage in stages)
         given = delivered["delivered"].get(source, {}).get("sequences", 0)
         if abs(given - asked) > len(spec.stages) + 1e-6:
             return f"{source} gave {given} sequences where {asked:.1f} were requested"

@@ -120,6 +120,10 @@ class Measured:
         folder = self.evaluation(fingerprint)
         return _ends_with(folder / "scores.json", b"}\n") and _ends_with(folder / "items.parquet", b"PAR1")
 
+    def evaluations(self) -> list[str]:
+        """The evaluations that are there, whole, by fingerprint."""
+        return sorted(path.name for path in (self.path / "evaluations").glob("*") if self.evaluated(path.name))
+
     def scores(self, fingerprint: str) -> list[dict[str, Any]]:
         """Its scores: records of task, metric, value, n, stderr, chance."""
         records: list[dict[str, Any]] = read_json(self.evaluation(fingerprint) / "scores.json")["scores"]

@@ -1,4 +1,4 @@
-"""One evaluation of one run, from its final weights to `scores.json` and `items.parquet`."""
+"""One evaluation of one model, from its weights to `scores.json` and `items.parquet`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from assay.evaluate.questions import LoadedTask
     from assay.evaluate.scores import Record
     from assay.evaluate.validation import Document
-    from assay.store import RunDirectory
+    from assay.store import Measured
     from assay.suite import EvaluationSpec
 
 Report = Callable[[str, float], None]
@@ -45,7 +45,7 @@ class Outcome:
 
 
 def evaluate(
-    run: RunDirectory,
+    record: Measured,
     spec: EvaluationSpec,
     corpora: Mapping[str, Path],
     *,
@@ -53,14 +53,14 @@ def evaluate(
     device: str = "auto",
     progress: Report | None = None,
 ) -> None:
-    """Score a run's final weights and put the evaluation into its folder; one that is there already is kept.
+    """Score weights and put the evaluation beside them; one that is there already is kept.
 
-    Scores are those of lm-eval's command line pointed at the run's model with the same tasks, number of solved
+    Scores are those of lm-eval's command line pointed at the same model with the same tasks, number of solved
     examples, batch size and questions. Each task of the suite is scored by itself, so that its loglikelihoods do not
     depend, in their last digits, on what else is in the suite.
 
     Args:
-        run: the run; its model has to be there.
+        record: the run, for its final weights, or a look at it; its model has to be there.
         spec: what to measure.
         corpora: folder of each source's corpus, for the sources in `spec.validation`.
         mirror: local mirror of the benchmarks; `None` takes them from the hub.
@@ -71,17 +71,17 @@ def evaluate(
         AssayError: there is no whole model; the installed lm-eval is another one than the spec's; a task is unknown or
             its questions cannot be had; or the weights are broken.
     """
-    if run.evaluated(spec.fingerprint):
+    if record.evaluated(spec.fingerprint):
         return
-    _check(run, spec, corpora)
+    _check(record, spec, corpora)
     if mirror is not None and spec.tasks:
         use_mirror(mirror)
     started = time.monotonic()
     report = _Progress(progress or (lambda _what, _share: None))
     with quietly() as commentary, _full_precision():
-        lm = load_model(run.model, batch_size=spec.batch_size, device=device)
+        lm = load_model(record.model, batch_size=spec.batch_size, device=device)
         outcome = _measure(lm, spec, corpora, report, commentary)
-    with run.writing_evaluation(spec.fingerprint) as folder:
+    with record.writing_evaluation(spec.fingerprint) as folder:
         folder.mkdir()
         _write(folder, spec, outcome, seconds=time.monotonic() - started)
     report.end()
@@ -123,15 +123,15 @@ def _full_precision() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _check(run: RunDirectory, spec: EvaluationSpec, corpora: Mapping[str, Path]) -> None:
+def _check(record: Measured, spec: EvaluationSpec, corpora: Mapping[str, Path]) -> None:
     if spec.harness != harness_version():
         raise AssayError(
             f"the evaluation is of {spec.harness}; {harness_version()} is installed here.",
             fix="Install the same version everywhere, or plan and submit again with this one.",
         )
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
-        if not (run.model / name).exists():
-            raise AssayError(f"{run.model}: no {name} to evaluate.", fix="Train the run to its end first.")
+        if not (record.model / name).exists():
+            raise AssayError(f"{record.model}: no {name} to evaluate.", fix="Train the run to its end first.")
     missing = sorted(set(spec.validation) - set(corpora))
     if missing and spec.validation_bytes:
         raise AssayError(f"evaluation: no corpus is given for {', '.join(missing)}.", fix="Prepare the sources first.")

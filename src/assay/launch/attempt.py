@@ -33,7 +33,7 @@ from assay.study import Study
 if TYPE_CHECKING:
     from assay.launch.records import Submission
     from assay.recipe import RunSpec
-    from assay.store import RunDirectory, Status
+    from assay.store import Measured, RunDirectory, Status
     from assay.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -221,14 +221,49 @@ def _perform(submission: Submission, run: RunDirectory, stop: Stop) -> None:
     )
     if not trained(run):
         corpora_folders(workspace, spec.corpora, progress=_Teller(run.check))
-        with stop.after_a_step():
-            status = _train(workspace, spec, run, stop)
+        status = _train_and_look(workspace, submission, run, stop)
         if status.state in FINAL:
             _name_log(run, status)
             return
     _leave()  # however many have trained it, one evaluates
-    _evaluate(workspace, submission, run)
+    # Looks first: a run whose final weights are scored is done, and nobody comes back to it.
+    _score_looks(workspace, submission, run)
+    _evaluate(workspace, submission, run, run)
+    run.update(state="done", finished=time.time())
     _publish(workspace, submission, run)
+
+
+def _train_and_look(workspace: Workspace, submission: Submission, run: RunDirectory, stop: Stop) -> Status:
+    """Train a run to its end, and score it at each look on the way, while training waits.
+
+    The wait costs no more than scoring later would, and others see the scores while the run trains. Where several
+    processes train a run, all would wait for the one that scores: their looks are scored at the end.
+    """
+    spec, alone = run.spec(), int(os.environ.get("WORLD_SIZE", "1")) == 1
+    while True:
+        if alone:
+            _score_looks(workspace, submission, run)
+        with stop.after_a_step():
+            status = _train(workspace, spec, run, stop)
+        if status.state != "evaluating":
+            return status
+
+
+def _score_looks(workspace: Workspace, submission: Submission, run: RunDirectory) -> None:
+    """Score what was looked at and is not scored yet, also by an attempt that was killed; then its weights may go.
+
+    Looks that this study does not take are somebody else's: they are scored where nobody has done so.
+    """
+    training, evaluation = workspace.study.training, submission.evaluation.fingerprint
+    mine = training.look_steps(run.spec().steps)
+    for look in run.looks():
+        if not look.kept or (look.step not in mine and look.evaluations()):
+            continue
+        if not look.evaluated(evaluation):
+            log.info("the look after step %d is scored", look.step)
+            _evaluate(workspace, submission, run, look)
+        if not training.keep_looks:
+            look.drop()
 
 
 def _train(workspace: Workspace, spec: RunSpec, run: RunDirectory, stop: Stop) -> Status:
@@ -259,7 +294,8 @@ def _train(workspace: Workspace, spec: RunSpec, run: RunDirectory, stop: Stop) -
     )
 
 
-def _evaluate(workspace: Workspace, submission: Submission, run: RunDirectory) -> None:
+def _evaluate(workspace: Workspace, submission: Submission, run: RunDirectory, record: Measured) -> None:
+    """Score the final weights of a run, or those of a look at it."""
     from assay.evaluate.run import evaluate
 
     tell = _Teller(run.check)
@@ -268,7 +304,7 @@ def _evaluate(workspace: Workspace, submission: Submission, run: RunDirectory) -
     run.update(state="evaluating")
     try:
         evaluate(
-            run,
+            record,
             submission.evaluation,
             corpora,
             mirror=workspace.mirror,
@@ -278,7 +314,6 @@ def _evaluate(workspace: Workspace, submission: Submission, run: RunDirectory) -
     finally:
         spent += time.monotonic() - began
         run.update(evaluate_seconds=spent)
-    run.update(state="done", finished=time.time())
 
 
 def _publish(workspace: Workspace, submission: Submission, run: RunDirectory) -> None:

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from transformers import LlamaForCausalLM
+
     from assay.recipe import RunSpec
-    from assay.store import RunDirectory, Status
+    from assay.store import Look, RunDirectory, Status
     from assay.train.reader import Reader
     from assay.train.settings import TrainSettings
 
@@ -67,7 +69,9 @@ def train(
         bytes_per_token: by source, so that the history has bits per byte.
 
     Returns:
-        The run's status: `trained`, `queued` (asked to stop), `diverged`, or `failed` (the disk is full).
+        The run's status: `trained`, `queued` (asked to stop), `diverged`, `failed` (the disk is full), or `evaluating`: a
+        look was reached (`TrainSettings.looks`), and its weights and a checkpoint are there. Called again once the look
+        is scored, training goes on. Several ranks do not wait for one of them: they go on, and leave looks for the end.
 
     Raises:
         AssayError: the batch is smaller than the number of ranks, or there is no such device.
@@ -98,6 +102,7 @@ def train(
         journal = Journal(spec, run, reader, here, rule=settings.spike, bytes_per_token=bytes_per_token)
         journal.begin(start, metrics_bytes)
         every = max(1, spec.steps // settings.records)
+        looks = settings.look_steps(spec.steps)
         saved = time.monotonic()
 
         done, outcome = start, dict[str, Any]()
@@ -126,7 +131,9 @@ def train(
             # What is due. The first rank's clock decides, and every rank hears of it, and of a wish to stop.
             clock = here.leads and time.monotonic() - saved >= settings.checkpoint_seconds
             stop, clock = here.any(should_stop is not None and should_stop(), clock)
-            save = stop or clock or (settings.checkpoint_steps is not None and done % settings.checkpoint_steps == 0)
+            look = done in looks
+            by_step = settings.checkpoint_steps is not None and done % settings.checkpoint_steps == 0
+            save = stop or clock or look or by_step
             last = done == spec.steps
 
             # The history, and whether it is worth going on: nothing that is not a number gets into a checkpoint.
@@ -151,22 +158,32 @@ def train(
                     files={},
                 )
                 if here.leads:
+                    if look:  # before the checkpoint: whoever goes on from there finds the look taken
+                        _keep(run.look(done), model, tokenizer, _delivered(spec, reader, done))
                     checkpoint.save(run.checkpoints, model, optimiser, position, keep=settings.keep_checkpoints)
                 here.wait()
                 saved = time.monotonic()
-                if stop:
-                    outcome = {"state": "queued"}
+                if stop or (look and here.world == 1):
+                    outcome = {"state": "queued" if stop else "evaluating"}
                     break
             journal.tell(done)
         else:
             if here.leads:
                 digest = export(model, run.model, tokenizer=tokenizer)
-                write_json(run.path / "delivered.json", _delivered(spec, reader))
+                write_json(run.path / "delivered.json", _delivered(spec, reader, done))
                 outcome = {"state": "trained", "weights": digest}
                 log.info("final weights after step %d: %s", done, digest)
         journal.tell(done, **outcome)
         here.wait()
     return run.status()
+
+
+def _keep(look: Look, model: LlamaForCausalLM, tokenizer: Path | None, delivered: dict[str, Any]) -> None:
+    """Put a look's weights in place, and what the sources had given by then."""
+    checkpoint.clear_partial(look.model)
+    write_json(look.path / "delivered.json", delivered)
+    export(model, look.model, tokenizer=tokenizer)
+    log.info("a look after step %d", look.step)
 
 
 def _is_trained(run: RunDirectory) -> bool:
@@ -221,20 +238,19 @@ def _divergence(problem: str) -> Failure:
     return Failure(kind="diverged", message=f"Training diverged: {problem} {advice}")
 
 
-def _delivered(spec: RunSpec, reader: Reader) -> dict[str, Any]:
-    """What was asked of each source, and what it gave."""
-    total = spec.steps * spec.batch_sequences
+def _delivered(spec: RunSpec, reader: Reader, done: int) -> dict[str, Any]:
+    """What was asked of each source in the first steps, and what it gave."""
+    total, stages = done * spec.batch_sequences, spec.stages_until(done)
     requested = {
-        name: math.fsum(stage.weights.get(name, 0.0) * stage.steps for stage in spec.stages) / spec.steps
-        for name in spec.corpora
+        name: math.fsum(stage.weights.get(name, 0.0) * stage.steps for stage in stages) / done for name in spec.corpora
     }
     given = {name: {**each, "share": each["sequences"] / total} for name, each in reader.delivered(total).items()}
     return {
         "sequences": total,
-        "tokens": spec.tokens,
+        "tokens": done * spec.tokens_per_step,
         "requested": requested,
         "delivered": given,
-        "stages": [{"name": stage.name, "steps": stage.steps, "weights": stage.weights} for stage in spec.stages],
+        "stages": [{"name": stage.name, "steps": stage.steps, "weights": stage.weights} for stage in stages],
     }
 
 

@@ -43,6 +43,11 @@ class TrainSettings:
     records: int = 200
     """History records in the whole run, each over the steps since the last."""
     spike: SpikeRule = field(default_factory=SpikeRule)
+    looks: tuple[float, ...] = ()
+    """Shares of the run's steps after which its weights are kept and scored as the final ones are, so that others can
+    look at it while it trains. They decide nothing of the final weights."""
+    keep_looks: bool = False
+    """Whether the weights of looks stay once they are scored, for suites that are still to come."""
     compile: bool = False
     """`torch.compile` the model: 1.1 to 1.4 times the speed on a CPU, after 30 to 100 s."""
 
@@ -53,3 +58,15 @@ class TrainSettings:
                 raise AssayError(f"train settings: {name} is {value}.", fix=f"{name} is at least 1.")
         if not self.checkpoint_seconds > 0:
             raise AssayError(f"train settings: checkpoint_seconds is {self.checkpoint_seconds}.", fix="It is above 0.")
+        for share in self.looks:
+            if not 0 < share < 1:
+                raise AssayError(
+                    f"train settings: looks has {share:g}.",
+                    fix="A look is a share of the run, above 0 and below 1; the final weights are scored anyway.",
+                )
+        if len(set(self.looks)) < len(self.looks):
+            raise AssayError(f"train settings: looks names one twice: {', '.join(f'{s:g}' for s in self.looks)}.")
+
+    def look_steps(self, steps: int) -> tuple[int, ...]:
+        """After which steps a run of so many is looked at, the earliest first; the end is not among them."""
+        return tuple(sorted({max(1, round(share * steps)) for share in self.looks} - {steps}))
