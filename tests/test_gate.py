@@ -117,7 +117,9 @@ def test_a_failed_run_is_named_with_what_became_of_it() -> None:
     verdict = decide(table, policy(), baseline="base", candidate="new", missing=missing)
     assert verdict.decision == "INCONCLUSIVE"
     assert verdict.reasons[0] == "new has 2 of 3 seeds: seed 2 failed (diverged)."
-    assert verdict.needed == ("3 finished seeds of each mix, the same seeds.",)
+    assert verdict.needed[0] == "3 finished seeds of each mix, the same seeds."
+    assert verdict.needed[1].startswith("3 seeds of each mix (1 more): 1 more run, 10M tokens, ")
+    assert [option.kind for option in verdict.options] == ["seeds"]
 
 
 def test_a_verdict_on_the_seeds_that_survived_says_so() -> None:

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from assay import reasons
+from assay import advice, reasons
 from assay.compare import Comparison, compare
 from assay.errors import AssayError, did_you_mean
 from assay.stats.frames import seed_order
@@ -71,6 +71,7 @@ class Verdict:
         comparisons: all that was measured, voting or not.
         needed: what it would take to decide; empty where it is decided.
         scope: what the verdict is about.
+        options: the ways to decide with what each costs, where it is inconclusive; `needed` has them in words.
         target: what is foretold of the target; None without a target or a history.
         registration: how it stands to what was fixed before the results; None where nobody said.
     """
@@ -82,6 +83,7 @@ class Verdict:
     comparisons: tuple[Comparison, ...]
     needed: tuple[str, ...]
     scope: str
+    options: tuple[advice.Option, ...] = ()
     target: TargetEffect | None = None
     registration: Standing | None = None
 
@@ -113,6 +115,7 @@ class Verdict:
             "baseline": self.baseline,
             "reasons": list(self.reasons),
             "needed": list(self.needed),
+            "options": [option.to_mapping() for option in self.options],
             "scope": self.scope,
             "registration": self.registration.to_mapping() if self.registration else None,
             "comparisons": [comparison.to_mapping() for comparison in self.comparisons],
@@ -178,6 +181,7 @@ def decide(
     items: pd.DataFrame | None = None,
     blocked: Sequence[str] = (),
     missing: Mapping[str, Sequence[str]] | None = None,
+    setting: advice.Setting | None = None,
 ) -> Verdict:
     """Judge one change.
 
@@ -191,10 +195,13 @@ def decide(
         items: the questions behind the results, where known.
         blocked: why the change must not be judged by its figures, such as a finding in a source; sentences.
         missing: planned runs without a result, by mix: which seed, and what became of it, such as `seed 2 failed (diverged)`.
+        setting: what a run costs, and past runs that show what more tokens or a larger proxy do: for what it would take to
+            decide. Left out, tokens are the results' own, and the history is the past.
 
     Raises:
         AssayError: the tables cannot be judged as they are, or a name in the call or the policy is not in them.
     """
+    policy = policy.at_the_end
     arms = (_arm(results, baseline, missing), _arm(results, candidate, missing))
     # A blocked change, or one whose runs all failed, may have nothing to compare: that is a verdict, not an error.
     empty = [arm for arm in arms if not arm.present and (blocked or arm.missing)]
@@ -212,6 +219,13 @@ def decide(
         needed = [f"{policy.min_seeds} finished seeds of each mix, the same seeds."]
     else:
         decision, why, needed = _Case(asked, found, arms, target).decide()
+    ways: tuple[advice.Option, ...] = ()
+    if decision is Decision.INCONCLUSIVE and found:
+        beside = advice.beside(results, asked, (baseline, candidate), setting, history=history)
+        present = (len(arms[0].present), len(arms[1].present))
+        ways = advice.options(found, asked, beside, target=target, present=present)
+        told = [*map(reasons.option, ways)]
+        needed = [*told, *needed] if target is not None else [*needed, *told]
     return Verdict(
         candidate=candidate,
         baseline=baseline,
@@ -220,6 +234,7 @@ def decide(
         comparisons=found,
         needed=tuple(needed),
         scope=reasons.scope(policy, target),
+        options=ways,
         target=target,
     )
 
@@ -234,6 +249,7 @@ def gate(
     items: pd.DataFrame | None = None,
     blocked: Mapping[str, Sequence[str]] | None = None,
     missing: Mapping[str, Sequence[str]] | None = None,
+    setting: advice.Setting | None = None,
 ) -> SweepVerdict:
     """Judge every candidate of a sweep; the arguments are those of `decide`.
 
@@ -246,6 +262,7 @@ def gate(
         items: as for `decide`.
         blocked: reasons by mix; those of the baseline block every candidate.
         missing: as for `decide`.
+        setting: as for `decide`.
 
     Raises:
         AssayError: as for `decide`; there is no candidate; `blocked` names a mix that is not judged.
@@ -268,6 +285,7 @@ def gate(
             items=items,
             blocked=[*blocked.get(baseline, ()), *blocked.get(candidate, ())],
             missing=missing,
+            setting=setting,
         )
         for candidate in candidates
     }

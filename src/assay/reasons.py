@@ -6,15 +6,14 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from assay.advice import Option, short
+from assay.claims import noise_of
 from assay.compare import Comparison
 from assay.stats.frames import Seed
-from assay.stats.power import noise_at_most, seeds_needed
+from assay.stats.power import MOST_SEEDS, noise_at_most, seeds_needed
 from assay.stats.signal import ACCURACIES
 from assay.stats.target import TargetEffect
 from assay.suite import Policy
-
-MOST_SEEDS = 100
-"""More replicates than this is no advice: another metric or a larger proxy is."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +128,26 @@ def needed(waiting: Sequence[Comparison], comparisons: Sequence[Comparison], pol
     return found
 
 
+def option(way: Option) -> str:
+    """A way to decide, with its cost, and how likely it would."""
+    costs = [f"{way.runs:,} more run{'s' * (way.runs != 1)}"] if way.runs else ["no more runs"]
+    if way.tokens:
+        costs.append(f"{short(way.tokens)} tokens")
+    if way.worker_seconds is not None:
+        costs.append(f"{_time(way.worker_seconds)} of a worker")
+    elif way.runs:
+        costs.append("worker time not known")
+    chance = "whether it decides is not known" if way.power is None else f"decides with a chance of {way.power:.0%}"
+    return f"{way.what[0].upper()}{way.what[1:]}: {', '.join(costs)}; {chance}{': ' * bool(way.basis)}{way.basis}."
+
+
+def _time(seconds: float) -> str:
+    for size, unit, least in ((3600, "h", 5400), (60, "min", 90)):
+        if seconds >= least:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def scope(policy: Policy, foretold: TargetEffect | None = None) -> str:
     """What the verdict is about."""
     if foretold is not None:
@@ -150,7 +169,7 @@ def _winner(target: TargetEffect, baseline: str, candidate: str) -> str:
     if target.problem:
         return f"Nothing can be said of {about}: {target.problem}."
     low, high = (_sized(target.metric, end, sign=True).split(" ")[0] for end in (target.ci_low, target.ci_high))
-    interval = f"{target.level:.0%} interval {low} to {high}"
+    interval = f"{_percent(target.level)} interval {low} to {high}"
     rests = (
         f"resting on {_sized(target.metric, target.proxy_effect, sign=True)} at the proxy"
         if target.predictor == f"{target.task} {target.metric}"
@@ -186,8 +205,13 @@ def target_needed(target: TargetEffect, policy: Policy) -> list[str]:
     if target.problem:
         return [f"{policy.min_seeds} finished seeds of each mix."] if target.reliability else ["A larger history."]
     found = []
-    if target.p_noise > policy.alpha:
+    if target.p_noise > policy.alpha and target.seeds is not None:
         found.append("More seeds of each mix: the difference at the proxy may be noise.")
+    if target.best_chance > target.allowed:
+        found.append(
+            "No number of seeds would do, unless they show a larger difference: even without seed noise the chance that the other"
+            f" one wins at {target.scale} is {_share(target.best_chance)}, and {_share(target.allowed)} is allowed."
+        )
     if target.chance_other > target.allowed and target.predictor == f"{target.task} {target.metric}":
         found.append(
             f"A proxy nearer to {target.scale}: past mixes needed {_sized(target.metric, target.smallest)} between them at this"
@@ -206,7 +230,7 @@ def falls(comparisons: Sequence[Comparison], alpha: float) -> list[str]:
         return []
     c = min(clear, key=lambda c: c.gain / c.noise)
     seen = f"{len(clear)} of {len(comparisons)} metrics fall{'s' * (len(clear) == 1)} by more than noise"
-    return [f"{seen} (false discovery rate {alpha:.0%}); the worst is {c.task} {c.metric}: {_effect(c)}."]
+    return [f"{seen} (false discovery rate {_percent(alpha)}); the worst is {c.task} {c.metric}: {_effect(c)}."]
 
 
 def size(c: Comparison, value: float, *, sign: bool = False) -> str:
@@ -218,6 +242,13 @@ def _share(chance: float) -> str:
     return f"{chance:.1%}" if chance >= 0.001 else "below 0.1%"
 
 
+def _percent(share: float) -> str:
+    """A level or an alpha with two digits of what it leaves: 95%, 99.67%, never 100%."""
+    left = min(share, 1 - share)
+    digits = max(1, -1 - math.floor(math.log10(left)))
+    return f"{100 * share:.{digits}f}".rstrip("0").rstrip(".") + "%"
+
+
 def _sized(metric: str, value: float, *, sign: bool = False) -> str:
     if metric in ACCURACIES:
         return f"{100 * value:{'+' if sign else ''}.2f} points"
@@ -227,7 +258,7 @@ def _sized(metric: str, value: float, *, sign: bool = False) -> str:
 
 def _effect(c: Comparison) -> str:
     low, high = (size(c, end, sign=True).split(" ")[0] for end in (c.ci_low, c.ci_high))
-    return f"{size(c, c.effect, sign=True)} ({c.level:.0%} interval {low} to {high}, {c.n_seeds} seeds)"
+    return f"{size(c, c.effect, sign=True)} ({_percent(c.level)} interval {low} to {high}, {c.n_seeds} seeds)"
 
 
 def _seeds_for(c: Comparison, alpha: float, *, for_better: int, for_worse: int) -> str:
@@ -242,9 +273,12 @@ def _seeds_for(c: Comparison, alpha: float, *, for_better: int, for_worse: int) 
         claim, distance, tail = "is better", c.gain - c.margin, alpha / 2 / for_better
         if distance <= 0:
             return f"{name}: the gain looks smaller than the margin of {size(c, c.margin)}; more seeds would not change that."
+    seen, borrowed = noise_of(c), c.noise_df - (c.n_seeds - 1)
     likely, at_worst = (
-        seeds_needed(distance, noise=noise, tail=tail, item_variance=c.item_variance, most=MOST_SEEDS)
-        for noise in (c.noise, noise_at_most(c.noise, c.n_seeds))
+        seeds_needed(
+            distance, noise=noise, tail=tail, item_variance=c.item_variance, prior_df=borrowed, most=MOST_SEEDS
+        )
+        for noise in (seen, noise_at_most(seen, c.noise_df + 1))
     )
     if likely is None:
         remedy = (
@@ -257,7 +291,7 @@ def _seeds_for(c: Comparison, alpha: float, *, for_better: int, for_worse: int) 
     most = f"more than {MOST_SEEDS}" if at_worst is None else f"up to {max(at_worst, likely)}"
     return (
         f"{name}: about {likely} seeds of each mix to show that it {claim}, if effect and noise are as they look;"
-        f" {most} if {c.n_seeds} seeds understate the noise (SD {size(c, c.noise)})."
+        f" {most} if {c.n_seeds} seeds understate the noise (SD {size(c, seen)})."
     )
 
 

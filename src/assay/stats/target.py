@@ -95,6 +95,11 @@ class TargetEffect:
         """The effect, counted so that better is positive."""
         return self.effect if self.better == "higher" else -self.effect
 
+    @property
+    def own(self) -> bool:
+        """Whether the target's own metric was read at the proxy."""
+        return self.predictor == f"{self.task} {self.metric}"
+
     def to_mapping(self) -> dict[str, Any]:
         """Plain values for JSON, where NaN is null."""
         plain = {
