@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from assay.audit.findings import Audit, Finding, Findings, Severity
 from assay.audit.taint import TaintRule
 from assay.audit.touched import touched
 from assay.conclude import conclude
 from assay.errors import AssayError
 from assay.sources import Waiver
+from tests.audit.found import put_finding
 from tests.finished import finish
 
 if TYPE_CHECKING:
+    from assay.audit.findings import Severity
     from assay.study import Study
     from assay.workspace import Workspace
 
@@ -33,38 +34,6 @@ def space_of(study: Study) -> Workspace:
 def tiny(tiny_study: Callable[..., Study]) -> Callable[..., Workspace]:
     """Makes a study whose tokenizer has nothing to do with `books`, which only `base` and `more_web` contain."""
     return lambda **overrides: space_of(tiny_study(tokenizer__sources=["code", "web"], **overrides))
-
-
-def found(space: Workspace, source: str, *, severity: Severity = "high", documents: int = 5, **fields: Any) -> Finding:
-    """Put a finding in a source's present version into the store."""
-    digest = space.digest(source)
-    finding = Finding(
-        detector="line_number_gutter",
-        version=1,
-        source=source,
-        digest=digest,
-        severity=severity,
-        reason="line numbers of a listing became text",
-        documents=documents,
-        of=10,
-        bytes=100,
-        of_bytes=1000,
-        matched_bytes=10,
-        tokens=3,
-        clean=0.001,
-        **fields,
-    )
-    audit = Audit(
-        source=source,
-        digest=digest,
-        finished=1.0,
-        detectors={finding.detector: 1},
-        documents=10,
-        bytes=1000,
-        findings=(finding.id,),
-    )
-    Findings(space.store.root).add(audit, [finding])
-    return finding
 
 
 def statuses(space: Workspace) -> dict[str, set[str]]:
@@ -94,7 +63,7 @@ def test_nothing_is_trained_on_a_source_with_a_severe_defect_and_the_refusal_say
     tiny: Callable[..., Workspace],
 ) -> None:
     space = tiny()
-    found(space, "books")
+    put_finding(space, "books")
     assert statuses(space) == {"base": {"refused"}, "more_web": {"refused"}, "no_books": {"todo"}}
     [reason, *_] = space_of(space.study).plan().runs[0].reasons
     assert "line_number_gutter in 50.00% of its documents" in reason
@@ -114,13 +83,13 @@ def test_what_is_milder_than_the_rule_stops_nothing(
     tiny: Callable[..., Workspace], severity: Severity, documents: int, isolated: bool, rule: dict[str, Any]
 ) -> None:
     space = tiny(**rule)
-    found(space, "books", severity=severity, documents=documents, isolated=isolated)
+    put_finding(space, "books", severity=severity, documents=documents, isolated=isolated)
     assert statuses(space)["base"] == {"todo"}
 
 
 def test_a_waiver_is_for_one_defect_in_one_version(tiny: Callable[..., Workspace]) -> None:
     space = tiny()
-    found(space, "books")
+    put_finding(space, "books")
     assert statuses(waived(space, "books"))["base"] == {"todo"}
     assert statuses(waived(space, "books", detector="mojibake"))["base"] == {"refused"}
     assert statuses(waived(space, "books", version="0123456789ab"))["base"] == {"refused"}
@@ -144,7 +113,7 @@ def test_a_finding_made_later_blocks_the_verdict_and_the_figures_stay(tiny: Call
         for seed in (0, 1, 2, 3):
             finish(space, mix, seed, bits={"code": -0.1} if mix == "more_web" else None)
     assert conclude(space, space.plan()).verdict.candidates["more_web"].decision == "ACCEPT"
-    found(space, "books")
+    put_finding(space, "books")
     space = space_of(space.study)
     plan = space.plan()
     assert all(run.status == "reuse" and "TAINTED" in run.reasons[-1] for run in plan.runs if run.mix != "no_books")

@@ -18,6 +18,7 @@ from assay.errors import AssayError
 from assay.launch.attempt import BUSY, STOPPED, Stop, StopAsked, attempt_here, attempt_in_child
 from assay.launch.records import Submission, SubmissionDirectory, SubmittedRun
 from assay.store import Failure, RunDirectory, Store
+from tests.audit.found import put_finding
 from tests.launch.planned import EVALUATION, record, spec
 from tests.launch.waiting import until
 
@@ -220,6 +221,18 @@ def test_what_was_not_made_yet_is_not_made_of_other_text_than_was_submitted(
     with pytest.raises(AssayError, match="source 'books': its files changed after this was submitted"):
         attempt_here(directory, run.fingerprint)
     assert run.status().state == "failed"
+
+
+def test_a_defect_that_was_found_after_the_run_was_submitted_stops_it(workspace: MakeWorkspace) -> None:
+    space = workspace()
+    space.prepare()
+    directory = submitted(space)
+    put_finding(space, "books")
+    (run,) = directory.runs()
+    with pytest.raises(AssayError, match="source 'books' .* has the defect line_number_gutter"):
+        attempt_here(directory, run.fingerprint)
+    assert run.status().state == "failed"
+    assert run.history() == []
 
 
 def test_what_was_not_made_yet_is_made_and_the_rest_is_left_alone(workspace: MakeWorkspace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,11 +72,14 @@ def _reasons(space: Workspace, name: str) -> list[str]:
 
 
 def _taints(space: Workspace, name: str) -> list[Taint]:
-    try:
-        digest = space.digest(name)
-    except AssayError:  # its files are not here; what older versions had stands with what touched them
-        return []
-    return space.taints.of(space.source(name), digest)
+    """Those of the version that is there now first, then those of the others that were ever audited."""
+    from assay.audit.findings import Findings
+
+    digests = Findings(space.store.root).digests(name)
+    with contextlib.suppress(AssayError):  # its files are not here; what was made of it is
+        digests.append(space.digest(name))
+    source = space.source(name)
+    return [one for digest in dict.fromkeys(reversed(digests)) for one in space.taints.of(source, digest)]
 
 
 def _touched(space: Workspace, name: str, *, everything: bool) -> Touched:

@@ -220,6 +220,7 @@ def _perform(submission: Submission, run: RunDirectory, stop: Stop) -> None:
         code=os.environ.get(CODE) or None,
     )
     if not trained(run):
+        _refuse_unfit(workspace, spec)
         corpora_folders(workspace, spec.corpora, progress=_Teller(run.check))
         status = _train_and_look(workspace, submission, run, stop)
         if status.state in FINAL:
@@ -231,6 +232,19 @@ def _perform(submission: Submission, run: RunDirectory, stop: Stop) -> None:
     _evaluate(workspace, submission, run, run)
     run.update(state="done", finished=time.time())
     _publish(workspace, submission, run)
+
+
+def _refuse_unfit(workspace: Workspace, spec: RunSpec) -> None:
+    """What was found in a source after the run was submitted stops it, too.
+
+    Raises:
+        AssayError: a source is not cleared, or has a defect that nobody has waived.
+    """
+    for name in spec.corpora:
+        source = workspace.source(name)
+        taints = workspace.taints.of(source, workspace.digest(name))
+        if source.refusal or taints:
+            raise AssayError(f"{source.refusal or taints[0].sentence}.", fix=taints[0].fix if taints else "")
 
 
 def _train_and_look(workspace: Workspace, submission: Submission, run: RunDirectory, stop: Stop) -> Status:
