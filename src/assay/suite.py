@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -103,6 +104,54 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Early:
+    """Whether candidates that still train may be stopped, and by which looks."""
+
+    stop: Literal["none", "losers", "both"] = "none"
+    """Who is stopped: nobody, who is shown to be worse, or also who is shown to be better."""
+    looks: tuple[float, ...] = (0.25, 0.5, 0.75)
+    """Shares of the token budget from which on a look counts; each counts once, whoever looks how often."""
+    spend: float = 0.2
+    """Share of alpha that the looks have together; the verdict at the end has the rest, where somebody may be stopped."""
+    held: float = 0.0
+    """Least share of the history's signals of that size that held to the end; above 0, nobody is stopped without a history."""
+
+    def __post_init__(self) -> None:
+        ends = (0.0, *self.looks, 1.0)
+        if not self.looks or any(low >= high for low, high in pairwise(ends)):
+            raise AssayError(
+                f"policy: early.looks is {list(self.looks)}; shares of the budget rise, above 0 and below 1.",
+                fix="Such as `looks: [0.25, 0.5, 0.75]`.",
+            )
+        if not 0 < self.spend < 1:
+            raise AssayError(f"policy: early.spend is {self.spend}; it is above 0 and below 1.")
+        if not 0 <= self.held <= 1:
+            raise AssayError(f"policy: early.held is {self.held}; it is from 0 to 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Averaging:
+    """Over how many of a run's last checkpoints its scores are averaged (see `assay.stats.checkpoints`)."""
+
+    last: int = 1
+    """How many, the final weights included; 1 judges by those alone."""
+    every: float = 0.05
+    """Share of the run between one and the next. Results from elsewhere are averaged over the checkpoints that they have."""
+
+    def __post_init__(self) -> None:
+        if self.last < 1 or not 0 < self.every < 1 or (self.last - 1) * self.every >= 1:
+            raise AssayError(
+                f"policy: average is the last {self.last}, every {self.every:g} of the run.",
+                fix="`last` is at least 1, `every` a share above 0, and all of them are within the run.",
+            )
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """After which shares of a run it is scored for the mean, beside its end."""
+        return tuple(1 - before * self.every for before in range(self.last - 1, 0, -1))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Policy:
     """What the gate requires, fixed before the results are in."""
 
@@ -113,12 +162,17 @@ class Policy:
     alpha: float
     """Family-wise error rate over everything that votes."""
     min_seeds: int
+    """Replicates of a mix below which nothing is decided. With 1, a single one is judged by the noise of past runs, where known."""
     require: Literal["any", "all"] = "any"
     """Whether one primary metric has to improve (none may fall), or all of them."""
     proxy_scale: str | None = None
     """The scale to judge at, as the results' `scale` column has it; needed where the results hold several."""
     target: Target | None = None
     """Where the mix is meant to be used."""
+    average: Averaging = Averaging()
+    """What a run's score is: that of its final weights, or the mean over its last checkpoints."""
+    early: Early = Early()
+    """Looks at candidates that still train (see `assay.early`)."""
 
     def __post_init__(self) -> None:
         if not self.primary and self.target is None:
@@ -128,10 +182,8 @@ class Policy:
             )
         if not 0 < self.alpha < 0.5:
             raise AssayError(f"policy {self.name!r}: alpha is {self.alpha}; it is above 0 and below 0.5.")
-        if self.min_seeds < 2:
-            raise AssayError(
-                f"policy {self.name!r}: min_seeds is {self.min_seeds}; one seed shows no noise, ask for 2."
-            )
+        if self.min_seeds < 1:
+            raise AssayError(f"policy {self.name!r}: min_seeds is {self.min_seeds}; it is at least 1.")
         pairs = [(c.task, c.metric) for c in (*self.primary, *self.guardrails)]
         twice = sorted({f"{task} {metric}" for task, metric in pairs if pairs.count((task, metric)) > 1})
         if twice:
@@ -144,6 +196,13 @@ class Policy:
                 if (criterion.task, criterion.metric) == (task, metric):
                     return role, criterion  # type: ignore[return-value]  # mypy widens the literal in the tuple
         return "monitor", None
+
+    @property
+    def at_the_end(self) -> Policy:
+        """The policy of the verdict on what has trained to the end: alpha without what looks before it may have spent."""
+        if self.early.stop == "none":
+            return self
+        return replace(self, alpha=self.alpha * (1 - self.early.spend), early=Early())
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> Policy:

@@ -187,8 +187,8 @@ def judged(
     """The verdict on imported results, and the study whose policy judged them."""
     from assay.imports.judge import judge
 
-    space = _space(overrides, results, baseline)
-    assert baseline is not None, "_space refuses a missing one"
+    space = imported_space(overrides, results, baseline)
+    assert baseline is not None, "imported_space refuses a missing one"
     found = judge(space.study, space.store, name=results, baseline=baseline, candidate=candidate)
     for note in found.notes:
         errors.print(f"note: {note}", style="yellow", markup=False)
@@ -220,8 +220,8 @@ def plan(overrides: Sequence[str] | None, results: str, baseline: str | None, *,
     from assay.imports.judge import chosen, history
     from assay.imports.selection import coverage
 
-    space = _space(overrides, results, baseline)
-    assert baseline is not None, "_space refuses a missing one"
+    space = imported_space(overrides, results, baseline)
+    assert baseline is not None, "imported_space refuses a missing one"
     found = chosen(space.study, space.store, name=results, baseline=baseline, candidate=None)
     covers = [coverage(found, baseline=baseline, candidate=one) for one in found.candidates]
     past = history(space.study, space.store)
@@ -256,7 +256,12 @@ def _pairs(past: Any, found: Any) -> dict[str, Any]:
     }
 
 
-def _space(overrides: Sequence[str] | None, results: str, baseline: str | None) -> Workspace:
+def imported_space(overrides: Sequence[str] | None, results: str, baseline: str | None) -> Workspace:
+    """The study whose policy judges imported results, which has no sweep.
+
+    Raises:
+        AssayError: a sweep is named, or no baseline.
+    """
     space = workspace(overrides)
     if space.study.sweep is not None:
         raise AssayError(

@@ -94,8 +94,8 @@ def select(frame: pd.DataFrame, policy: Policy, *, baseline: str, candidate: str
             questions.
     """
     policy = with_labels(policy)
-    scale = _scale(frame, policy)
-    there = frame[frame["scale"] == scale]
+    there = at_proxy(frame, policy)
+    scale = there["scale"].iloc[0]
     mixes = [str(mix) for mix in there["mix"].unique()]
     for mix in (baseline, *(() if candidate is None else (candidate,))):
         if mix not in mixes:
@@ -107,6 +107,19 @@ def select(frame: pd.DataFrame, policy: Policy, *, baseline: str, candidate: str
     for name in candidates:
         require_same_questions(last, baseline=baseline, candidate=name)
     return Selected(last, policy, candidates, notes)
+
+
+def at_proxy(frame: pd.DataFrame, policy: Policy) -> pd.DataFrame:
+    """The rows of the scale that is judged.
+
+    Args:
+        frame: an import.
+        policy: what will judge it, its scales written as the table writes them.
+
+    Raises:
+        AssayError: the table has not the policy's scale, or several where the policy names none.
+    """
+    return frame[frame["scale"] == _scale(frame, policy)]
 
 
 def last_checkpoints(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
