@@ -220,7 +220,7 @@ GOOD = results({"new": {"code": -0.01}})
         (GOOD.rename(columns={"task": "tasks"}), "Did you mean 'tasks'"),
         (GOOD.assign(value="high"), "not a number"),
         (pd.concat([GOOD, GOOD.head(2)]), "2 rows for mix base, seed 0, task validation/code"),
-        (pd.concat([GOOD, GOOD.assign(tokens=2e7)]), "several checkpoints of mix base, seed 0"),
+        (pd.concat([GOOD, GOOD.assign(tokens=math.nan)]), "2 rows for mix base, seed 0, task validation/code"),
         (_with(GOOD, value=math.nan), "base seed 0 is nan"),
         (_with(GOOD, value=math.inf), "base seed 0 is inf"),
         (_with(GOOD, seed=None), "1 rows have no seed"),
@@ -240,6 +240,16 @@ def test_a_table_that_cannot_be_compared_is_refused_by_name(table: pd.DataFrame,
     with pytest.raises(AssayError) as error:
         compare(table, policy(), baseline="base", candidates=["new"])
     assert message in str(error.value)
+
+
+def test_of_several_checkpoints_of_a_run_the_last_one_counts() -> None:
+    early = GOOD.assign(tokens=5e6, value=GOOD["value"] + np.arange(len(GOOD)))
+    [last, *_] = compare(pd.concat([early, GOOD]).sample(frac=1, random_state=0), policy(), baseline="base")
+    [alone, *_] = compare(GOOD, policy(), baseline="base")
+    assert last == alone
+    behind = GOOD[~((GOOD["mix"] == "new") & (GOOD["tokens"] > 5e6))]
+    with pytest.raises(AssayError, match="was trained on"):
+        compare(pd.concat([early, behind]), policy(), baseline="base")
 
 
 def test_the_policy_picks_the_scale_to_judge_at() -> None:

@@ -77,7 +77,7 @@ class Results:
         Raises:
             AssayError: a column is missing, a value is no number, a row is there twice, or scales are mixed.
         """
-        frame = at_scale(with_columns(frame, [*SCORE_KEY, "value"], "results"), scale)
+        frame = last_checkpoints(at_scale(with_columns(frame, [*SCORE_KEY, "value"], "results"), scale))
         _refuse_twice(frame)
         columns = {name: _numbers(frame, name) for name in ("value", "n", "chance")}
         seeds = [_plain(seed) for seed in frame["seed"]]
@@ -291,6 +291,18 @@ def at_scale(frame: pd.DataFrame, scale: str | None) -> pd.DataFrame:
     return frame
 
 
+def last_checkpoints(frame: pd.DataFrame) -> pd.DataFrame:
+    """Of each run the row with the most tokens, where a score has several; a table without `tokens` as it is.
+
+    Rows that share their tokens too are no checkpoints, and stay for whoever refuses what is there twice.
+    """
+    if "tokens" not in frame or not frame.duplicated(SCORE_KEY).any():
+        return frame
+    most = frame.groupby(SCORE_KEY, sort=False)["tokens"].transform("max")
+    # Tokens that are not known cannot be told from the last ones.
+    return frame[(frame["tokens"] == most) | frame["tokens"].isna() | most.isna()]
+
+
 def _refuse_twice(frame: pd.DataFrame) -> None:
     twice = frame[frame.duplicated(SCORE_KEY, keep=False)]
     if twice.empty:
@@ -298,14 +310,9 @@ def _refuse_twice(frame: pd.DataFrame) -> None:
     row = twice.iloc[0]
     place = f"mix {row['mix']}, seed {row['seed']}, task {row['task']}, metric {row['metric']}"
     same = twice[(twice[SCORE_KEY] == row[SCORE_KEY]).all(axis=1)]
-    if "tokens" in same and len(set(same["tokens"])) > 1:
-        at = ", ".join(f"{tokens:,.0f}" for tokens in sorted(same["tokens"].dropna().unique()))
-        raise AssayError(
-            f"results has several checkpoints of {place} (tokens {at}).", fix="Keep the last one of each run."
-        )
     raise AssayError(
         f"results has {len(same)} rows for {place}; {len(twice)} rows are there more than once.",
-        fix="Keep one row for each mix, seed, task and metric.",
+        fix="Keep one row for each mix, seed, task and metric, or say in `tokens` which checkpoint is which.",
     )
 
 
