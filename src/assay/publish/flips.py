@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +102,7 @@ def flips(items: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> tuple[Flips,
 
 def _task(candidate: str, control: str, task: str, table: pd.DataFrame, names: Sequence[Question]) -> Flips | None:
     """One task's flips, out of who answered what right; ``None`` where the arms share no seed."""
-    runs: list[tuple[str, int]] = list(table.columns.to_flat_index())
+    runs: list[Any] = table.columns.tolist()
     seeds = sorted(seed for mix, seed in runs if mix == control and (candidate, seed) in runs)
     if not seeds:
         return None

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from assay.compare import Comparison
 
 
+FURTHER = 2.5
+"""How many times the reach of what votes all of a plot may reach before its axis is cut."""
+
+
 def effects(report: Report) -> list[Figure]:
     """A forest plot for each metric: candidate minus baseline with its interval, seeds as dots.
 
@@ -48,6 +52,11 @@ def _forest(report: Report, comparisons: Sequence[Comparison], place: int, *, pa
             part = [c for c in own if c.signal == signal]
             _add_estimates(figure, part, [at[c.task, c.role] + shift for c in part], name, style[name])
     _add_margins(figure, comparisons, at)
+    window = _window(comparisons)
+    if window is not None:
+        beyond = [c for c in comparisons if not window[0] <= (_scaled(finite(c.effect), c) or 0.0) <= window[1]]
+        _add_beyond(figure, beyond, [at[c.task, c.role] for c in beyond], window)
+        figure.update_layout(xaxis={"range": window})
     labels = [(_row_label(label, comparisons), label[0] is None) for label, _ in rows]
     label_rows(figure, labels, height=max(30, 17 * len(names) + 12))
     arrow = "better \N{RIGHTWARDS ARROW}" if better == "higher" else "\N{LEFTWARDS ARROW} better"
@@ -60,7 +69,7 @@ def _forest(report: Report, comparisons: Sequence[Comparison], place: int, *, pa
     return Figure(
         id=f"effects-{place}",
         title=f"{what[0].upper()}{what[1:]}{', by parts of tasks' if parts else ''}",
-        note="",
+        note="" if window is None else "The axis is that of what votes: double-click the plot to see all.",
         described=f"Forest plot of {words.count(len(comparisons), 'comparison')} in {what}; "
         "the table of comparisons has the same figures.",
         spec=plain_spec(figure),
@@ -68,6 +77,42 @@ def _forest(report: Report, comparisons: Sequence[Comparison], place: int, *, pa
         rows=[_forest_row(c) for c in comparisons],
         folded=parts,
     )
+
+
+def _window(comparisons: Sequence[Comparison]) -> list[float] | None:
+    """The reach of what votes, where monitors reach so much further that it could not be read; else ``None``."""
+
+    def reach(shown: Sequence[Comparison]) -> tuple[float, float]:
+        ends = [_scaled(finite(x), c) for c in shown for x in (c.effect, c.ci_low, c.ci_high, c.margin, -c.margin)]
+        known = [x for x in ends if x is not None]
+        return min([0.0, *known]), max([0.0, *known])
+
+    voting = [c for c in comparisons if c.role != "monitor"]
+    (low, high), (least, most) = reach(voting), reach(comparisons)
+    if not voting or most - least <= FURTHER * (high - low):
+        return None
+    slack = 0.12 * (high - low)
+    return [low - slack, high + slack]
+
+
+def _add_beyond(figure: Any, comparisons: Sequence[Comparison], ys: Sequence[float], window: Sequence[float]) -> None:
+    """At the edge of the window, what lies beyond it."""
+    for side, edge in zip((-1, 1), window, strict=True):
+        part = [(c, y) for c, y in zip(comparisons, ys, strict=True) if (c.effect > 0) == (side > 0)]
+        rows = sorted({y for _, y in part})
+        told = {y: [words.signed(c.metric, finite(c.effect)) for c, row in part if row == y] for y in rows}
+        if rows:
+            arrow = "\N{BLACK LEFT-POINTING SMALL TRIANGLE}" if side < 0 else "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
+            figure.add_scatter(
+                x=[edge] * len(rows),
+                y=rows,
+                mode="text",
+                text=[f"{arrow} {', '.join(told[y])}" for y in rows],
+                textposition="middle right" if side < 0 else "middle left",
+                textfont={"size": 11, "color": FAINT},
+                showlegend=False,
+                hoverinfo="skip",
+            )
 
 
 def _forest_row(c: Comparison) -> list[Any]:
