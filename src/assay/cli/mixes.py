@@ -1,4 +1,4 @@
-"""`assay sources`, `assay prepare`, `assay mix show`, `assay mix diff`: what there is, and what a mix makes of it."""
+"""`assay prepare`, `assay mix show`, `assay mix diff`: what a sweep is made of, and what a mix makes of it."""
 
 from __future__ import annotations
 
@@ -20,34 +20,10 @@ mix_app = typer.Typer(help="Show and compare mixes.", no_args_is_help=True, rich
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command()(sources)
     app.command()(prepare)
     mix_app.command()(show)
     mix_app.command()(diff)
     app.add_typer(mix_app, name="mix")
-
-
-def sources(overrides: Overrides = None, *, as_json: AsJson = False) -> None:
-    """List the sources: domain, licence, clearance, snapshot, tokens."""
-    space = workspace(overrides)
-    from assay.structure import to_mapping
-
-    found = sorted(space.study.sources.values(), key=lambda source: (source.domain, source.name))
-    known = space.study.sweep or space.study.tokenizer.sources
-    tokens = space.tokens_of(space.study.sources) if known else {}
-    if as_json:
-        print_json([{**to_mapping(s), "tokens": tokens.get(s.name), "refusal": s.refusal} for s in found])
-        return
-    table = Table("source", "domain", "licence", "clearance", "snapshot", box=None, pad_edge=False)
-    table.add_column("tokens", justify="right")
-    for s in found:
-        state = s.effective_clearance
-        colour = {"cleared": "green", "pending": "yellow", "blocked": "red"}[state]
-        day = s.snapshot.isoformat() if s.snapshot else "-"
-        table.add_row(s.name, s.domain, s.licence or "-", f"[{colour}]{state}[/]", day, amount(tokens.get(s.name)))
-    console.print(table)
-    if not tokens:
-        console.print("Tokens are known once `assay prepare sweep=NAME` has tokenised the sources.")
 
 
 def prepare(overrides: Overrides = None, *, as_json: AsJson = False) -> None:

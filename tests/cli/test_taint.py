@@ -1,0 +1,97 @@
+"""`assay sources` and `assay taint`: what is known against sources, in a project of two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.audit.found import put_finding
+from tests.cli.calls import Said, caller
+
+SOURCE = """files: ["data/{name}.txt"]
+domain: code
+language: code
+licence: MIT
+snapshot: {day}
+clearance: {{state: cleared, by: the tests, date: 2026-01-01, reference: here}}
+"""
+
+
+@pytest.fixture
+def assay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    for name, day in (("crawl", "2020-01-01"), ("github", "2999-01-01")):
+        (tmp_path / "conf/source").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / f"conf/source/{name}.yaml").write_text(SOURCE.format(name=name, day=day))
+        (tmp_path / f"data/{name}.txt").write_text(f"of {name}\n")
+    monkeypatch.chdir(tmp_path)
+    return caller(monkeypatch, capsys)
+
+
+def find_gutters() -> str:
+    from assay.cli.common import workspace
+
+    return put_finding(workspace([]), "crawl").digest
+
+
+def test_sources_say_what_audits_found_and_whether_it_taints(assay: Callable[..., Said]) -> None:
+    assert {one["audited"] for one in assay("sources", "--json").json} == {None}
+    find_gutters()
+    crawl, github = assay("sources", "--json").json
+    assert (crawl["audited"], crawl["findings"]) == ("1970-01-01", ["line_number_gutter"])
+    assert "line_number_gutter in 50.00%" in crawl["tainted"][0]
+    assert github["tainted"] == []
+    assert "1, tainted" in assay("sources").out
+
+
+def test_stale_sources_are_those_whose_snapshot_is_old_or_unknown(assay: Callable[..., Said], tmp_path: Path) -> None:
+    github = tmp_path / "conf/source/github.yaml"
+    assert [one["name"] for one in assay("sources", "--stale", "180d", "--json").json] == ["crawl"]
+    github.write_text(github.read_text().replace("snapshot: 2999-01-01\n", ""))
+    assert [one["name"] for one in assay("sources", "--stale", "1y", "--json").json] == ["crawl", "github"]
+    refused = assay("sources", "--stale", "a while")
+    assert refused.code == 2
+    assert "180d" in refused.err
+
+
+def test_taint_lists_what_is_wrong_and_a_waiver_in_the_source_ends_it(
+    assay: Callable[..., Said], tmp_path: Path
+) -> None:
+    assert "None of the 2 sources is tainted" in assay("taint").out
+    digest = find_gutters()
+    [one] = assay("taint", "--json").json["sources"]
+    assert (one["source"], one["runs"]) == ("crawl", [])
+    assert "assay audit fix crawl" in one["tainted"][0]
+    with (tmp_path / "conf/source/crawl.yaml").open("a") as file:
+        file.write(
+            f"waivers: [{{detector: line_number_gutter, version: '{digest[:12]}', by: A. Person, date: 2026-11-23, reason: known}}]\n"
+        )
+    assert assay("taint", "--json").json == {"sources": []}
+    assert assay("sources", "--json").json[0]["waived"] == ["line_number_gutter: A. Person, 2026-11-23: known"]
+
+
+def test_an_edited_source_is_another_version_and_the_old_one_stays_known(
+    assay: Callable[..., Said], tmp_path: Path
+) -> None:
+    digest = find_gutters()
+    (tmp_path / "data/crawl.txt").write_text("another text\n")
+    assert assay("sources", "--json").json[0]["tainted"] == []
+    [one] = assay("taint", "--json").json["sources"]
+    assert digest[:12] in one["tainted"][0]
+
+
+def test_a_source_that_lost_its_clearance_is_tainted_too(assay: Callable[..., Said], tmp_path: Path) -> None:
+    """As after a request for removal."""
+    path = tmp_path / "conf/source/github.yaml"
+    path.write_text(path.read_text().replace("state: cleared, by: the tests", "state: blocked, by: legal"))
+    [one] = assay("taint", "--json").json["sources"]
+    assert one["tainted"] == ["source 'github' is blocked by legal (here)"]
+
+
+def test_a_name_that_nothing_knows_is_refused(assay: Callable[..., Said]) -> None:
+    refused = assay("taint", "crawll")
+    assert refused.code == 2
+    assert "crawl" in refused.err
+    assert "nothing is known against it" in assay("taint", "github").out
