@@ -50,6 +50,39 @@ class Document:
     """The record's own `id` where it has one, otherwise `where`."""
     where: str
     """The file, and the line or row in it, counted from 1: `books.jsonl.gz:12`."""
+    url: str | None = None
+    """Where the document was taken from, and the next two, as far as its record says so."""
+    original: str | None = None
+    """The original (raw) document, below the source's `originals`."""
+    snapshot: str | None = None
+
+
+_ORIGIN = ("url", "original", "snapshot")
+"""Fields of a record that say where its document is from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How a source is read by those who look at it for defects: in parts, and past what cannot be read."""
+
+    part: int = 0
+    parts: int = 1
+    """Of every file only this part of so many; lines are dealt out by the block, and single texts go to part 0."""
+    unread: Callable[[AssayError], None] | None = None
+    """Told what cannot be read, which is then passed over; ``None`` to stop there."""
+
+    def takes(self, index: int) -> bool:
+        """Whether a line or row, counted from 0, is in the part."""
+        return self.parts == 1 or (index // _PARQUET_BATCH) % self.parts == self.part
+
+    def missed(self, error: AssayError) -> None:
+        """Pass over what cannot be read, or stop there."""
+        if self.unread is None:
+            raise error
+        self.unread(error)
+
+
+_ALL = Look()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,26 +113,35 @@ def size_of(source: Source) -> int:
     return sum(int(file.system.size(file.path) or 0) for file in _files(source))
 
 
-def documents(source: Source, *, progress: Callable[[int], None] | None = None) -> Iterator[Document]:
+def documents(
+    source: Source, *, progress: Callable[[int], None] | None = None, look: Look = _ALL
+) -> Iterator[Document]:
     """A source's documents, file after file in order of URL.
 
     Args:
         source: where they are, and in which format.
         progress: told the bytes that were read, as they are stored, since it was last told.
+        look: which part of each file, and whether to go on past what cannot be read.
 
     Raises:
         AssayError: a pattern matches nothing; a file is empty, cut or damaged; a line is not JSON, has no text, or
             is not UTF-8. The file and the line are named.
     """
     for file in _files(source):
-        found = False
-        for document in _READERS[file.format](file, source, progress or (lambda _: None)):
+        found = look.part > 0  # a later part of a short file has nothing by right
+        try:
+            for document in _READERS[file.format](file, source, progress or (lambda _: None), look):
+                found = True
+                yield document
+        except AssayError as error:
+            look.missed(error)
             found = True
-            yield document
         if not found:
-            raise AssayError(
-                f"{file.url}: the file of source {source.name!r} is empty: it holds no document.",
-                fix="Delete it, or fetch it again.",
+            look.missed(
+                AssayError(
+                    f"{file.url}: the file of source {source.name!r} is empty: it holds no document.",
+                    fix="Delete it, or fetch it again.",
+                )
             )
 
 
@@ -116,19 +158,28 @@ def source_digest(source: Source, *, cache: Path) -> str:
     Raises:
         AssayError: a pattern matches no file, or a file cannot be read.
     """
+    files = _files(source)
+    return _digest(source, files, _digests(files, cache))
+
+
+def file_digests(source: Source, *, cache: Path) -> dict[str, str]:
+    """SHA-256 of each of a source's files by URL, found in the same cache as `source_digest` finds them."""
+    return _digests(_files(source), cache)
+
+
+def _digests(files: Sequence[_File], cache: Path) -> dict[str, str]:
     record = cache / "digests.json"
     known, fresh = _known_digests(record), {}
-    files = _files(source)
     for file in files:
         stamp = _stamp(file)
         if stamp is None or known.get(file.url, {}).get("stamp") != stamp:
             fresh[file.url] = {"stamp": stamp, "sha256": _sha256(file)}
-    digest = _digest(source, files, {url: entry["sha256"] for url, entry in {**known, **fresh}.items()})
     lasting = {url: entry for url, entry in fresh.items() if entry["stamp"] is not None}
     if lasting:
         with exclusive(cache / "digests.lock", wait=True):
             write_json(record, {**_known_digests(record), **lasting})
-    return digest
+    entries = {**known, **fresh}
+    return {file.url: str(entries[file.url]["sha256"]) for file in files}
 
 
 def fresh_digest(source: Source) -> str:
@@ -313,14 +364,19 @@ def _unreadable(file: _File, error: Exception, line: int | None = None) -> Assay
 _Told = Callable[[int], None]
 
 
-def _read_jsonl(file: _File, source: Source, progress: _Told) -> Iterator[Document]:
+def _read_jsonl(file: _File, source: Source, progress: _Told, look: Look) -> Iterator[Document]:
     number = 0
     try:
         with _open(file, progress) as stream:
             for line in stream:  # bytes: lines end at b"\n" alone; str.splitlines would also end them at U+2028
                 number += 1
-                if line.strip():
-                    yield _from_json(line, f"{file.url}:{number}", source)
+                if look.takes(number - 1) and line.strip():
+                    try:
+                        document = _from_json(line, f"{file.url}:{number}", source)
+                    except AssayError as error:
+                        look.missed(error)
+                        continue
+                    yield document
     except _BROKEN as error:
         raise _unreadable(file, error, number + 1) from error
 
@@ -343,10 +399,14 @@ def _from_json(line: bytes, where: str, source: Source) -> Document:
             fix=f"Set the `text_field` of source {source.name!r}.",
         )
     own = record.get("id")
-    return _document(record[source.text_field], str(own) if isinstance(own, (str, int)) else where, where, source)
+    origin = {key: str(record[key]) for key in _ORIGIN if record.get(key) is not None}
+    text = record[source.text_field]
+    return _document(text, str(own) if isinstance(own, (str, int)) else where, where, source, origin)
 
 
-def _read_text(file: _File, source: Source, progress: _Told) -> Iterator[Document]:
+def _read_text(file: _File, source: Source, progress: _Told, look: Look) -> Iterator[Document]:
+    if look.part > 0:
+        return
     try:
         with _open(file, progress) as stream:
             content = stream.read()
@@ -360,7 +420,7 @@ def _read_text(file: _File, source: Source, progress: _Told) -> Iterator[Documen
         yield _document(text, file.url, file.url, source)
 
 
-def _read_parquet(file: _File, source: Source, progress: _Told) -> Iterator[Document]:
+def _read_parquet(file: _File, source: Source, progress: _Told, look: Look) -> Iterator[Document]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -375,25 +435,35 @@ def _read_parquet(file: _File, source: Source, progress: _Told) -> Iterator[Docu
                     f"{file.url}: no column is called {source.text_field!r}. {did_you_mean(source.text_field, names)}",
                     fix=f"Set the `text_field` of source {source.name!r}.",
                 )
-            columns = [source.text_field, *({"id"} & set(names) - {source.text_field})]
+            columns = [source.text_field, *sorted({"id", *_ORIGIN} & set(names) - {source.text_field})]
             for batch in table.iter_batches(batch_size=_PARQUET_BATCH, columns=columns):
-                ids = batch.column("id") if "id" in columns else None
-                for index, value in enumerate(batch.column(source.text_field)):
-                    row += 1
-                    where = f"{file.url}:{row}"
-                    own = ids[index].as_py() if ids is not None else None
+                first, row = row, row + len(batch)
+                for index in range(len(batch)) if look.takes(first) else ():
                     try:
-                        text = value.as_py()
-                    except UnicodeDecodeError as error:
-                        raise _not_utf8(where, error) from None
-                    yield _document(text, where if own is None else str(own), where, source)
+                        document = _from_row(batch, index, f"{file.url}:{first + index + 1}", source)
+                    except AssayError as error:
+                        look.missed(error)
+                        continue
+                    yield document
                 progress(stored * row // rows - told)  # Arrow seeks in the file, so bytes are told by rows
                 told = stored * row // rows
     except (*_BROKEN, pa.ArrowException) as error:
         raise _unreadable(file, error, row + 1) from error
 
 
-def _document(text: Any, identifier: str, where: str, source: Source) -> Document:
+def _from_row(batch: Any, index: int, where: str, source: Source) -> Document:
+    try:
+        row = {name: batch.column(name)[index].as_py() for name in batch.schema.names}
+    except UnicodeDecodeError as error:
+        raise _not_utf8(where, error) from None
+    origin = {key: str(row[key]) for key in _ORIGIN if key != source.text_field and row.get(key) is not None}
+    own = row.get("id") if source.text_field != "id" else None
+    return _document(row[source.text_field], where if own is None else str(own), where, source, origin)
+
+
+def _document(
+    text: Any, identifier: str, where: str, source: Source, origin: Mapping[str, str] | None = None
+) -> Document:
     if not isinstance(text, str):
         raise AssayError(f"{where}: {source.text_field!r} is {text!r:.40}, not text.", fix="Mend or remove the record.")
     try:
@@ -403,7 +473,7 @@ def _document(text: Any, identifier: str, where: str, source: Source) -> Documen
             f"{where}: character {error.start} is half of a surrogate pair, which is no text.",
             fix="Mend or remove the record; whoever wrote it cut a character in two.",
         ) from None
-    return Document(text=text, id=identifier, where=where)
+    return Document(text=text, id=identifier, where=where, **(origin or {}))
 
 
 def _not_utf8(where: str, error: UnicodeDecodeError) -> AssayError:
@@ -413,7 +483,7 @@ def _not_utf8(where: str, error: UnicodeDecodeError) -> AssayError:
     )
 
 
-_READERS: dict[Format, Callable[[_File, Source, _Told], Iterator[Document]]] = {
+_READERS: dict[Format, Callable[[_File, Source, _Told, Look], Iterator[Document]]] = {
     "jsonl": _read_jsonl,
     "parquet": _read_parquet,
     "text": _read_text,
