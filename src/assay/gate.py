@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from assay import advice, reasons
 from assay.compare import Comparison, compare
 from assay.errors import AssayError, did_you_mean
+from assay.stats.checkpoints import average_last
 from assay.stats.frames import seed_order
 from assay.stats.target import TargetEffect, foretell
 from assay.stats.transfer import Reliability
@@ -202,6 +203,7 @@ def decide(
         AssayError: the tables cannot be judged as they are, or a name in the call or the policy is not in them.
     """
     policy = policy.at_the_end
+    results, items = average_last(results, policy.average.last, items=items)
     arms = (_arm(results, baseline, missing), _arm(results, candidate, missing))
     # A blocked change, or one whose runs all failed, may have nothing to compare: that is a verdict, not an error.
     empty = [arm for arm in arms if not arm.present and (blocked or arm.missing)]

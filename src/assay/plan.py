@@ -11,6 +11,7 @@ from assay.arms import Arm
 from assay.errors import AssayError, did_you_mean
 from assay.recipe import RunSpec
 from assay.sources import check_name
+from assay.suite import Averaging
 
 PlanStatus = Literal["todo", "reuse", "running", "refused"]
 
@@ -139,6 +140,8 @@ class Plan:
     """Identity of the evaluation that every run gets."""
     cost: Cost
     warnings: tuple[str, ...] = field(default=())
+    average: Averaging = field(default_factory=Averaging)
+    """Over which of a run's checkpoints its scores are averaged."""
 
     def of(self, status: PlanStatus) -> tuple[PlannedRun, ...]:
         """The runs of one status."""
@@ -178,6 +181,7 @@ def make_plan(
     retry_failed: bool = False,
     tainted: Mapping[str, Sequence[str]] = MappingProxyType({}),
     warnings: Sequence[str] = (),
+    average: Averaging | None = None,
 ) -> Plan:
     """Decide for each mix and seed of a sweep what is to be done.
 
@@ -194,6 +198,7 @@ def make_plan(
         retry_failed: whether runs that diverged are tried again.
         tainted: why a mix may not be trained any more, by mix: defects of its sources. What was trained before stays, and is shown.
         warnings: what people should know, though it stops nothing.
+        average: over which of a run's checkpoints its scores are averaged; left out, its final weights count alone.
     """
     runs = []
     for mix in sweep.mixes:
@@ -210,6 +215,7 @@ def make_plan(
         evaluation=evaluation,
         cost=_cost(runs, known, speed, tokens, workers),
         warnings=tuple(warnings),
+        average=average or Averaging(),
     )
 
 

@@ -149,7 +149,12 @@ def _time(seconds: float) -> str:
 
 
 def scope(policy: Policy, foretold: TargetEffect | None = None) -> str:
-    """What the verdict is about."""
+    """What the verdict is about, and what a score is where it is a mean."""
+    of = policy.average.last
+    return _scope(policy, foretold) + (f"; scores are means of the last {of} checkpoints" if of > 1 else "")
+
+
+def _scope(policy: Policy, foretold: TargetEffect | None) -> str:
     if foretold is not None:
         about = f"{foretold.task} {foretold.metric} at {foretold.scale}"
         if foretold.problem:

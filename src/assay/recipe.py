@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -246,6 +247,10 @@ class RunSpec:
     def tokens(self) -> int:
         """Tokens of the whole run."""
         return self.steps * self.tokens_per_step
+
+    def steps_at(self, shares: Iterable[float]) -> tuple[int, ...]:
+        """After which steps these shares of the run are done, the earliest first; its end is not among them."""
+        return tuple(sorted({max(1, round(share * self.steps)) for share in shares} - {self.steps}))
 
     def stages_until(self, done: int) -> tuple[StageSpec, ...]:
         """The stages as far as they got in so many steps; those that had not begun are left out."""

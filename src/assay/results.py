@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assay.errors import AssayError
+from assay.stats.checkpoints import average_last
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,8 @@ class Results(NamedTuple):
     """What a sweep measured.
 
     Attributes:
-        scores: one row a mix, seed, task and metric: `mix, seed, scale, tokens, task, metric, value, n, stderr, chance`.
+        scores: one row a mix, seed, task and metric: `mix, seed, scale, tokens, task, metric, value, n, stderr, chance`; means
+            over the last checkpoints, which the column `checkpoints` counts, where the plan asks for that.
         items: one row a mix, seed, task, metric and question: `item, value, group, weight` besides.
         missing: why a planned run has no row, by mix, in words.
     """
@@ -40,27 +42,26 @@ class Results(NamedTuple):
 def collect(store: Store, plan: Plan) -> Results:
     """Read every evaluated run of a plan.
 
-    A run whose delivered mix is not the requested one, or whose record is damaged, is left out and said to be missing.
+    A run whose delivered mix is not the requested one, whose record is damaged, or of which a checkpoint that counts was
+    not scored, is left out and said to be missing.
     """
     import pandas as pd
 
-    scores: list[dict[str, Any]] = []
+    scores: list[pd.DataFrame] = []
     items: list[pd.DataFrame] = []
     missing: dict[str, dict[str, list[int]]] = {}
     for run in plan.runs:
         try:
-            problem = _problem(store, run, plan.evaluation)
+            problem = _problem(store, run, plan)
             if problem is None:
-                assert run.spec is not None, "an evaluated run has a spec"
-                record = store.run(run.spec.fingerprint)
-                measured = scores_of(record, run, plan.evaluation, tokens=run.spec.tokens)
-                items.append(items_of(record, run, plan.evaluation))
-                scores += measured
+                measured, questions = _read(store, run, plan)
+                scores.append(measured)
+                items.append(questions)
         except DAMAGE as error:
             problem = f"its record cannot be read: {type(error).__name__}: {error}".replace("\n", " ")
         if problem is not None:
             missing.setdefault(run.mix, {}).setdefault(problem.rstrip("."), []).append(run.seed)
-    table = pd.DataFrame(scores, columns=SCORES)
+    table = pd.concat(scores, ignore_index=True) if scores else pd.DataFrame(columns=SCORES)
     everything = pd.concat(items, ignore_index=True) if items else pd.DataFrame(columns=ITEMS)
     told = {
         mix: [f"{_seeds(seeds)}: {problem}" for problem, seeds in problems.items()] for mix, problems in missing.items()
@@ -80,6 +81,29 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"seed{'s' * (len(seeds) != 1)} {', '.join(parts)}"
 
 
+def _read(store: Store, run: PlannedRun, plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The scores of an evaluated run and its questions, averaged over the checkpoints that count."""
+    import pandas as pd
+
+    assert run.spec is not None, "an evaluated run has a spec"
+    scores, items = [], []
+    for record, step in checkpoints(store, run, plan):
+        tokens = step * run.spec.tokens_per_step
+        scores += scores_of(record, run, plan.evaluation, tokens=tokens)
+        items.append(items_of(record, run, plan.evaluation).assign(tokens=tokens))
+    table, questions = pd.DataFrame(scores, columns=SCORES), pd.concat(items, ignore_index=True)
+    averaged = average_last(table, len(items), items=questions)
+    assert averaged.items is not None
+    return averaged.scores, averaged.items
+
+
+def checkpoints(store: Store, run: PlannedRun, plan: Plan) -> list[tuple[Measured, int]]:
+    """The weights that a run's score comes from, and after which step each was taken; the final ones last."""
+    assert run.spec is not None, "a run that may be evaluated has a spec"
+    record, spec = store.run(run.spec.fingerprint), run.spec
+    return [*((record.look(step), step) for step in spec.steps_at(plan.average.shares)), (record, spec.steps)]
+
+
 def scores_of(record: Measured, run: PlannedRun, evaluation: str, *, tokens: int) -> list[dict[str, Any]]:
     """The scores of a planned run's weights, the final ones or those after so many tokens, with the columns `SCORES`."""
     assert run.spec is not None, "what was evaluated has a spec"
@@ -96,13 +120,20 @@ def items_of(record: Measured, run: PlannedRun, evaluation: str) -> pd.DataFrame
     return _long(frame).assign(mix=run.mix, seed=run.seed)
 
 
-def _problem(store: Store, run: PlannedRun, evaluation: str) -> str | None:
+def _problem(store: Store, run: PlannedRun, plan: Plan) -> str | None:
     if run.spec is None:
         return "; ".join(run.reasons)
-    record = store.run(run.spec.fingerprint)
-    if not record.evaluated(evaluation):
+    *looks, (final, _) = checkpoints(store, run, plan)
+    if not final.evaluated(plan.evaluation):
         return f"{run.status}: {'; '.join(run.reasons)}"
-    return delivered_problem(run.spec, record.delivered())
+    lacking = [str(step) for look, step in looks if not look.evaluated(plan.evaluation)]
+    if lacking or len(looks) < plan.average.last - 1:
+        at = f"after step {', '.join(lacking)}" if lacking else f"in a run of {run.spec.steps} steps"
+        return f"it was not scored {at}, and a score is the mean over the last {plan.average.last} checkpoints"
+    problems = (
+        delivered_problem(run.spec, look.delivered(), step=step) for look, step in [*looks, (final, run.spec.steps)]
+    )
+    return next((problem for problem in problems if problem is not None), None)
 
 
 def delivered_problem(spec: RunSpec, delivered: Mapping[str, Any] | None, *, step: int | None = None) -> str | None:

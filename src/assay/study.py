@@ -73,6 +73,12 @@ class Study:
             **sections,
         )
 
+    @property
+    def looks(self) -> tuple[float, ...]:
+        """Shares of a run after which it is scored on its way: those asked for, and those that the policy reads."""
+        early = () if self.policy.early.stop == "none" else self.policy.early.looks
+        return tuple(sorted({*self.training.looks, *self.policy.average.shares, *early}))
+
     def require_sweep(self) -> Sweep:
         """The sweep, for commands that need one."""
         if self.sweep is None:

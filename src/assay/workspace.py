@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -72,7 +72,8 @@ class Workspace(Identities):
             workers=self.study.cluster.width,
             retry_failed=retry_failed,
             tainted={mix: [f"{t.sentence}; {t.fix}" for t in self.tainted(mix)] for mix in ready},
-            warnings=self._warnings(specs),
+            warnings=[*self._warnings(specs), *self._unseen(specs.values() if look else (), evaluation)],
+            average=self.study.policy.average,
         )
 
     def refusals(self, mix: str) -> list[str]:
@@ -120,6 +121,29 @@ class Workspace(Identities):
                     found.append(f"{mix}: {name} is gone through {count:.1f} times; beyond 4 it teaches less.")
         return found
 
+    def _unseen(self, specs: Iterable[RunSpec], evaluation: str) -> list[str]:
+        """In words, the looks that nobody can take any more: their runs are trained, and what they were on the way is gone."""
+        lacking: dict[str, int] = {}
+        for spec in {spec.fingerprint: spec for spec in specs}.values() if self.study.looks else ():
+            run = self.store.run(spec.fingerprint)
+            if not (run.model / "model.safetensors").exists():
+                continue
+            for step in spec.steps_at(self.study.looks):
+                look, share = run.look(step), f"{step / spec.steps:.0%}"
+                if not (look.kept or look.evaluated(evaluation)):
+                    lacking[share] = lacking.get(share, 0) + 1
+        if not lacking:
+            return []
+        last = self.study.policy.average.last
+        means = (
+            f" The policy averages the last {last} checkpoints, and leaves runs out that lack one." if last > 1 else ""
+        )
+        counts = ", ".join(f"{count} lack the look at {share}" for share, count in lacking.items())
+        again = "To have them trained again, move their folders out of the store."
+        return [
+            f"Runs that were trained without being looked at have only their final scores: {counts}.{means} {again}"
+        ]
+
     def speed(self) -> Speed:
         """What a run of this proxy costs here, from the newest runs of the store; by operations where only others ran."""
         mine = self.study.proxy.flops_per_token(self.vocabulary)
@@ -130,12 +154,12 @@ class Workspace(Identities):
             if (spec.model, spec.vocabulary, spec.batch_sequences) == shape:
                 same.append(rate)
                 if status.evaluate_seconds:
-                    evaluations.append(status.evaluate_seconds)
+                    evaluations.append(status.evaluate_seconds / (1 + len(self.store.run(spec.fingerprint).looks())))
             else:
                 other.append(rate * spec.model.flops_per_token(spec.vocabulary) / mine)
             if len(same) == SAMPLE:
                 break
-        evaluate = statistics.median(evaluations) if evaluations else None
+        evaluate = statistics.median(evaluations) * (1 + len(self.study.looks)) if evaluations else None
         if same:
             return Speed(statistics.median(same), evaluate, f"measured on {len(same)} runs of this proxy")
         if other:

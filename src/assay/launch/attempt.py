@@ -268,15 +268,15 @@ def _score_looks(workspace: Workspace, submission: Submission, run: RunDirectory
 
     Looks that this study does not take are somebody else's: they are scored where nobody has done so.
     """
-    training, evaluation = workspace.study.training, submission.evaluation.fingerprint
-    mine = training.look_steps(run.spec().steps)
+    study, evaluation = workspace.study, submission.evaluation.fingerprint
+    mine = run.spec().steps_at(study.looks)
     for look in run.looks():
         if not look.kept or (look.step not in mine and look.evaluations()):
             continue
         if not look.evaluated(evaluation):
             log.info("the look after step %d is scored", look.step)
             _evaluate(workspace, submission, run, look)
-        if not training.keep_looks:
+        if not study.training.keep_looks:
             look.drop()
 
 
@@ -302,6 +302,7 @@ def _train(workspace: Workspace, spec: RunSpec, run: RunDirectory, stop: Stop) -
             device=study.cluster.device,
             threads=study.cluster.cpus_per_worker,
             micro_batch=study.batch.micro,
+            looks=study.looks,
         ),
         should_stop=should_stop,
         bytes_per_token={name: manifest.bytes / manifest.tokens for name, manifest in manifests.items()},

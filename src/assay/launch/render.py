@@ -148,6 +148,8 @@ class _Runs:
 
 def _state(run: RunProgress) -> Text:
     share = f" {run.share:.0%}" if run.state in {"training", "stale", "cancelled", "failed"} and run.step else ""
+    if run.looked_at:
+        share = f" at {run.share:.0%}"
     again = f" (attempt {run.attempt})" if run.attempt > 1 and run.state != "done" else ""
     return Text(f"{run.state}{share}{again}", style=COLOURS[run.state])
 

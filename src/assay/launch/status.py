@@ -67,6 +67,11 @@ class RunProgress:
         """Of its training that is done, between 0 and 1."""
         return self.step / self.steps if self.steps else 0.0
 
+    @property
+    def looked_at(self) -> bool:
+        """Whether it is scored on its way, and goes on training afterwards."""
+        return self.state == "evaluating" and self.step < self.steps
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerProgress:
@@ -343,14 +348,16 @@ def _seconds_left(look: _Look, speeds: _Speeds, *, now: float) -> float | None:
     evaluate = speeds.evaluate or 0.0
     if planned.spec is None or state in {"done", "refused", "diverged"}:
         return None
-    if state == "evaluating":
+    if state == "evaluating" and status.step >= status.steps:
         return None if speeds.evaluate is None else max(0.0, evaluate - (now - status.updated))
     if state == "trained":
         return speeds.evaluate
     rate = (status.tokens_per_second if state == "training" else None) or speeds.tokens_per_second
     if rate is None:
         return planned.seconds  # from runs of other sweeps, where the plan knows any
-    return (planned.spec.tokens - status.tokens) / rate + evaluate
+    # Looks are scored on the way; what they have taken so far is not to come.
+    since = now - status.updated if state == "evaluating" else 0.0
+    return (planned.spec.tokens - status.tokens) / rate + max(0.0, evaluate - status.evaluate_seconds - since)
 
 
 def _makespan(runs: Iterable[RunProgress], workers: int) -> float | None:

@@ -102,7 +102,7 @@ def train(
         journal = Journal(spec, run, reader, here, rule=settings.spike, bytes_per_token=bytes_per_token)
         journal.begin(start, metrics_bytes)
         every = max(1, spec.steps // settings.records)
-        looks = settings.look_steps(spec.steps)
+        looks = spec.steps_at(settings.looks)
         saved = time.monotonic()
 
         done, outcome = start, dict[str, Any]()

@@ -66,7 +66,3 @@ class TrainSettings:
                 )
         if len(set(self.looks)) < len(self.looks):
             raise AssayError(f"train settings: looks names one twice: {', '.join(f'{s:g}' for s in self.looks)}.")
-
-    def look_steps(self, steps: int) -> tuple[int, ...]:
-        """After which steps a run of so many is looked at, the earliest first; the end is not among them."""
-        return tuple(sorted({max(1, round(share * steps)) for share in self.looks} - {steps}))
