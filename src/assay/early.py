@@ -269,15 +269,16 @@ class _Looking:
         lacking: list[str] = []
         for tokens in sorted(rows["tokens"].unique()):
             there = rows[rows["tokens"] == tokens]
-            lacking = [
-                f"{mix} seed {seed}"
-                for mix in (self.baseline, self.candidate)
-                for seed in sorted(self.seeds - set(there.loc[there["mix"] == mix, "seed"]), key=seed_order)
-            ]
+            lacking = [name for mix in (self.baseline, self.candidate) for name in self._lacking(there, mix)]
             if not lacking:
                 return float(tokens), ""
         more = f" and {len(lacking) - 4} more" if len(lacking) > 4 else ""
         return None, f"waits for {', '.join(lacking[:4])}{more}"
+
+    def _lacking(self, rows: pd.DataFrame, mix: str) -> list[str]:
+        """Replicates of a mix that have no scores; the mix itself where none has."""
+        left = self.seeds - set(rows.loc[rows["mix"] == mix, "seed"])
+        return [mix] if left == self.seeds else [f"{mix} seed {seed}" for seed in sorted(left, key=seed_order)]
 
     def _judged(self, rows: pd.DataFrame, place: LookedAt) -> LookedAt:
         policy, blind = self._policy(rows, place.alpha)
@@ -306,7 +307,7 @@ class _Looking:
             return None, blind
         guardrails = tuple(c for c in self.policy.guardrails if c not in blind)
         policy = replace(self.policy, primary=primary, guardrails=guardrails, alpha=alpha, early=Early())
-        return policy if rows["tokens"].nunique() > 1 else replace(policy, average=Averaging()), blind
+        return policy if len(set(rows["tokens"])) > 1 else replace(policy, average=Averaging()), blind
 
     def _history(self, share: float) -> tuple[pd.DataFrame | None, str]:
         """The history with the judged scale's runs as they were at this share of their budget; and what it lacks for the target."""
@@ -417,20 +418,9 @@ def _said(found: Look) -> Iterator[str]:
         yield f"A {shown.outcome} at {where}, but {why}."
     yield from shown.verdict.reasons[:3]
     for one in shown.held:
-        yield in_the_past(one)
+        yield one.sentence
     if not shown.held and shown is not found.looks[-1]:
         yield "How often such a signal holds to the end is not known: no history with several checkpoints a run is named."
-
-
-def in_the_past(one: Held) -> str:
-    """How often a signal held, as a sentence."""
-    if math.isnan(one.held):
-        return f"How often such a signal of {one.task} {one.metric} holds to the end is not known: {one.problem}."
-    beyond = f" ({one.problem}; these are the farthest)" if one.problem else ""
-    return (
-        f"In the history {one.held:.0%} of {one.n_pairs} pairs that were at least {one.at_least:.1f} SDs of noise apart in"
-        f" {one.task} {one.metric} at {one.share:.0%} of the budget ended in the same order ({one.n_mixes} mixes){beyond}."
-    )
 
 
 def _guarantee(found: Look) -> str:

@@ -56,6 +56,18 @@ class Held:
     n_mixes: int = 0
     problem: str = ""
 
+    @property
+    def sentence(self) -> str:
+        """The same in words."""
+        name = f"{self.task} {self.metric}"
+        if math.isnan(self.held):
+            return f"How often such a signal of {name} holds to the end is not known: {self.problem}."
+        beyond = f"; {self.problem}, these are the farthest" if self.problem else ""
+        return (
+            f"In the history {self.held:.0%} of {self.n_pairs} pairs that were at least {self.at_least:.1f} SDs of noise apart in"
+            f" {name} at {self.share:.0%} of the budget ended in the same order ({self.n_mixes} mixes{beyond})."
+        )
+
     def to_mapping(self) -> dict[str, Any]:
         """Plain values for JSON, where NaN is null."""
         return {
