@@ -10,7 +10,8 @@ from assay.evaluate.items import write_items
 from assay.files import write_json
 
 if TYPE_CHECKING:
-    from assay.store import RunDirectory
+    from assay.recipe import RunSpec
+    from assay.store import Look, Measured, RunDirectory
     from assay.workspace import Workspace
 
 DOCUMENTS = 12
@@ -30,7 +31,6 @@ def finish(space: Workspace, mix: str, seed: int, *, bits: Mapping[str, float] |
     spec = space.spec(mix, seed)
     run = space.store.run(spec.fingerprint)
     run.create(spec, space.labels(mix, seed))
-    weights, sequences = spec.stages[0].weights, spec.steps * spec.batch_sequences
     run.update(
         state="done",
         step=spec.steps,
@@ -42,11 +42,39 @@ def finish(space: Workspace, mix: str, seed: int, *, bits: Mapping[str, float] |
         evaluate_seconds=1.0,
         attempt=1,
     )
+    measure(space, run, draw, spec, step=spec.steps, bits=bits)
+    return run
+
+
+def look_at(space: Workspace, mix: str, seed: int, *, step: int, bits: Mapping[str, float] | None = None) -> Look:
+    """Record a look at a run, as if it had been at that step; arguments as those of `finish`."""
+    spec = space.spec(mix, seed)
+    run = space.store.run(spec.fingerprint)
+    run.create(spec, space.labels(mix, seed))
+    look = run.look(step)
+    measure(space, look, random.Random(f"{mix} {seed} {step}"), spec, step=step, bits=bits)
+    return look
+
+
+def measure(
+    space: Workspace,
+    record: Measured,
+    draw: random.Random,
+    spec: RunSpec,
+    *,
+    step: int,
+    bits: Mapping[str, float] | None,
+) -> None:
+    """Record what the weights after a step were given, and their scores."""
+    weights, sequences = spec.stages[0].weights, step * spec.batch_sequences
     delivered = {name: {"sequences": round(weight * sequences), "tokens": 0} for name, weight in weights.items()}
-    write_json(run.path / "delivered.json", {"requested": weights, "delivered": delivered})
+    write_json(record.path / "delivered.json", {"requested": weights, "delivered": delivered})
     rows, scores = [], []
     for source in space.sources:
-        task, level = f"validation/{source}", 2 + 0.01 * seed + (bits or {}).get(source, 0.0) + draw.gauss(0, 0.002)
+        task, level = (
+            f"validation/{source}",
+            2 + 0.01 * spec.seed + (bits or {}).get(source, 0.0) + draw.gauss(0, 0.002),
+        )
         values = [level + 0.001 * (number - (DOCUMENTS - 1) / 2) for number in range(DOCUMENTS)]
         rows += [
             {
@@ -63,8 +91,7 @@ def finish(space: Workspace, mix: str, seed: int, *, bits: Mapping[str, float] |
             for number, value in enumerate(values)
         ]
         scores.append({"task": task, "metric": "bits_per_byte", "value": level, "n": DOCUMENTS, "stderr": 0.001})
-    with run.writing_evaluation(space.evaluation.fingerprint) as folder:
+    with record.writing_evaluation(space.evaluation.fingerprint) as folder:
         folder.mkdir()
         write_items(folder / "items.parquet", rows)
         write_json(folder / "scores.json", {"scores": scores})
-    return run
