@@ -25,10 +25,10 @@ from assay.errors import AssayError, did_you_mean
 from assay.stats import multiplicity, power, signal
 from assay.stats.checkpoints import average_last
 from assay.stats.frames import Items, Metric, PairedItems, Results, Scores, Seed
-from assay.stats.history import noise_by_metric
-from assay.stats.moderated import NOTHING, Prior, shrink
-from assay.stats.paired import NEGLIGIBLE, Estimate, Part, crossed, over_seeds
-from assay.stats.signal import LOSSES, Signal
+from assay.stats.history import noise_by_metric, worth_by_metric
+from assay.stats.moderated import ALONE, NOTHING, Prior, shrink
+from assay.stats.paired import NEGLIGIBLE, Estimate, Part, among_items, crossed, over_seeds
+from assay.stats.signal import LOSSES, Signal, Worth
 from assay.suite import Policy, Role
 
 if TYPE_CHECKING:
@@ -65,12 +65,12 @@ class Comparison:
         candidate_mean: mean score of the candidate over them.
         n_seeds: seeds that both arms have, paired.
         n_items: questions or documents; None where they are not known.
-        noise: SD over seeds of the paired differences, as it was measured.
+        noise: SD over seeds of the paired differences, as it was measured; NaN for one seed.
         noise_df: degrees of freedom behind the noise that the interval rests on: the shared seeds less one, and what the
             history's replicates count for, towards whose noise it is then drawn (see `assay.stats.moderated`).
         noise_moderated: the SD that the interval rests on: `noise`, drawn towards the history's where there is one.
         mde: effect that this design would find with probability 0.8, at alpha shared among the primaries.
-        signal: `ok`, `no signal` (at chance: decides nothing) or `unknown`.
+        signal: `ok`, `no signal` (at chance, or by the history hardly any difference between mixes: decides nothing) or `unknown`.
         signal_reason: why, with figures.
         differences: candidate minus baseline by seed.
         item_variance: part of the effect's variance that comes from the choice of questions; more seeds do not reduce it.
@@ -112,6 +112,11 @@ class Comparison:
     def gain(self) -> float:
         """The effect, counted so that better is positive."""
         return self.effect if self.better == "higher" else -self.effect
+
+    @property
+    def spread(self) -> float:
+        """The noise as it was measured; for one seed, that of past runs. NaN where neither is known."""
+        return self.noise_moderated if math.isnan(self.noise) else self.noise
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values for JSON, where NaN is null."""
@@ -157,15 +162,17 @@ def compare(
     table.require(baseline, "baseline")
     judged = list(candidates) if candidates is not None else [m for m in table.mixes if m != baseline]
     noise: dict[Metric, Prior] = {}
+    worth: dict[Metric, Worth] = {}
     if history is not None:
-        noise = noise_by_metric(history, proxy_scale=_scale(results, policy), without=[baseline, *judged])
+        others = {"proxy_scale": _scale(results, policy), "without": [baseline, *judged]}
+        noise, worth = noise_by_metric(history, **others), worth_by_metric(history, **others)
     found: list[Comparison] = []
     for candidate in judged:
         table.require(candidate, "candidate")
         if candidate == baseline:
             raise AssayError(f"{baseline!r} is both baseline and candidate.", fix="Name another candidate.")
         table.require_same_budget(baseline, candidate)
-        found += _Pair(table, questions, policy, baseline, candidate, noise).comparisons()
+        found += _Pair(table, questions, policy, baseline, candidate, noise, worth).comparisons()
     return found
 
 
@@ -179,6 +186,7 @@ class _Pair:
     baseline: str
     candidate: str
     noise: Mapping[Metric, Prior]
+    worth: Mapping[Metric, Worth]
 
     def comparisons(self) -> list[Comparison]:
         """All of them, adjusted for one another."""
@@ -212,8 +220,12 @@ class _Pair:
             self.results, task, metric, baseline=self.baseline, candidate=self.candidate, seeds=seeds
         )
         estimate, doubt = _estimate(metric, a, b, seeds, paired)
-        estimate = _moderated(estimate, self.noise.get((task, metric), NOTHING))
-        worth = _signal(metric, a, b, paired)
+        prior = self.noise.get((task, metric), NOTHING)
+        if len(seeds) == 1:
+            estimate, doubt = _single(estimate, prior, paired)
+        else:
+            estimate = _moderated(estimate, prior)
+        worth = signal.by_past(_signal(metric, a, b, paired), self.worth.get((task, metric)), n_seeds=len(seeds))
         interval = estimate.interval(1 - self.policy.alpha)
         enough = len(seeds) >= self.policy.min_seeds
         known = Comparison(
@@ -270,7 +282,7 @@ def _estimate(metric: str, a: Scores, b: Scores, seeds: list[Seed], paired: Pair
         differences = [b.by_seed[seed] - a.by_seed[seed] for seed in seeds]
         estimate = over_seeds(differences, scale=scale)._replace(n_items=n_items)
     if len(seeds) < 2:
-        return estimate, "one seed shows no noise"
+        return estimate, ""
     if not estimate.parts:
         return (
             estimate,
@@ -283,6 +295,20 @@ def _estimate(metric: str, a: Scores, b: Scores, seeds: list[Seed], paired: Pair
             reason = f"the {name} has one and the same score for all {len(seeds)} seeds: are they copies of one run?"
             return estimate._replace(parts=()), reason
     return estimate, ""
+
+
+def _single(estimate: Estimate, prior: Prior, paired: PairedItems | None) -> tuple[Estimate, str]:
+    """The effect of one replicate with the noise that past runs show, and why that is not known, if so."""
+    if not prior.stands_alone:
+        known = f"the history's replicates give it {prior.seen:g} of the {ALONE} degrees of freedom that takes"
+        return estimate, f"one seed shows no noise, and {known if prior.seen else 'no history of replicates does'}"
+    questions = None
+    if paired is not None:
+        questions = among_items(
+            (paired.candidate - paired.baseline)[0], weights=paired.weights, clusters=paired.clusters
+        )
+    seed = Part(2 * prior.variance, prior.df)
+    return estimate._replace(parts=(seed,) if questions is None else (seed, questions)), ""
 
 
 def _moderated(estimate: Estimate, prior: Prior) -> Estimate:

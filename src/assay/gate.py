@@ -97,13 +97,13 @@ class Verdict:
     def regressed(self) -> tuple[Comparison, ...]:
         """What falls by more than noise, at a false discovery rate of the policy's alpha; the worst, in units of noise, first."""
         clear = [c for c in self.comparisons if c.gain < 0 and c.q <= 1 - c.level]
-        return tuple(sorted(clear, key=lambda c: c.gain / c.noise))
+        return tuple(sorted(clear, key=lambda c: c.gain / c.spread))
 
     @property
     def worst(self) -> Comparison | None:
         """What is lost most in units of noise, be it noise or not; None where noise is unknown."""
-        known = [c for c in self.comparisons if c.noise > 0]
-        return min(known, key=lambda c: c.gain / c.noise, default=None)
+        known = [c for c in self.comparisons if c.spread > 0]
+        return min(known, key=lambda c: c.gain / c.spread, default=None)
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values for JSON."""

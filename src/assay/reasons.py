@@ -124,7 +124,12 @@ def needed(waiting: Sequence[Comparison], comparisons: Sequence[Comparison], pol
             share = len(primaries) if policy.require == "any" else 1
             found.append(_seeds_for(c, policy.alpha, for_better=share, for_worse=len(voters)))
         elif c.n_seeds >= policy.min_seeds:
-            found.append(f"{c.task} {c.metric}: scores of independent runs, one for each seed.")
+            runs = (
+                "a second seed of each mix, or a history of replicates"
+                if c.n_seeds == 1
+                else "scores of independent runs"
+            )
+            found.append(f"{c.task} {c.metric}: {runs}{', one for each seed' * (c.n_seeds != 1)}.")
     return found
 
 
@@ -144,7 +149,7 @@ def option(way: Option) -> str:
 def _time(seconds: float) -> str:
     for size, unit, least in ((3600, "h", 5400), (60, "min", 90)):
         if seconds >= least:
-            return f"{seconds / size:.3g} {unit}"
+            return f"{seconds / size:.{int(size > 60)}f} {unit}"
     return f"{seconds:.0f} s"
 
 
@@ -208,7 +213,8 @@ def _ranking(target: TargetEffect) -> list[str]:
 def target_needed(target: TargetEffect, policy: Policy) -> list[str]:
     """What it would take to decide about the target."""
     if target.problem:
-        return [f"{policy.min_seeds} finished seeds of each mix."] if target.reliability else ["A larger history."]
+        seeds = max(policy.min_seeds, 2)
+        return [f"{seeds} finished seeds of each mix."] if target.reliability else ["A larger history."]
     found = []
     if target.p_noise > policy.alpha and target.seeds is not None:
         found.append("More seeds of each mix: the difference at the proxy may be noise.")
@@ -229,11 +235,11 @@ def target_needed(target: TargetEffect, policy: Policy) -> list[str]:
 
 def falls(comparisons: Sequence[Comparison], alpha: float) -> list[str]:
     """The worst task, and how many regress: an average must not hide them."""
-    lost = [c for c in comparisons if c.gain < 0 and c.noise > 0]
+    lost = [c for c in comparisons if c.gain < 0 and c.spread > 0]
     clear = [c for c in lost if c.q <= alpha]
     if not clear:
         return []
-    c = min(clear, key=lambda c: c.gain / c.noise)
+    c = min(clear, key=lambda c: c.gain / c.spread)
     seen = f"{len(clear)} of {len(comparisons)} metrics fall{'s' * (len(clear) == 1)} by more than noise"
     return [f"{seen} (false discovery rate {_percent(alpha)}); the worst is {c.task} {c.metric}: {_effect(c)}."]
 
@@ -263,7 +269,7 @@ def _sized(metric: str, value: float, *, sign: bool = False) -> str:
 
 def _effect(c: Comparison) -> str:
     low, high = (size(c, end, sign=True).split(" ")[0] for end in (c.ci_low, c.ci_high))
-    return f"{size(c, c.effect, sign=True)} ({_percent(c.level)} interval {low} to {high}, {c.n_seeds} seeds)"
+    return f"{size(c, c.effect, sign=True)} ({_percent(c.level)} interval {low} to {high}, {c.n_seeds} seed{'s' * (c.n_seeds != 1)})"
 
 
 def _seeds_for(c: Comparison, alpha: float, *, for_better: int, for_worse: int) -> str:
@@ -287,16 +293,15 @@ def _seeds_for(c: Comparison, alpha: float, *, for_better: int, for_worse: int) 
     )
     if likely is None:
         remedy = (
-            "more questions"
-            if c.item_variance > c.noise**2 / c.n_seeds
-            else "a metric with less noise, or a larger proxy"
+            "more questions" if c.item_variance > seen**2 / c.n_seeds else "a metric with less noise, or a larger proxy"
         )
         return f"{name}: no number of seeds up to {MOST_SEEDS} would do; {remedy} might."
     likely = max(likely, c.n_seeds + 1)
     most = f"more than {MOST_SEEDS}" if at_worst is None else f"up to {max(at_worst, likely)}"
+    source = f"{c.n_seeds} seeds understate" if c.n_seeds > 1 else "the history understates"
     return (
         f"{name}: about {likely} seeds of each mix to show that it {claim}, if effect and noise are as they look;"
-        f" {most} if {c.n_seeds} seeds understate the noise (SD {size(c, seen)})."
+        f" {most} if {source} the noise (SD {size(c, seen)})."
     )
 
 

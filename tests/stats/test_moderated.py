@@ -13,12 +13,12 @@ def test_a_prior_is_found_again_from_many_variances() -> None:
     rng = np.random.default_rng(1)
     true = 2.0 * 3 / rng.chisquare(3, 20_000)
     found = learn(true * rng.chisquare(2, 20_000) / 2, [2] * 20_000)
-    assert found == pytest.approx((2.0, 3.0), rel=0.1)
+    assert found[:2] == pytest.approx((2.0, 3.0), rel=0.1)
 
 
 def test_variances_that_agree_are_pooled_and_count_for_a_bounded_number_of_replicates() -> None:
     variances, df = [1.0, 1.1, 0.9, 1.05, 0.95], [2, 3, 2, 3, 2]
-    assert learn(variances, df) == pytest.approx((np.average(variances, weights=df), MOST_DF))
+    assert learn(variances, df) == pytest.approx((np.average(variances, weights=df), MOST_DF, 12.0))
 
 
 def test_too_few_variances_teach_nothing_and_leave_a_variance_as_it_is() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from assay.stats import history as past
 from assay.stats.frames import SCORE_KEY, at_scale, with_columns
-from assay.stats.moderated import shrink
+from assay.stats.moderated import ALONE, shrink
 from assay.stats.paired import NEGLIGIBLE
 from assay.stats.power import MOST_SEEDS, fewest, power
 from assay.stats.transfer import FEWEST, Reliability, Transfer, fit
@@ -171,6 +171,13 @@ class _Case:
                 reliability=learnt.reliability,
             )
         noise = past.noise_of(past_scores)
+        if sum(seeds) == 2 and not noise.stands_alone:
+            return self.unknown(
+                f"one seed of each mix shows no noise, and the history's replicates at the proxy give it {noise.seen:g} of the {ALONE}"
+                " degrees of freedom that takes",
+                n_seeds=seeds,
+                reliability=learnt.reliability,
+            )
         return self._foretold(predictor, learnt, a=a, b=b, prior=noise, usual=past.spread(past_scores, mixes))
 
     def _foretold(
@@ -186,7 +193,8 @@ class _Case:
         alpha, difference = self.policy.alpha, float(b.mean() - a.mean())
         variance, df = _pooled(a, b, prior)
         of_pair = variance * (1 / len(a) + 1 / len(b))
-        if max(np.ptp(a), np.ptp(b)) <= NEGLIGIBLE * max(np.abs(a).max(), np.abs(b).max()):
+        several = len(a) + len(b) > 2
+        if several and max(np.ptp(a), np.ptp(b)) <= NEGLIGIBLE * max(np.abs(a).max(), np.abs(b).max()):
             return self.unknown(
                 f"all seeds have one and the same {predictor.name}: are they copies of one run?",
                 n_seeds=(len(a), len(b)),
