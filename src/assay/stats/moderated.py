@@ -28,8 +28,8 @@ FEWEST = 5
 
 ALONE = 10
 """Degrees of freedom of past replicates from which a verdict may rest on the history's noise alone: five mixes of three seeds, or ten of
-two. The error then stays below 4% at a nominal 5% for normal, heavy-tailed and unequal noise, and 44% of differences of four SD are
-found; five mixes of two seeds find 36% (`benchmarks/one_replicate.py`)."""
+two. The error is then at most 4.3% at a nominal 5%, for normal, heavy-tailed and unequal noise; with half of them it is 4.8% where noise is
+both, which leaves no room (`benchmarks/one_replicate.py`)."""
 
 
 class Prior(NamedTuple):
