@@ -12,7 +12,8 @@ import numpy as np
 from assay.errors import AssayError, did_you_mean
 from assay.stats.frames import SCORE_KEY, Metric, scale_key, with_columns
 from assay.stats.moderated import NOTHING, Prior, learn
-from assay.stats.signal import LOSSES
+from assay.stats.replicates import LEAST_LOOKS, Trend, signal_to_noise, trend
+from assay.stats.signal import LOSSES, Worth
 from assay.suite import Target
 
 if TYPE_CHECKING:
@@ -95,18 +96,57 @@ def noise_by_metric(frame: pd.DataFrame, *, proxy_scale: Any, without: Sequence[
         proxy_scale: the scale that is judged; where it is None, nothing is learnt from a table of several.
         without: mixes that are judged, which must not teach.
     """
-    rows = with_columns(frame, [*SCORE_KEY, "value"], "history")
-    scales = rows["scale"].map(scale_key) if "scale" in rows else None
-    if scales is not None and proxy_scale is not None:
-        rows = rows[scales == scale_key(proxy_scale)]
-    elif scales is not None and len(set(scales)) > 1:
+    rows = _at_proxy(frame, proxy_scale, without)
+    if rows is None:
         return {}
-    rows = _clean(rows[~rows["mix"].astype(str).isin(without)], [])
+    rows = _clean(rows, [])
     table = rows.groupby(["task", "metric", "mix"], sort=False)["value"].agg(["var", "count"]).reset_index()
     return {
         (str(task), str(metric)): learn(one["var"].to_numpy(), one["count"].to_numpy() - 1)
         for (task, metric), one in table.groupby(["task", "metric"], sort=False)
     }
+
+
+def worth_by_metric(frame: pd.DataFrame, *, proxy_scale: Any, without: Sequence[str]) -> dict[Metric, Worth]:
+    """What past mixes say of each metric's signal at the proxy; the arguments are those of `noise_by_metric`."""
+    rows = _at_proxy(frame, proxy_scale, without)
+    if rows is None:
+        return {}
+    rows = rows[np.isfinite(rows["value"])]
+    trends = trends_by_metric(rows) if "tokens" in rows else {}
+    found = {}
+    for (task, metric), one in _clean(rows, []).groupby(["task", "metric"], sort=False):
+        ratio = signal_to_noise([values.to_numpy(dtype=float) for _, values in one.groupby("mix", sort=False)["value"]])
+        found[str(task), str(metric)] = Worth(ratio, trends.get((str(task), str(metric))))
+    return found
+
+
+def trends_by_metric(rows: pd.DataFrame) -> dict[Metric, Trend]:
+    """Whether each metric rises with tokens, of runs that were scored at three token counts or more.
+
+    Args:
+        rows: long results of one scale with `tokens`.
+    """
+    several = rows[rows.groupby(SCORE_KEY)["tokens"].transform("nunique") >= LEAST_LOOKS]
+    found = {}
+    for (task, metric), one in several.groupby(["task", "metric"], sort=False):
+        runs = [(run["tokens"].tolist(), run["value"].tolist()) for _, run in one.groupby(["mix", "seed"], sort=False)]
+        seen = trend(runs, lower_is_better=metric in LOSSES)
+        if seen is not None:
+            found[str(task), str(metric)] = seen
+    return found
+
+
+def _at_proxy(frame: pd.DataFrame, proxy_scale: Any, without: Sequence[str]) -> pd.DataFrame | None:
+    """The past's rows at the proxy's scale; None where it has several scales and nobody says which."""
+    rows = with_columns(frame, [*SCORE_KEY, "value"], "history")
+    scales = rows["scale"].map(scale_key) if "scale" in rows else None
+    if scales is not None and proxy_scale is not None:
+        rows = rows[scales == scale_key(proxy_scale)]
+    elif scales is not None and len(set(scales)) > 1:
+        return None
+    found: pd.DataFrame = rows[~rows["mix"].astype(str).isin(without)]
+    return found
 
 
 def noise_of(scores: Mapping[str, NDArray[np.float64]]) -> Prior:

@@ -1,4 +1,4 @@
-"""Whether a metric says anything at this proxy size. A metric at chance decides nothing."""
+"""Whether a metric says anything at this proxy size. One at chance, or in which past mixes hardly differed, decides nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from assay.stats.paired import Estimate, Part, crossed
+from assay.stats.replicates import Ratio, Trend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,18 @@ ACCURACIES = frozenset({"acc", "acc_norm", "acc_mutual_info", "exact_match", "f1
 """Metrics that are shares, spoken of in points."""
 
 
+class Worth(NamedTuple):
+    """What past runs of this proxy say of a metric.
+
+    Attributes:
+        ratio: signal-to-noise over past mixes; None where they show none.
+        trend: whether scores rise with tokens; None where no run was looked at often enough.
+    """
+
+    ratio: Ratio | None
+    trend: Trend | None
+
+
 class Signal(NamedTuple):
     """What a metric is worth.
 
@@ -42,6 +55,55 @@ class Signal(NamedTuple):
 
     state: State
     reason: str
+
+
+def least_ratio(n_seeds: int) -> float:
+    """The signal-to-noise ratio that so many seeds of each mix ask for: where the noise of their mean is as large as the signal.
+
+    Two mixes drawn at random are then ranked right at the proxy itself in 3 of 4 cases, 1/2 + arctan(ratio * sqrt(seeds)) / pi, before
+    anything is lost on the way to the target; below it, in fewer.
+    """
+    return 1 / math.sqrt(n_seeds)
+
+
+def ranked_right(ratio: float, n_seeds: int) -> float:
+    """The share of pairs of mixes that so many seeds rank right at the proxy, for normal scores (Sheppard 1899).
+
+    >>> round(ranked_right(least_ratio(3), 3), 3)
+    0.75
+    """
+    return 0.5 + math.atan(ratio * math.sqrt(n_seeds)) / math.pi
+
+
+def by_past(now: Signal, past: Worth | None, *, n_seeds: int) -> Signal:
+    """What a metric is worth, past runs counted in: they can take its say away, and never give it one.
+
+    It is taken where the past shows too little signal: an interval of signal-to-noise that is all below what the seeds ask for, or of
+    the rank correlation with tokens all below 0. Few mixes have wide intervals, which are shown and take nothing.
+    """
+    if past is None or now.state == "no signal":
+        return now
+    ratio, rises = past
+    said = []
+    if ratio is not None:
+        bar = least_ratio(max(n_seeds, 1))
+        figures = (
+            f"signal-to-noise {ratio.value:.2f} over {ratio.n_mixes} past mixes"
+            f" ({ratio.level:.0%} interval {ratio.low:.2f} to {ratio.high:.2f})"
+        )
+        if ratio.high < bar:
+            reason = f"{figures}: below {bar:.2f}, where {n_seeds} seeds rank 3 of 4 pairs right"
+            return Signal("no signal", reason)
+        said.append(figures)
+    if rises is not None:
+        figures = (
+            f"rank correlation with tokens {rises.rho:+.2f} over {rises.n_runs} past runs"
+            f" (95% interval {rises.low:+.2f} to {rises.high:+.2f})"
+        )
+        if rises.high < 0:
+            return Signal("no signal", f"{figures}: it falls while models learn")
+        said.append(figures)
+    return Signal(now.state, "; ".join([now.reason, *said]))
 
 
 def of_loss() -> Signal:
