@@ -11,7 +11,7 @@ import pytest
 from assay.errors import AssayError
 from assay.imports.read import Given, read
 from assay.imports.selection import coverage, for_policy, select
-from assay.suite import Criterion, Policy, Target
+from assay.suite import Averaging, Criterion, Policy, Target
 from tests.imports.files import HEADER, table, write
 
 POLICY = Policy(name="p", alpha=0.05, min_seeds=3, primary=(Criterion(task="arc_easy", metric="acc", better="higher"),))
@@ -37,6 +37,19 @@ def test_of_each_run_the_last_checkpoint_is_judged_and_that_is_said(two_scales: 
     found = select(two_scales, replace(POLICY, proxy_scale="150M"), baseline="a", candidate="b")
     assert set(found.frame["tokens"]) == {3_000_000_000}
     assert found.notes == ("6 rows of earlier checkpoints are left out.",)
+
+
+def test_of_each_run_the_mean_over_the_last_checkpoints_is_judged_where_the_policy_asks_for_that(
+    two_scales: pd.DataFrame,
+) -> None:
+    policy = replace(POLICY, proxy_scale="150M", average=Averaging(last=2))
+    found = select(two_scales, policy, baseline="a", candidate="b")
+    assert set(found.frame["tokens"]) == {3_000_000_000}
+    arms = two_scales[(two_scales["scale"] == "150M") & two_scales["mix"].isin(["a", "b"])]
+    want = arms.groupby(["mix", "seed"])["value"].mean()
+    assert found.frame.set_index(["mix", "seed"])["value"].to_dict() == pytest.approx(want.to_dict())
+    with pytest.raises(AssayError, match="c was scored at 1 checkpoint"):
+        select(two_scales, policy, baseline="a", candidate="c")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assay.errors import AssayError, did_you_mean
 from assay.imports.table import QUESTIONS, amount, scale_label
+from assay.stats.checkpoints import average_last
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,8 @@ class Selected(NamedTuple):
     """What is judged.
 
     Attributes:
-        frame: rows of the baseline and the candidates at one scale, of each run's last checkpoint.
+        frame: rows of the baseline and the candidates at one scale, of each run's last checkpoint, or means over its last ones
+            where the policy asks for that.
         policy: the policy, its scales written as the table writes them.
         candidates: the mixes that are measured against the baseline.
         notes: what was left out, in sentences.
@@ -103,10 +105,13 @@ def select(frame: pd.DataFrame, policy: Policy, *, baseline: str, candidate: str
     candidates = tuple(mix for mix in mixes if mix != baseline) if candidate is None else (candidate,)
     if not candidates:
         raise AssayError(f"there is no mix at {scale} besides {baseline!r}: nothing to judge.")
-    last, notes = last_checkpoints(there[there["mix"].isin([baseline, *candidates])])
+    arms = there[there["mix"].isin([baseline, *candidates])]
+    last, notes = last_checkpoints(arms)
+    if policy.average.last > 1:
+        last, notes = arms, ()
     for name in candidates:
         require_same_questions(last, baseline=baseline, candidate=name)
-    return Selected(last, policy, candidates, notes)
+    return Selected(average_last(last, policy.average.last).scores, policy, candidates, notes)
 
 
 def at_proxy(frame: pd.DataFrame, policy: Policy) -> pd.DataFrame:
