@@ -63,7 +63,7 @@ def test_taint_lists_what_is_wrong_and_a_waiver_in_the_source_ends_it(
     digest = find_gutters()
     [one] = assay("taint", "--json").json["sources"]
     assert (one["source"], one["runs"]) == ("crawl", [])
-    assert "assay audit fix crawl" in one["tainted"][0]
+    assert "assay repair crawl" in one["tainted"][0]
     with (tmp_path / "conf/source/crawl.yaml").open("a") as file:
         file.write(
             f"waivers: [{{detector: line_number_gutter, version: '{digest[:12]}', by: A. Person, date: 2026-11-23, reason: known}}]\n"

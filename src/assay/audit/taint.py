@@ -60,7 +60,7 @@ class Taint:
     def fix(self) -> str:
         """What to do about it."""
         return (
-            f"repair it (`assay audit fix {self.source}`), or waive it in conf/source/{self.source}.yaml: waivers: [{{detector: "
+            f"repair it (`assay repair {self.source}`), or waive it in conf/source/{self.source}.yaml: waivers: [{{detector: "
             f"{self.detector}, version: {self.digest[:SHORT]}, by: WHO, date: YYYY-MM-DD, reason: WHY}}]"
         )
 

@@ -1,0 +1,124 @@
+"""`assay repair`: a new version of a source, with a defect mended by rule."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from assay.cli.common import AsJson, Overrides, console, print_json, progress_bars, workspace
+from assay.errors import AssayError
+from assay.files import write_text
+from assay.fingerprint import SHORT
+from assay.publish.words import count
+from assay.sources import check_name
+
+if TYPE_CHECKING:
+    from assay.audit.repair import Repaired
+    from assay.sources import Source
+    from assay.workspace import Workspace
+
+FILE = "documents.jsonl.gz"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(repair)
+
+
+def repair(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The source to repair.")],
+    overrides: Overrides = None,
+    *,
+    detector: Annotated[str, typer.Option(help="The defect: what found it.")] = "line_number_gutter",
+    name: Annotated[str | None, typer.Option(help="Name of the new source; left out, SOURCE_repaired.")] = None,
+    samples: Annotated[int, typer.Option(min=0, help="Changed documents to show, before and after.")] = 2,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; show what would change.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the new source if it is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new version of a source, with a defect mended; documents that the fixer is unsure of stay as they are.
+
+    Its documents go to paths.data/repaired/NAME, its declaration to conf/source/NAME.yaml: text, id, url, original and
+    snapshot of each document, and no other field of its record. Licence and clearance are those of the source.
+    """
+    space = workspace(overrides)
+    made, new = space.source(source), name or f"{source}_repaired"
+    check_name("source", new)
+    declared = Path(space.study.paths.root) / "conf" / "source" / f"{new}.yaml"
+    folder = space.study.paths.resolve(space.study.paths.data) / "repaired" / new
+    if new == source or (new in space.study.sources and not (force or dry_run)):
+        raise AssayError(f"source {new!r} is there already.", fix="Give another --name, or --force to replace it.")
+    if not dry_run and not any(declared.parent.glob("*.yaml")):
+        raise AssayError(
+            f"source {source!r} is a packaged one: a first source in {declared.parent} would hide all of them.",
+            fix="Copy the packaged sources that you use into that folder first; or look with --dry-run.",
+        )
+    from assay.audit.repair import repair as mend
+    from assay.corpus.read import size_of
+
+    size = max(1, size_of(made))
+    with progress_bars(quiet=as_json) as tell:
+        done = mend(
+            made,
+            detector,
+            None if dry_run else folder / FILE,
+            samples=samples,
+            progress=lambda n: tell(source, n / size),
+        )
+    if not dry_run:
+        write_text(declared, _declaration(space, source, new, detector))
+    if as_json:
+        from assay.structure import to_mapping
+
+        print_json({**to_mapping(done), "name": new, "written": None if dry_run else str(folder / FILE)})
+        return
+    _print(done, new, None if dry_run else declared)
+
+
+def _declaration(space: Workspace, name: str, new: str, detector: str) -> str:
+    """The new source in YAML: the old one's facts, other files, and what it was made of."""
+    import yaml
+
+    from assay.structure import to_mapping
+
+    old: Source = space.study.sources[name]
+    today = datetime.datetime.now(datetime.UTC).date()
+    plain: dict[str, Any] = to_mapping(
+        replace(
+            old,
+            name=new,
+            files=(f"${{paths.data}}/repaired/{new}/{FILE}",),
+            format="jsonl",
+            text_field="text",
+            repairs=name,
+            waivers=(),
+            description=f"{name}, version {space.digest(name)[:SHORT]}, with {detector} mended on {today.isoformat()}."
+            f" {old.description}".rstrip(),
+        )
+    )
+    kept = {key: value for key, value in plain.items() if value not in (None, [], ())}
+    return f"# Made by `assay repair {name} --detector {detector}`.\n{yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=120)}"
+
+
+def _print(done: Repaired, new: str, declared: Path | None) -> None:
+    for sample in done.samples:
+        console.print(Text(f"{sample.document}  {sample.where}", style="bold", overflow="fold"))
+        for line in sample.difference:
+            style = {"-": "red", "+": "green"}.get(line[:1], "dim")
+            console.print(Text(line.expandtabs(4), style=style, no_wrap=True, overflow="ellipsis"))
+        console.print()
+    saved = done.bytes_before - done.bytes_after
+    console.print(
+        f"{count(done.documents, 'document')}: {done.mended} mended, {count(done.removed, 'place')} and {saved:,} bytes taken out; "
+        f"{done.unsure} left as they were because the fixer is unsure."
+    )
+    if declared is None:
+        console.print("Nothing was written (--dry-run).")
+        return
+    console.print(f"The new source is {new}, in {declared}. What follows:")
+    console.print(f"  assay audit {new}\n  assay plan --repair sweep=NAME", markup=False)

@@ -1,0 +1,84 @@
+"""A fixer gives back the text that was there before the defect, or leaves it alone."""
+
+from __future__ import annotations
+
+import json.decoder
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from assay.audit.fixers import strip_gutter
+
+CODE = Path(json.decoder.__file__).read_text(encoding="utf-8").rstrip("\n")
+LINES = CODE.split("\n")
+NUMBERED = list(enumerate(LINES, 1))
+WIDTH = len(str(len(LINES)))
+
+
+@pytest.mark.parametrize(
+    "extracted",
+    [
+        lambda: "\n".join(f"{n} {line}" for n, line in NUMBERED),
+        lambda: "\n".join(f"{n}{line}" for n, line in NUMBERED),
+        lambda: "\n".join(f"{n:>{WIDTH}} {line}" for n, line in NUMBERED),
+        lambda: "\n".join(f"{n:>{WIDTH}}{line}" for n, line in NUMBERED),
+        lambda: "\n".join(f"{n:0{WIDTH}}\t{line}" for n, line in NUMBERED),
+        lambda: "\n".join(f"{n}: {line}" for n, line in NUMBERED),
+        lambda: "\n".join(f"{n:>{WIDTH}}| {line}" for n, line in NUMBERED),
+        lambda: "".join(f"{n}\n" for n, _ in NUMBERED) + CODE,
+        lambda: "".join(f"{n:>{WIDTH}}\n" for n, _ in NUMBERED) + CODE,
+        lambda: " ".join(str(n) for n, _ in NUMBERED) + "\n" + CODE,
+    ],
+    ids=[
+        "blank",
+        "stuck",
+        "aligned",
+        "aligned and stuck",
+        "zeros and tab",
+        "colon",
+        "bar",
+        "column",
+        "aligned column",
+        "row",
+    ],
+)
+def test_the_code_of_a_listing_comes_back_as_it_was(extracted: Callable[[], str]) -> None:
+    before = "A page about JSON.\n"
+    fixed = strip_gutter(before + extracted())
+    assert not fixed.unsure
+    assert fixed.removed >= len(LINES) - 1
+    assert [line.rstrip() for line in fixed.text.split("\n") if line.strip()] == [
+        line.rstrip() for line in (before + CODE).split("\n") if line.strip()
+    ]
+
+
+def test_lines_whose_ends_were_lost_get_them_back() -> None:
+    lines = [line.strip() for line in LINES if line.strip()]
+    fixed = strip_gutter(" ".join(f"{n} {line}" for n, line in enumerate(lines, 1)))
+    assert fixed.text.split("\n")[1:4] == [f"{line} " for line in lines[1:4]] or fixed.unsure
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        CODE,
+        "".join(f"{n}. Take a bowl, and stir it well.\n" for n in range(1, 40)),
+        "".join(f"{n} And it came to pass in those days.\n" for n in range(1, 40)),
+        "x = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]\n",
+        "\ud800 lone surrogate \x00 and nul",
+    ],
+    ids=["empty", "code", "list", "verses", "array", "hostile"],
+)
+def test_what_has_no_gutter_is_left_alone(text: str) -> None:
+    assert strip_gutter(text) == (text, 0, False)
+
+
+def test_a_listing_in_the_midst_of_a_page_keeps_the_page() -> None:
+    listing = textwrap.dedent("\n".join(f"{n:>{WIDTH}}  {line}" for n, line in NUMBERED))
+    page = f"In 2024 there were 3 ways.\n{listing}\nSee chapter 12 and chapter 13.\n"
+    fixed = strip_gutter(page)
+    assert fixed.text.startswith("In 2024 there were 3 ways.\n")
+    assert fixed.text.endswith("See chapter 12 and chapter 13.\n")
