@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -9,13 +10,18 @@ from typing import TYPE_CHECKING, NamedTuple
 from assay import stopped
 from assay.errors import AssayError
 from assay.launch.cancel import WAIT_SECONDS, Cancelled, cancel
+from assay.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from assay.early import Look
+    from assay.launch.records import SubmissionDirectory
     from assay.plan import Plan
     from assay.workspace import Workspace
+
+
+log = logging.getLogger(__name__)
 
 
 class Stopped(NamedTuple):
@@ -102,6 +108,34 @@ def stop_early(
             space.store, plan.sweep.name, stop
         )  # first: whatever befalls the rest, nobody takes them for failed
         done.append(Stopped(stop, cancel(space.store, plan.sweep.name, runs=runs, wait_seconds=wait_seconds)))
+    return done
+
+
+def stop_as_the_policy_says(directory: SubmissionDirectory) -> list[Stopped]:
+    """What the job that looks after a sweep does each time: look at its candidates, and stop those that the policy lets stop.
+
+    The policy is the registered one. Whatever goes wrong is logged and stops nobody: the sweep has to be looked after.
+    """
+    from assay.conclude import before_the_gate
+    from assay.launch.slurm.finish import frozen
+
+    submission = directory.read()
+    try:
+        if Study.parse(submission.study).policy.early.stop == "none":
+            return []
+        space, plan, _ = before_the_gate(frozen(submission))
+        if space.study.policy.early.stop == "none":
+            return []
+        # It does not wait for them to stop: whoever looks next finds them called off.
+        done = stop_early(space, plan, looks_of(space, plan), wait_seconds=0.0)
+    except AssayError as error:  # nothing was scored on the way yet, or it cannot be judged
+        log.info("no look: %s", error.what)
+        return []
+    except Exception:
+        log.exception("the candidates of %s could not be looked at", submission.sweep)
+        return []
+    for one in done:
+        log.info("%s: %s", one.stop.candidate, one.stop.sentence)
     return done
 
 

@@ -23,6 +23,7 @@ from assay.evaluate.offline import use_mirror
 from assay.files import write_json
 from assay.launch.attempt import log_to_stderr
 from assay.launch.children import Children
+from assay.launch.early import stop_as_the_policy_says
 from assay.launch.records import SubmissionDirectory, Worker, recorded, trained
 from assay.launch.rounds import Rounds, alone
 from assay.launch.slurm.commands import Unreachable, run
@@ -84,7 +85,9 @@ def _prepare(directory: SubmissionDirectory) -> None:
 
 
 def _tend(directory: SubmissionDirectory) -> None:
-    """Look after the sweep; once nothing is left, judge it."""
+    """Look after the sweep, stopping candidates early where the policy says so; once nothing is left, judge it."""
+    if directory.closed is None:
+        stop_as_the_policy_says(directory)
     tended = _look(directory)
     for seconds in LOOKS_SECONDS:
         if tended.acted and not tended.actions.get("wait"):
