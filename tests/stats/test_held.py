@@ -58,7 +58,7 @@ def test_only_pairs_that_were_at_least_as_far_apart_count() -> None:
 def test_a_signal_beyond_all_past_ones_is_held_against_the_farthest_and_says_so() -> None:
     found = asked(past(STRAIGHT), effect=100.0)
     assert (found.n_pairs, found.held) == (10, 1.0)
-    assert found.at_least < found.size
+    assert found.at_most < found.size
     assert "no past pairs were as far apart" in found.sentence
 
 
@@ -93,3 +93,12 @@ def test_pairs_that_end_alike_say_nothing() -> None:
 def test_a_table_without_tokens_is_refused() -> None:
     with pytest.raises(AssayError, match="history has no column 'tokens'"):
         asked(past(STRAIGHT).drop(columns="tokens"))
+
+
+def test_pairs_that_were_much_farther_apart_do_not_speak_for_a_small_signal() -> None:
+    """Neighbours end in the other order, everybody else in the same: a signal of a neighbour's size mostly does not hold."""
+    ends = {f"m{i:02}": (float(i), float(i - 1.5 if i % 2 else i)) for i in range(40)}
+    small, large = (asked(past(ends), effect=size) for size in (0.9, 5.0))
+    assert small.n_pairs == large.n_pairs == 30
+    assert small.held < 0.7
+    assert large.held == 1.0
