@@ -95,3 +95,28 @@ def test_a_name_that_nothing_knows_is_refused(assay: Callable[..., Said]) -> Non
     assert refused.code == 2
     assert "crawl" in refused.err
     assert "nothing is known against it" in assay("taint", "github").out
+
+
+def listing(lines: int) -> str:
+    return "\n".join(f"{n:>3}     total += price[{n}] * (1 + tax)" for n in range(1, lines + 1))
+
+
+def test_repair_makes_a_new_source_and_counts_what_it_left(assay: Callable[..., Said], tmp_path: Path) -> None:
+    (tmp_path / "data/crawl.txt").write_text(listing(30))
+    shown = assay("repair", "crawl", "--dry-run", "--json").json
+    assert (shown["documents"], shown["mended"], shown["unsure"], shown["written"]) == (1, 1, 0, None)
+    assert "-  1     total += price[1] * (1 + tax)" in shown["samples"][0]["difference"]
+    made = assay("repair", "crawl", "--json").json
+    assert made["name"] == "crawl_repaired"
+    new = next(one for one in assay("sources", "--json").json if one["name"] == "crawl_repaired")
+    assert (new["repairs"], new["licence"], new["refusal"]) == ("crawl", "MIT", None)
+    again = assay("repair", "crawl")
+    assert again.code == 2
+    assert "--force" in again.err
+    assert assay("repair", "crawl_repaired", "--dry-run", "--json").json["mended"] == 0
+
+
+def test_a_defect_without_a_fixer_is_refused_with_those_that_have_one(assay: Callable[..., Said]) -> None:
+    refused = assay("repair", "crawl", "--detector", "mojibake")
+    assert refused.code == 2
+    assert "line_number_gutter" in refused.err
