@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from assay.errors import AssayError
 from assay.files import json_text, write_text
 from assay.registered import as_registered
+from assay.store import ENDED
 
 if TYPE_CHECKING:
+    from assay.advice import Setting
     from assay.gate import SweepVerdict
     from assay.mixes import Mix
-    from assay.plan import Plan
+    from assay.plan import Plan, Sweep
     from assay.publish.report import Report
     from assay.references import ReferenceScore
     from assay.registered import Standing
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     from assay.workspace import Progress, Workspace
 
 log = logging.getLogger(__name__)
+
+LOOKED_AGAIN = "from 5% to 9 or 10% in simulations"
+"""Of three and five seeds, then as many as these seemed to need (benchmarks/foresight.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,13 +141,25 @@ def judge(
     for name in sweep.candidates if candidate is None else [candidate]:
         groups.setdefault(sweep.control(name), []).append(name)
     blocked = _blocked(space)
-    verdicts = [_against(space, results, control, names, blocked) for control, names in groups.items()]
+    setting = _setting(space, plan)
+    verdicts = [
+        _against(space, results, control, names, blocked=blocked, setting=setting) for control, names in groups.items()
+    ]
     verdict = verdicts[0] if len(verdicts) == 1 else _together(space, verdicts)
+    if sweep.extends is not None:
+        verdict = replace(verdict, note=" ".join(part for part in (verdict.note, after_a_look(sweep)) if part))
+    verdict = _with_stops(space, verdict, results.missing)
     return verdict if standing is None else verdict.under(standing)
 
 
 def _against(
-    space: Workspace, results: Results, control: str, names: Sequence[str], blocked: Mapping[str, Sequence[str]]
+    space: Workspace,
+    results: Results,
+    control: str,
+    names: Sequence[str],
+    *,
+    blocked: Mapping[str, Sequence[str]],
+    setting: Setting,
 ) -> SweepVerdict:
     """The verdict on the candidates that have one control."""
     from assay.gate import gate
@@ -156,7 +174,57 @@ def _against(
         missing=results.missing,
         **past(space.study, space.store),
         blocked={name: blocked[name] for name in names if name in blocked},
+        setting=setting,
     )
+
+
+def after_a_look(sweep: Sweep) -> str:
+    """What it means for the error rate that seeds were added to a sweep once its verdict was seen."""
+    return (
+        f"Seeds were added to {sweep.extends} after its verdict was seen: this is not a fresh test at the policy's error rate."
+        f" Adding seeds where nothing was decided raises wrong verdicts on changes without effect {LOOKED_AGAIN}."
+    )
+
+
+def _setting(space: Workspace, plan: Plan) -> Setting:
+    """What a run costs here, and what other runs of the store, and the history, show of larger ones."""
+    import pandas as pd
+
+    from assay.advice import Setting
+    from assay.imports.judge import history
+    from assay.imports.selection import for_policy
+    from assay.past import past_runs, past_scores
+
+    speed, judged = space.speed(), {run.fingerprint for run in plan.runs}
+    seconds = None
+    if speed.tokens_per_second is not None:
+        seconds = space.budget / speed.tokens_per_second + (speed.evaluate_seconds or 0.0)
+    others = [one for one in past_runs(space, evaluation=plan.evaluation) if one.run.fingerprint not in judged]
+    scores, policy = past_scores(others), space.study.policy
+    mine = scores["scale"] == space.parameters
+    named, _ = for_policy(scores[mine], policy, proxy=space.study.proxy.name, parameters=space.parameters)
+    tables = [t for t in (named, scores[~mine], history(space.study, space.store)) if t is not None and not t.empty]
+    return Setting(tokens=space.budget, seconds=seconds, past=pd.concat(tables, ignore_index=True) if tables else None)
+
+
+def _with_stops(space: Workspace, verdict: SweepVerdict, missing: Mapping[str, Sequence[str]]) -> SweepVerdict:
+    """The verdict where candidates were stopped early: what the look said that stopped them, unless they were trained to the end."""
+    from assay import stopped
+    from assay.gate import Decision
+
+    found = dict(verdict.candidates)
+    for name, one in verdict.candidates.items():
+        stop = stopped.read(space.store, space.study.require_sweep().name, name)
+        if stop is None or name not in missing:
+            continue
+        said = (stop.sentence, *stop.reasons)
+        if one.decision == Decision.BLOCKED:
+            found[name] = replace(one, reasons=(*one.reasons, *said))
+            continue
+        decision = Decision.REJECT if stop.outcome == "loser" else Decision.ACCEPT
+        scope = f"about {stop.tokens:,.0f} tokens, {stop.share:.0%} of the budget, where it was stopped"
+        found[name] = replace(one, decision=decision, reasons=said, needed=(), options=(), scope=scope)
+    return replace(verdict, candidates=found)
 
 
 def _together(space: Workspace, verdicts: Sequence[SweepVerdict]) -> SweepVerdict:
@@ -253,40 +321,56 @@ def write_markdown(report: Report, path: Path) -> Path:
     return path
 
 
-def publish(space: Workspace, report: Report, *, progress: Progress | None = None) -> Synced:
-    """Publish every finished run of a sweep, and its verdict, to W&B; what is there and the same is left alone.
+def publish(
+    space: Workspace,
+    report: Report,
+    *,
+    taints: Sequence[str] = (),
+    again: bool = False,
+    progress: Progress | None = None,
+) -> Synced:
+    """Publish every run of a sweep that has ended, its comparisons and its verdict to W&B; what is there is left alone.
 
     A run that cannot be published is told in `Synced.problems`, and keeps no other from it.
+
+    Args:
+        space: the study on this machine.
+        report: what is shown of the sweep.
+        taints: what makes its results untrustworthy, in sentences; W&B's people are alerted of it.
+        again: publish what is there, too.
+        progress: told what is made and which share of it is done.
     """
     tell, settings, store = progress or _nobody, space.study.tracking, space.store
     if settings.mode == "disabled":
         return Synced(published=0, mode="disabled", folder=None)
-    from assay.publish.tracking import publish_run, publish_verdict, session
+    from assay.publish import tracking
 
-    plan, told, problems = report.plan, [], []
-    finished = plan.of("reuse")
+    plan, problems, tellings = report.plan, list[str](), list[tracking.Telling]()
     tell("W&B", 0.0)
-    with session(store):
-        for i, run in enumerate(finished):
-            assert run.fingerprint is not None, "a run that is finished has a spec"
-            try:
-                told.append(
-                    publish_run(
-                        store,
-                        store.run(run.fingerprint),
-                        sweep=plan.sweep.name,
-                        evaluation=plan.evaluation,
-                        settings=settings,
-                    )
-                )
-            except (AssayError, OSError) as error:  # its record is damaged
-                problems.append(f"{run.label}: {error}")
-            tell("W&B", (i + 1) / (len(finished) + 1))
-        if finished:
-            told.append(publish_verdict(store, report, settings=settings))
+    versions = tracking.recipe_versions(store)
+    for run in report.runs:
+        if run.fingerprint is None or run.result is None or run.state not in ENDED:
+            continue
+        try:
+            tellings += tracking.run_tellings(
+                store,
+                store.run(run.fingerprint),
+                sweep=plan.sweep.name,
+                evaluation=plan.evaluation,
+                settings=settings,
+                versions=versions,
+            )
+        except (AssayError, OSError) as error:  # its record is damaged
+            problems.append(f"{run.label}: {error}")
+    if tellings:
+        tellings += tracking.sweep_tellings(store, report, taints=taints)
+    told = tracking.publish(
+        store, tellings, settings=settings, again=again, progress=lambda share: tell("W&B", min(share, 0.999))
+    )
     tell("W&B", 1.0)
-    problems += [one.problem for one in told if one is not None and one.problem]
-    published = sum(one is not None and one.folder is not None for one in told)
+    failed = Counter(one.problem for one in told if one.problem)
+    problems += [f"{why} ({count} of {len(told)} runs)" if count > 1 else why for why, count in failed.items()]
+    published = sum(not one.problem for one in told)
     return Synced(published=published, mode=settings.mode, folder=store.wandb, problems=tuple(problems))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -52,6 +53,17 @@ def past_runs(space: Workspace, *, evaluation: str = "") -> list[PastRun]:
             run = PlannedRun(mix=mix, seed=spec.seed, spec=spec, status="reuse")
             found.append(PastRun(record, run, wanted, space.alike(spec)))
     return found
+
+
+def of_one_evaluation(runs: Sequence[PastRun], evaluation: str) -> list[PastRun]:
+    """The runs of one evaluation, as questions of another suite have other noise.
+
+    That is the one named where anything has replicates under it, else that of most runs.
+    """
+    mine = Counter(past.run.mix for past in runs if past.evaluation == evaluation)
+    usual = Counter(past.evaluation for past in runs).most_common(1)
+    chosen = evaluation if not usual or max(mine.values(), default=0) > 1 else usual[0][0]
+    return [past for past in runs if past.evaluation == chosen]
 
 
 def past_scores(runs: Sequence[PastRun], *, looks: bool = False) -> pd.DataFrame:

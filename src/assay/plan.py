@@ -28,6 +28,8 @@ class Sweep:
     seeds: tuple[int, ...]
     arms: tuple[Arm, ...] = ()
     """What arms change beside their mix; those that are not named here change nothing."""
+    extends: str | None = None
+    """The sweep that this one adds seeds to, its verdict having been seen; `assay plan --to-decide` writes it."""
 
     def __post_init__(self) -> None:
         check_name("sweep", self.name)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from assay.cli.common import console
 from assay.design import Detectable, cautions, detectable, sized, with_questions
 from assay.imports.judge import history
 from assay.imports.selection import with_labels
-from assay.past import past_items, past_runs, past_scores
+from assay.past import of_one_evaluation, past_items, past_runs, past_scores
 from assay.stats.history import noise_by_metric
 from assay.stats.power import POWER
 from assay.stats.replicates import Noise, replicate_noise
@@ -53,14 +52,8 @@ def of_table(frame: pd.DataFrame, policy: Policy, *, n_seeds: int, past: pd.Data
 
 
 def _store_noise(space: Workspace, evaluation: str) -> dict[Metric, Noise]:
-    runs = [past for past in past_runs(space, evaluation=evaluation) if past.alike]
-    if not runs:
-        return {}
-    # Questions of another suite have other noise: the sweep's own where anything has replicates under it, else the usual one.
-    mine = Counter(past.run.mix for past in runs if past.evaluation == evaluation)
-    usual = Counter(past.evaluation for past in runs).most_common(1)[0][0]
-    chosen = evaluation if max(mine.values(), default=0) > 1 else usual
-    runs = [past for past in runs if past.evaluation == chosen]
+    alike = [past for past in past_runs(space, evaluation=evaluation) if past.alike]
+    runs = of_one_evaluation(alike, evaluation)
     scores = past_scores(runs)
     return with_questions(replicate_noise(scores), scores, past_items(runs), space.study.policy)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,12 +39,25 @@ def plan(
     retry_failed: RetryFailed = False,
     results: imports.Results = None,
     baseline: imports.Baseline = None,
+    to_decide: Annotated[
+        bool, typer.Option("--to-decide", help="Make it a sweep: the same arms with as many seeds as would decide it.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="With --to-decide: the file; left out, sweeps/SWEEP_decide.yaml.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="With --to-decide: take the place of a file.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print what a sweep would run, reuse and refuse, and what it will cost. Nothing is started.
+    """Print what a sweep would run, reuse and refuse, what it will cost and would find. Nothing is started.
 
-    With --results: what a verdict on imported results has and lacks.
+    With --results: what a verdict on imported results has and lacks. With --to-decide: the sweep that would decide
+    what this one left open.
     """
+    if to_decide and results is None:
+        _to_decide(overrides, out, force=force, as_json=as_json)
+        return
+    if to_decide or out is not None or force:
+        raise AssayError("--out and --force go with --to-decide, and that with sweep=NAME.")
     if results is not None:
         imports.plan(overrides, results, baseline, as_json=as_json)
         return
@@ -50,16 +65,36 @@ def plan(
     space = workspace(overrides)
     imports.require_history(space)
     made = space.plan(retry_failed=retry_failed)
+    _show(space, made, as_json=as_json)
+
+
+def _show(space: Workspace, made: Plan, *, as_json: bool, beside: Mapping[str, Any] | None = None) -> None:
+    """A plan, how its rule stands, and what it would find."""
     from assay.cli import foresee  # what compares is loaded for this alone
 
     found, policy = foresee.of_sweep(space, made), space.study.policy
     if as_json:
         detectable = foresee.to_mapping(found, policy)
-        print_json({**plan_mapping(made), "registration": standing_mapping(space), "detectable": detectable})
+        registration = standing_mapping(space)
+        print_json({**plan_mapping(made), "registration": registration, "detectable": detectable, **(beside or {})})
     else:
         print_plan(made)
         print_standing(space)
         foresee.show(found, policy)
+
+
+def _to_decide(overrides: Overrides, out: Path | None, *, force: bool, as_json: bool) -> None:
+    """Write the sweep that would decide an inconclusive one, and print its plan."""
+    from assay.cli.extend import extend
+
+    made = extend(list(overrides or ()), out=out, force=force)
+    _show(made.space, made.space.plan(), as_json=as_json, beside={"to_decide": made.to_mapping()})
+    if not as_json:
+        console.print(f"\nwritten: {made.file}", markup=False, soft_wrap=True)
+        for sentence in made.sentences:
+            console.print(sentence, markup=False)
+        arguments = shlex.join([f"sweep={made.name}", *made.left])
+        console.print(f"to run it:\n  {program()} submit {arguments}", markup=False, soft_wrap=True)
 
 
 def plan_mapping(made: Plan) -> dict[str, Any]:
