@@ -241,6 +241,9 @@ class Identities:
             if refusal:
                 found.append(refusal)
                 continue
+            unstated = self.study.taint.unstated(self.source(name))
+            if unstated:
+                found.append(f"source {name!r} does not state its {', '.join(unstated)} (taint.provenance asks for it)")
             try:
                 self.digest(name)
                 if name not in self._records and not (self.store.corpora / self.corpus_id(name)).exists():

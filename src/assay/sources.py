@@ -100,6 +100,10 @@ class Source:
     clearance: Clearance = PENDING
     originals: str | None = None
     """The folder or URL of the original (raw) documents."""
+    origin: str | None = None
+    """Where the text was taken from: a crawl and its filter, a dump's URL, a contract."""
+    processing: str | None = None
+    """What made these files of the originals, with its version: `resiliparse 0.15, dedup 3`."""
     description: str = ""
     repairs: str | None = None
     """The source of which this is a repaired version."""

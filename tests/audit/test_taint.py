@@ -102,6 +102,18 @@ def test_a_waiver_without_a_name_a_reason_or_a_version_is_refused(field: dict[st
         Waiver(**given, date=datetime.date(2026, 11, 23))
 
 
+def test_what_has_to_be_stated_of_a_source_is_asked_for(tiny: Callable[..., Workspace]) -> None:
+    space = tiny(taint__provenance=["origin", "processing"])
+    assert statuses(space)["base"] == {"refused"}
+    [reason, *_] = space.plan().runs[0].reasons
+    assert "does not state its origin, processing" in reason
+    stated = {
+        name: replace(source, origin="a dump", processing="resiliparse 0.15")
+        for name, source in space.study.sources.items()
+    }
+    assert statuses(space_of(replace(space.study, sources=stated)))["base"] == {"todo"}
+
+
 def test_a_share_that_is_none_is_refused() -> None:
     with pytest.raises(AssayError, match="share is 5"):
         TaintRule(severity="high", share=5)

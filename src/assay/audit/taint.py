@@ -14,16 +14,22 @@ from assay.sources import Source
 
 @dataclass(frozen=True, kw_only=True)
 class TaintRule:
-    """From when on a finding taints: it has to be so severe, and in so many documents."""
+    """What a source must not have, and what has to be known of it, to be trained on."""
 
     severity: Literal["low", "medium", "high", "never"]
     """Findings less severe are listed, and stop nothing; `never` lets all of them pass."""
     share: float
     """Of a source's documents: findings in fewer are listed, and stop nothing."""
+    provenance: tuple[Literal["origin", "snapshot", "processing"], ...] = ()
+    """What has to be stated of a source, beside its licence and clearance, before it is trained on."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
             raise AssayError(f"taint: share is {self.share}; it is a share of documents, from 0 to 1.")
+
+    def unstated(self, source: Source) -> list[str]:
+        """What is asked for, and not stated of a source."""
+        return [name for name in self.provenance if not getattr(source, name)]
 
     def taints(self, finding: Finding) -> bool:
         """Whether this finding does; isolated hits never do."""
