@@ -134,6 +134,20 @@ def moment(when: datetime.datetime) -> str:
     return when.strftime("%Y-%m-%d %H:%M %Z").strip()
 
 
+def clock(seconds: float | None) -> str:
+    """Seconds since the epoch as a time to the minute.
+
+    >>> clock(1_795_000_000.0), clock(None)
+    ('2026-11-18 11:06 UTC', '–')
+    """
+    if seconds is None:
+        return NOTHING
+    try:
+        return moment(datetime.datetime.fromtimestamp(seconds, datetime.UTC))
+    except (OverflowError, ValueError, OSError):  # a record that no clock wrote
+        return NOTHING
+
+
 def metric_name(metric: str) -> str:
     """What people call a metric."""
     return METRICS.get(metric, metric)
