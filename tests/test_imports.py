@@ -18,7 +18,7 @@ ORDER = [
     "errors", "structure", "fingerprint", "files", "tails", "processes", "revision", "epochs", "lease", "demo",
     "sources", "mixes", "recipe", "arms", "ablations", "suite", "references", "roots", "plan", "store", "stopped",
     "corpus", "audit", "train", "evaluate", "settings", "study", "changes", "identities", "workspace", "registered",
-    "stats", "compare", "design", "claims", "advice", "reasons", "gate", "early", "results", "past", "looks", "curves", "publish", "imports", "conclude", "launch", "cli",
+    "stats", "compare", "effects", "design", "claims", "advice", "reasons", "gate", "early", "results", "past", "looks", "curves", "publish", "imports", "conclude", "launch", "cli",
 ]  # fmt: skip
 HEAVY = [
     "torch",

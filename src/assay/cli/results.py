@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from assay import conclude
-from assay.cli import imports, since
+from assay.cli import effects, imports, since
 from assay.cli.common import AsJson, Overrides, console, errors, print_json, progress_bars, workspace
 from assay.errors import AssayError
 from assay.references import ReferenceScore, comparable
@@ -46,36 +46,44 @@ def compare(
         bool,
         typer.Option("--tokens-to-match", help="Also how many tokens of each arm are worth the other's, by source."),
     ] = False,
+    by: effects.By = None,
+    ranks: effects.WithRanks = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare candidates with the baseline on every metric: effects with intervals; nothing is decided."""
     from assay.curves import match
     from assay.roots import references
 
-    published, matches = list[ReferenceScore](), None
+    published, matches, more = list[ReferenceScore](), None, effects.NOTHING
     if results is not None:
+        effects.refuse(by, ranks=ranks)
         if tokens_to_match:
             raise AssayError("imported results have no curves by tokens.", fix="Leave out --tokens-to-match.")
         _, (verdict, _) = imports.judged(overrides, results, baseline, candidate)
     else:
         imports.refuse_baseline(baseline)
-        space, plan, standing = conclude.before_the_gate(workspace(overrides), present=policy_now)
+        case = conclude.before_the_gate(workspace(overrides), present=policy_now)
+        space, plan, standing = case
         verdict = conclude.judge(space, plan, candidate=candidate, standing=standing)
+        more = effects.asked(case, verdict, by, ranks=ranks)
         published = comparable(references(), space.study.suite.tasks, means(verdict))
         matches = match(space.store, plan, candidate=candidate) if tokens_to_match else None
     if as_json:
         found = {name: v["comparisons"] for name, v in verdict.to_mapping()["candidates"].items()}
         registration = verdict.registration.to_mapping() if verdict.registration else None
-        print_json({"candidates": found, "registration": registration, **_beside_mapping(published, matches)})
+        beside = {**_beside_mapping(published, matches), **more.to_mapping()}
+        print_json({"candidates": found, "registration": registration, **beside})
         return
     from assay.publish.beside import matches_view, references_view
     from assay.publish.terminal import comparisons_view, registration_view
 
     if verdict.registration is not None:
         console.print(registration_view(verdict.registration))
-    for name, judged in verdict.candidates.items():
+    for name, judged in verdict.candidates.items() if by is None else ():
         console.print(f"{name} against {judged.baseline}", markup=False)
         console.print(comparisons_view(judged.comparisons))
+    for view in effects.views(more):
+        console.print(view)
     if published:
         console.print(references_view(published, means(verdict)))
     if matches is not None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from assay.curves import Matches
+    from assay.effects import Ranks
     from assay.references import ReferenceScore
     from assay.stats.match import Match
 
@@ -45,6 +46,15 @@ def references_view(scores: Sequence[ReferenceScore], means: Mapping[tuple[str, 
         for model in models.values()
     ]
     return Group(table, Text("\n".join(said), style="dim", overflow="fold"))
+
+
+def ranks_view(found: Ranks) -> RenderableType:
+    """The average rank of each mix, the best first."""
+    table = _table("mix", "average rank", "interval")
+    for one in found.ranks:
+        interval = words.NOTHING if math.isnan(one.ci_low) else f"{one.ci_low:.2f} to {one.ci_high:.2f}"
+        table.add_row(Text(one.mix, overflow="fold"), f"{one.rank:.2f}", interval)
+    return Group(table, Text(found.note, style="dim"))
 
 
 def matches_view(matches: Matches) -> RenderableType:
