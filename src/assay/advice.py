@@ -381,7 +381,7 @@ def _unknown(kind: str, setting: Setting, seeds: int) -> Option:
 
 def _cells(past: pd.DataFrame, metrics: set[Metric]) -> dict[_Cell, dict[Metric, _Seen]]:
     """By scale and budget, what past mixes show of the metrics that are asked for."""
-    if not {"scale", "tokens"} <= set(past.columns):
+    if past.empty or not {"scale", "tokens"} <= set(past.columns):
         return {}
     rows = past[[pair in metrics for pair in zip(past["task"], past["metric"], strict=True)]]
     rows = rows.assign(_scale=rows["scale"].map(scale_key))

@@ -167,7 +167,7 @@ def with_questions(
     """
     asked = tuple(replace(c, margin=0.0) for c in (*_primaries(policy), *policy.guardrails))
     asked = tuple(c for c in asked if (c.task, c.metric) in noise)
-    if not asked or items.empty:
+    if not asked or items.empty or scores.empty:
         return dict(noise)
     every = Policy(name="past", primary=asked, alpha=policy.alpha, min_seeds=2)
     names = [(c.task, c.metric) for c in asked]
