@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay import conclude, reasons
 from assay.cli.common import workspace
-from assay.cli.compose import GROUPS
+from assay.cli.derived import derived_text, split, write
 from assay.errors import AssayError
-from assay.files import write_text
 from assay.gate import Decision
 from assay.roots import SWEEPS
 from assay.study import Study
@@ -20,9 +19,6 @@ from assay.workspace import Workspace
 if TYPE_CHECKING:
     from assay.gate import SweepVerdict, Verdict
     from assay.plan import Plan, Sweep
-
-HERE = ("paths.", "cluster.", "tracking.", "training.", "cluster=")
-"""Overrides that say where and how something runs: they are the command's, and stay out of a sweep's file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,14 +74,8 @@ def extend(overrides: Sequence[str], *, out: Path | None, force: bool) -> Extend
     name, seeds = file.stem, (*sweep.seeds, *added)
     body = {**space.study.raw["sweep"], "name": name, "extends": sweep.name, "seeds": list(seeds)}
     extended = Workspace(Study.parse({**space.study.raw, "sweep": body}))
-    if file.suffix != ".yaml":
-        raise AssayError(f"--out {file}: a sweep's file ends in .yaml.")
-    if file.exists() and not force:
-        raise AssayError(f"{file} is there already.", fix="Add --force to replace it, or name another with --out.")
-    left = tuple(one for one in overrides if one.startswith(HERE))
-    kept = [one for one in overrides if one not in left and not one.startswith("sweep=")]
-    chosen = next(one.partition("=")[2] for one in overrides if one.startswith("sweep="))
-    write_text(file, sweep_text(chosen, name, seeds, kept, about=sentences[0]))
+    chosen, kept, left = split(overrides)
+    write(file, sweep_text(chosen, name, seeds, kept, about=sentences[0]), force=force)
     again = conclude.after_a_look(extended.study.require_sweep())
     notes = [*sentences, again]
     if file.parent != (Path(root) / SWEEPS).absolute():
@@ -159,52 +149,9 @@ def sweep_text(base: str, name: str, seeds: Sequence[int], overrides: Sequence[s
     Raises:
         AssayError: an override deletes something, which a file cannot.
     """
-    import yaml
-
-    defaults: list[Any] = [base]
-    body: dict[str, Any] = {}
-    for key, value in _parsed(overrides):
-        if key in GROUPS:
-            defaults.append({f"override /{key}": value})
-        elif key not in ("sweep.seeds", "sweep.name", "sweep.extends"):
-            _put(body, key, value)
-    body["sweep"] = {**body.get("sweep", {}), "name": name, "extends": base, "seeds": list(seeds)}
-    head = [
-        "# @package _global_",
-        f"# {base} with more seeds, which were added after its verdict was seen: this is not a fresh test at the policy's error rate.",
-        *(f"# {line}" for line in about.splitlines()),
+    note = f"{base} with more seeds, which were added after its verdict was seen: this is not a fresh test at the policy's error rate."
+    own = {"name": name, "extends": base, "seeds": list(seeds)}
+    kept = [
+        one for one in overrides if not one.lstrip("+").startswith(("sweep.seeds=", "sweep.name=", "sweep.extends="))
     ]
-    shown = yaml.safe_dump({"defaults": [*defaults, "_self_"], **body}, sort_keys=False, allow_unicode=True, width=120)
-    return "\n".join([*head, shown])
-
-
-def _parsed(overrides: Sequence[str]) -> list[tuple[str, Any]]:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    found = []
-    for one in OverridesParser.create().parse_overrides(list(overrides)):
-        if one.is_delete():
-            raise AssayError(
-                f"{one.input_line}: what an override takes away cannot be written into a sweep's file.",
-                fix="Change the configuration itself, or write the sweep by hand.",
-            )
-        found.append((str(one.key_or_group), one.value()))
-    return found
-
-
-def _put(body: dict[str, Any], key: str, value: Any) -> None:
-    """A value at a dotted place."""
-    *parents, last = key.split(".")
-    node = body
-    for parent in parents:
-        node = node.setdefault(parent, {})
-    node[last] = _plain(value)
-
-
-def _plain(value: Any) -> Any:
-    """What Hydra's grammar made of it, as YAML has it: quoted strings lose their quotes."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    return value if isinstance(value, (int, float, bool, str)) or value is None else str(getattr(value, "text", value))
+    return derived_text(base, own, kept, about=f"{note}\n{about}")
