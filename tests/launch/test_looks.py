@@ -13,6 +13,7 @@ import pytest
 from assay.launch.attempt import attempt_here
 from assay.launch.records import Submission, SubmissionDirectory, SubmittedRun
 from assay.looks import collect_looks
+from assay.results import collect
 from tests.launch.waiting import until
 
 if TYPE_CHECKING:
@@ -137,3 +138,21 @@ def test_killed_while_a_look_is_scored_the_run_scores_it_first_and_ends_with_the
     assert run.status().attempt == 2
     assert [(look.step, len(look.evaluations()), look.kept) for look in run.looks()] == [(6, 1, False), (12, 1, False)]
     assert final(run) == final(alone)
+
+
+def test_a_policy_that_averages_has_its_checkpoints_scored_and_a_score_is_their_mean(workspace: MakeWorkspace) -> None:
+    space = workspace(steps=STEPS, policy__average={"last": 3, "every": 0.25})
+    run = done(space)
+    (evaluation,) = run.evaluations()
+    looks = run.looks()
+    assert [look.step for look in looks] == [12, 18]
+    found = collect(space.store, space.plan())
+    for task in ("validation/code", "validation/web", "validation/books"):
+        parts = [
+            next(score["value"] for score in record.scores(evaluation) if score["task"] == task)
+            for record in (*looks, run)
+        ]
+        (row,) = (row for row in found.scores.itertuples() if row.task == task)
+        assert row.value == pytest.approx(sum(parts) / 3, abs=1e-12)
+        items = found.items[found.items["task"] == task]
+        assert (items["value"] * items["weight"]).sum() / items["weight"].sum() == pytest.approx(row.value, abs=1e-9)

@@ -81,6 +81,19 @@ def test_training_shows_its_share_speed_and_time_left(store: Store) -> None:
     assert seen.seconds_left == pytest.approx((TOKENS - 4000) / 100)
 
 
+def test_a_run_that_is_scored_on_its_way_shows_where_and_has_the_rest_of_its_training_left(store: Store) -> None:
+    """Of 30 s that runs were evaluated for, this one has spent 10 on an earlier look, and 4 on this one."""
+    record(store, "code", 0, state="done", evaluated=True, tokens=TOKENS, train_seconds=100.0, evaluate_seconds=30.0)
+    run = record(
+        store, "web", 0, state="evaluating", step=75, steps=STEPS, tokens=TOKENS * 3 // 4, evaluate_seconds=10.0
+    )
+    with run.claim():
+        progress = overview(store, make_plan(["web", "code"], [0]), now=run.status().updated + 4)
+        text = shown(progress, 80)
+    assert by_label(progress)["web s0"].seconds_left == pytest.approx(TOKENS / 4 / 100 + 30 - 10 - 4)
+    assert "evaluating at 75%" in text
+
+
 def test_a_run_that_says_it_trains_while_nobody_holds_it_is_stale(store: Store) -> None:
     record(store, "web", 0, state="training", step=40, steps=STEPS)
     progress = overview(store, make_plan(["web", "code"], [0]), now=NOW)
