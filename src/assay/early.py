@@ -414,7 +414,7 @@ def _said(found: Look) -> Iterator[str]:
     elif shown is found.looks[-1]:
         yield f"Trained to the end: the verdict is {shown.verdict.decision}."
     else:
-        why = shown.waiting or f"the policy stops {'nobody' if found.early.stop == 'none' else found.early.stop} early"
+        why = shown.waiting or f"the policy stops {'nobody' if found.early.stop == 'none' else 'only losers'} early"
         yield f"A {shown.outcome} at {where}, but {why}."
     yield from shown.verdict.reasons[:3]
     for one in shown.held:

@@ -43,7 +43,7 @@ def look(
     policy_now: PolicyNow = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look at candidates while they train: who is clearly better or worse, and may stop. Looking often costs nothing.
+    """Look at candidates while they train: who is clearly better or worse, and may stop. Look as often as you like.
 
     It is no verdict and exits with 0 whatever it sees: `assay gate` decides, by scores at the end or by the look that
     stopped a candidate.
