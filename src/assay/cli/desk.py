@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import os
@@ -54,7 +55,7 @@ class LiveDesk:
         self._catalogue = Catalogue()
         self._version, self._seen = 0, 0
         self._judged: dict[str, tuple[Stand, Judged]] = {}
-        self._pages: OrderedDict[str, tuple[Stand, str]] = OrderedDict()
+        self._pages: OrderedDict[str, tuple[Stand, str | AssayError]] = OrderedDict()
         self._wanted: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._change = threading.Condition()
 
@@ -79,9 +80,18 @@ class LiveDesk:
         return (known[1] if known is not None else None), False
 
     def page(self, sweep: str) -> str | None:
-        """The sweep's page as of now; ``None`` where it is not made yet."""
+        """The sweep's page as of now; ``None`` where it is not made yet.
+
+        Raises:
+            AssayError: it cannot be made, and why.
+        """
+        if sweep not in self._studies:
+            problem = self._sweeps[sweep].problem if sweep in self._sweeps else ""
+            raise AssayError(problem or f"no sweep is called {sweep!r} in this project.")
         stand, known = self._stand(sweep) or (self._version, 0, 0), self._pages.get(sweep)
         if known is not None and known[0] == stand:
+            if isinstance(known[1], AssayError):
+                raise known[1]
             return known[1]
         self._want("page", sweep)
         return None
@@ -181,9 +191,13 @@ class LiveDesk:
         from assay.publish.page import render
 
         stand = self._stand(sweep) or (self._version, 0, 0)
-        space, plan, standing = conclude.before_the_gate(Workspace(self._studies[sweep]))
-        verdict = conclude.judge(space, plan, standing=standing)
-        page = render(conclude.make_report(space, plan, verdict))
+        page: str | AssayError
+        try:
+            space, plan, standing = conclude.before_the_gate(Workspace(self._studies[sweep]))
+            verdict = conclude.judge(space, plan, standing=standing)
+            page = render(conclude.make_report(space, plan, verdict))
+        except AssayError as error:
+            page = error
         with self._change:
             self._pages[sweep] = (stand, page)
             self._pages.move_to_end(sweep)
@@ -200,15 +214,23 @@ def _as_submitted(store: Store, name: str, here: Study) -> Study | None:
     from assay.launch.records import submissions
 
     for directory in reversed(submissions(store, name)):
-        raw: dict[str, Any] = copy.deepcopy(directory.read().study)
-        # What a later version of assay added has its default from the project, and folders are where they are now.
-        return Study.parse({**here.raw, **raw, "paths": here.raw["paths"], "mix": {**here.raw["mix"], **raw["mix"]}})
+        # One of another version of assay may not be read any more: what the project declares now is the next best.
+        with contextlib.suppress(AssayError):
+            raw: dict[str, Any] = copy.deepcopy(directory.read().study)
+            return Study.parse({**raw, "paths": here.raw["paths"]})
+    return None
+
+
+def _created(store: Store, name: str) -> float | None:
+    from assay.launch.records import submissions
+
+    for directory in submissions(store, name):
+        with contextlib.suppress(AssayError):
+            return directory.read().created
     return None
 
 
 def _known(space: Workspace, name: str, store: Store) -> SweepKnown:
-    from assay.launch.records import submissions
-
     study = space.study
     sweep = study.require_sweep()
     places, problem = list[Place](), ""
@@ -216,7 +238,6 @@ def _known(space: Workspace, name: str, store: Store) -> SweepKnown:
         places += [Place(run.mix, run.seed, run.fingerprint) for run in space.outline().runs]
     except AssayError as error:
         problem = str(error).replace("\n", " ")
-    created = next((directory.read().created for directory in submissions(store, name)), None)
     return SweepKnown(
         name=name,
         question=sweep.question,
@@ -227,7 +248,7 @@ def _known(space: Workspace, name: str, store: Store) -> SweepKnown:
         tokens=space.budget,
         policy=study.policy.name,
         places=tuple(places),
-        created=created,
+        created=_created(store, name),
         problem=problem,
     )
 

@@ -21,10 +21,14 @@ class FinishedRun:
     config: Mapping[str, Any] = field(hash=False)
     summary: Mapping[str, Any] = field(hash=False)
     """The last value of everything that was logged."""
+    group: str | None = None
+    job_type: str | None = None
 
 
 def finished_runs(project: str, *, progress: Callable[[float], None] | None = None) -> list[FinishedRun]:
-    """The runs of a project that ended well.
+    """The runs of a project that ended well; of those that assay itself has told of, the trained ones.
+
+    An evaluation, a comparison or a verdict of assay's is a run of its own in W&B and has the same figures again.
 
     Args:
         project: `entity/project`.
@@ -39,9 +43,18 @@ def finished_runs(project: str, *, progress: Callable[[float], None] | None = No
         listed = wandb.Api(timeout=TIMEOUT).runs(project, filters={"state": "finished"}, lazy=False)
         total, found = len(listed), []
         for i, run in enumerate(listed):
-            found.append(
-                FinishedRun(id=run.id, name=run.name, config=dict(run.config), summary=dict(run.summary_metrics))
-            )
+            config = dict(run.config)
+            if not ("kind" in config and "fingerprint" in config) or config["kind"] == "train":
+                found.append(
+                    FinishedRun(
+                        id=run.id,
+                        name=run.name,
+                        config=config,
+                        summary=dict(run.summary_metrics),
+                        group=run.group,
+                        job_type=run.job_type,
+                    )
+                )
             if progress is not None:
                 progress((i + 1) / max(total, 1))
     # The client raises its own errors, and ValueError for a project that is not there.

@@ -84,6 +84,10 @@ def _date(one: Judged) -> str:
     return datetime.datetime.fromtimestamp(one.when or 0.0, datetime.UTC).strftime("%Y-%m-%d %H:%M")
 
 
+def _label(one: Judged) -> str:
+    return f"{_date(one)[:10]} {words.shortened(one.sweep, 24)}"
+
+
 def _moves(dated: Sequence[Judged], sweeps: Mapping[str, SweepKnown]) -> list[Move]:
     found: list[Move] = []
     before: Mapping[str, float] = {}
@@ -109,7 +113,6 @@ def _recipe(dated: Sequence[Judged], sweeps: Mapping[str, SweepKnown]) -> Figure
     shown = [one for one in dated if one.weights]
     if not shown:
         return None
-    labels = [f"{_date(one)[:10]} {words.shortened(one.sweep, 24)}" for one in shown]
     largest: dict[str, float] = {}
     for one in shown:
         for name, weight in one.weights.items():
@@ -118,7 +121,7 @@ def _recipe(dated: Sequence[Judged], sweeps: Mapping[str, SweepKnown]) -> Figure
     figure = go.Figure()
     for place, name in enumerate(names):
         figure.add_bar(
-            x=[text(label) for label in labels],
+            x=[text(_label(one)) for one in shown],
             y=[short(one.weights.get(name, 0.0)) for one in shown],
             name=text(words.shortened(name, 40)),
             marker={"color": CANDIDATES[place % len(CANDIDATES)], "line": {"width": 1, "color": "white"}},
@@ -157,23 +160,23 @@ def _score(place: int, scale: str, metric: str, shown: Sequence[Judged]) -> Figu
     import plotly.graph_objects as go
 
     tasks = sorted({task for one in shown for task, name in one.scores if name == metric})
-    # The held-out sources first: they are what the recipe is about; then the tasks that most sweeps have.
-    tasks.sort(key=lambda task: (not task.startswith(VALIDATION), -sum((task, metric) in one.scores for one in shown)))
+    parts = {task for task in tasks for whole in tasks if task.startswith(f"{whole}_")}
+    # The held-out sources first: they are what the recipe is about; parts of tasks, such as MMLU's subjects, last.
+    tasks.sort(key=lambda task: (not task.startswith(VALIDATION), task in parts, task))
     figure = go.Figure()
     for number, task in enumerate(tasks[:DRAWN]):
         points = [(one, one.scores[task, metric]) for one in shown if (task, metric) in one.scores]
         colour = CANDIDATES[number % len(CANDIDATES)]
         figure.add_scatter(
-            x=[_date(one) for one, _ in points],
+            x=[text(_label(one)) for one, _ in points],
             y=[short(value) for _, value in points],
             mode="lines+markers",
             line={"color": colour, "width": 1.6, "dash": DASHES[number // len(CANDIDATES) % len(DASHES)]},
             marker={"color": colour, "size": 8, "symbol": SYMBOLS[number % len(SYMBOLS)]},
             name=text(words.shortened(task.removeprefix(VALIDATION), 40)),
-            text=[text(words.shortened(one.sweep, 40)) for one, _ in points],
-            hovertemplate=f"{text(words.shortened(task, 40))}: %{{y:.4g}}<br>%{{text}}, %{{x}}<extra></extra>",
+            hovertemplate=f"{text(words.shortened(task, 40))}: %{{y:.4g}}<br>%{{x}}<extra></extra>",
         )
-    figure.update_layout(xaxis={"type": "date"}, height=360)
+    figure.update_layout(xaxis={"type": "category"}, height=360)
     figure.update_layout(yaxis={"title": {"text": words.metric_name(metric)}})
     if metric in words.ACCURACIES:
         figure.update_layout(yaxis={"tickformat": ".1%"})

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 from assay.fingerprint import SHORT
 from assay.publish.report import finite
 
+FRESH = 0.5
+"""Seconds for which a look at the files serves everybody who asks."""
 UNREADABLE = "unreadable"
 """The state of a run whose status is damaged."""
 
@@ -68,10 +71,13 @@ class Index:
         self._root = root / "runs"
         self._runs: dict[str, RunListed] = {}
         self._lock = threading.Lock()
+        self._looked = -FRESH
 
     def runs(self) -> dict[str, RunListed]:
         """All runs there are now, in order of fingerprint."""
         with self._lock:
+            if time.monotonic() - self._looked < FRESH:
+                return self._runs
             found: dict[str, RunListed] = {}
             for name in sorted(_folders(self._root)):
                 changed = _changed(self._root, name)
@@ -81,7 +87,7 @@ class Index:
                 found[name] = (
                     known if known is not None and known.changed == changed else _read(self._root / name, changed)
                 )
-            self._runs = found
+            self._runs, self._looked = found, time.monotonic()
             return found
 
 

@@ -119,4 +119,8 @@ class Desk(Protocol):
         """The last judgement of a sweep, and whether nothing has changed since; if it has, another one is begun."""
 
     def page(self, sweep: str) -> str | None:
-        """The sweep's page; ``None`` while it is being made."""
+        """The sweep's page; ``None`` while it is being made.
+
+        Raises:
+            AssayError: it cannot be made, and why.
+        """

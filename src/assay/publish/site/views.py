@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from assay.errors import AssayError
 from assay.publish.site.history import history
 from assay.publish.site.index import Index, RunListed, matching
 from assay.publish.templating import digest, environment, file_text, library, packed_figures, policy
@@ -119,10 +120,9 @@ class Site:
         for name in sorted({*sweeps, *by_label} - {""}):
             known = sweeps.get(name)
             own = self._runs_of(known, runs) if known and known.places else by_label.get(name, [])
-            rows.append(
-                (name, known, own, self._desk.judged(name)[0], max((run.updated or 0 for run in own), default=0))
-            )
-        rows.sort(key=lambda row: -row[4])
+            heard = max((run.updated or 0.0 for run in own), default=0.0)
+            rows.append((name, known, Counter(run.state for run in own), self._desk.judged(name)[0], heard))
+        rows.sort(key=lambda row: (-row[4], row[0]))
         return self._show(
             "home", "Sweeps", rows=rows, runs=len(runs), states=Counter(run.state for run in runs.values()), now=_now()
         )
@@ -158,9 +158,10 @@ class Site:
         return [runs[key] for place in known.places if (key := place.fingerprint) is not None and key in runs]
 
     def _report(self, name: str) -> Answer:
-        if name not in self._desk.sweeps():
-            return self._missing(f"No sweep is called {name!r} in this project.")
-        page = self._desk.page(name)
+        try:
+            page = self._desk.page(name)
+        except AssayError as error:
+            return self._missing(str(error))
         if page is None:
             return self._show("making", name, name=name, reload=True)
         found = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
