@@ -137,9 +137,9 @@ def _ranked_by(comparisons: Sequence[Comparison]) -> dict[tuple[str, str], str]:
 
 def _ranks_of(one: pd.DataFrame, better: Mapping[tuple[str, str], str]) -> NDArray[np.float64]:
     """Average ranks of one seed's runs, a row each."""
-    ranks = one.rank(method="average")
-    upwards = [metric for metric, direction in better.items() if direction == "higher" and metric in one]
-    ranks = ranks.where(~ranks.columns.isin(upwards), len(one) + 1 - ranks)
+    upwards = {metric for metric, direction in better.items() if direction == "higher"}
+    turned = one * [-1.0 if metric in upwards else 1.0 for metric in one.columns]
+    ranks = turned.rank(method="average")
     values: NDArray[np.float64] = ranks.T.groupby(level="task").mean().mean().to_numpy()
     return values
 
