@@ -65,7 +65,7 @@ def looks_of(space: Workspace, plan: Plan, *, candidate: str | None = None) -> l
         raise AssayError(
             f"sweep {sweep.name!r}: no candidate and its baseline were scored yet, on the way or at the end.",
             fix=""
-            if space.study.training.looks
+            if space.study.looks
             else "Runs are scored on the way where the study says so: training.looks=[0.25,0.5,0.75].",
         )
     frame, policy = for_policy(frame, space.study.policy, proxy=space.study.proxy.name, parameters=space.parameters)
