@@ -71,7 +71,7 @@ def learn(variances: Sequence[float] | NDArray[np.float64], df: Sequence[float] 
     """The prior of variances that were measured on few replicates each (Smyth 2004, section 6.2).
 
     Log variances have the mean and variance of log F; both are matched. A few variances may agree by chance: their variance is
-    taken one standard error larger than it is, and the prior counts for `MOST_DF` at most. Variances of 0 are coincidences of scores that
+    taken two standard errors larger than it is, and the prior counts for `MOST_DF` at most. Variances of 0 are coincidences of scores that
     move in steps: they are lifted to a thousandth of the median, as limma does to a hundred-thousandth.
 
     Args:
@@ -95,7 +95,7 @@ def learn(variances: Sequence[float] | NDArray[np.float64], df: Sequence[float] 
     s2 = np.maximum(s2, 1e-3 * float(np.median(s2[s2 > 0])))
     logs = np.log(s2) - digamma(d / 2) + np.log(d / 2)
     middle = float(logs.mean())
-    seen = float(logs.var(ddof=1)) * (1 + math.sqrt(2 / (len(s2) - 1)))
+    seen = float(logs.var(ddof=1)) * (1 + 2 * math.sqrt(2 / (len(s2) - 1)))
     excess = seen - float(polygamma(1, d / 2).mean())
     if excess <= float(polygamma(1, d.sum() / 2)):
         # They differ by no more than they would by chance: one variance, for which the pooled one is the estimate.

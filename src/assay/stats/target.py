@@ -26,13 +26,6 @@ if TYPE_CHECKING:
 
 Winner = Literal["candidate", "baseline", "unknown"]
 
-DOZEN = 12
-"""Mixes from which on the history's errors are enough to spend what the average verdict leaves of alpha."""
-
-LEAST_SURE = 1.5
-"""Alpha is for the share of wrong verdicts among all; the least sure of them may be wrong with 1.5 alpha. Most are far surer: in
-simulated tables of 25 mixes, where the higher mean is right for 80% of pairs, 2 to 5% of the verdicts are then wrong."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class TargetEffect:
@@ -117,8 +110,8 @@ def foretell(
 
     Two things are asked of a verdict. The difference at the proxy has to be more than the noise of seeds makes (a moderated t
     test at alpha, see `assay.stats.moderated`), so that a mix against itself is decided in at most alpha of cases. And the
-    chance that the other one wins at the target (see `assay.stats.transfer`) has to be at most 1.5 alpha, or alpha
-    where the history has fewer than a dozen mixes.
+    chance that the other one wins at the target has to be at most what leaves alpha of all verdicts wrong: alpha, or what the least
+    sure of the past pairs that are further apart than most have (`assay.stats.transfer.Transfer.allowed`).
 
     Args:
         results: long results of the judged mixes at the proxy scale, that `assay.compare.compare` accepts.
@@ -206,7 +199,7 @@ class _Case:
         other = learnt.chance_other(difference, extra=extra)
         p_noise = _two_sided(difference / math.sqrt(of_pair), df)
         effect = learnt.slope * difference
-        allowed = alpha * (LEAST_SURE if learnt.reliability.n_mixes >= DOZEN else 1.0)
+        allowed = learnt.allowed(alpha)
         sure = other <= allowed and p_noise <= alpha
         bar = learnt.interval(0.0, 1 - 2 * allowed, extra=extra).high / abs(learnt.slope) if learnt.slope else math.inf
         upwards = (effect > 0) == (self.target.better == "higher")

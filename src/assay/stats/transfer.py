@@ -9,6 +9,10 @@ pairs' distance at the proxy, so that one odd mix does not turn it. Its errors a
 both of its mixes: they hold the noise of proxy and target seeds, what is lost between the scales, and what is unknown of
 the slope. No distribution is assumed where there are enough pairs; a t distribution of mixes - 2 degrees of freedom, whose scale is a
 quantile of the errors, keeps a small history from looking better than it is. Whichever is wider counts.
+
+Alpha is for the share of wrong verdicts among all. Who leaves both mixes of a pair out of its history takes errors out of it where the pair is
+an odd one: a bar that follows the errors falls for just those pairs whose winner turns. How often the ranking held hardly moves, so
+the bar is a rank: of pairs that are further apart than it, at most alpha are wrong by the normal model of that reliability.
 """
 
 from __future__ import annotations
@@ -35,6 +39,18 @@ CENTRAL = 0.7
 """Share of the errors that gives their scale: up to 30% of the pairs, 15% of the mixes, may be odd ones."""
 
 
+DOZEN = 12
+"""Mixes from which on the reliability of the ranking is known well enough to set the bar."""
+
+WIDEST = 0.3
+"""Share of past pairs, those furthest apart, that a verdict by rank may be as close as. In simulated tables of 25 mixes of which the
+higher mean is right for 77 to 83% of pairs, 30% decides about as many and is right for 97 to 98% of them; without the bound the share
+of tables that are right for 95% of what they decide falls from four fifths to a half (docs/log.md)."""
+
+LEAST_SURE = 3.0
+"""No verdict has a higher chance to be wrong than so many alpha, however far apart its mixes are among others."""
+
+
 class Reliability(NamedTuple):
     """How well the ranking at the proxy foretold the target's in the history.
 
@@ -55,11 +71,13 @@ class Transfer(NamedTuple):
     Attributes:
         slope: of target differences on proxy differences.
         errors: (pairs,) sizes of the errors with which past pairs were predicted, in the target's unit.
+        distances: (pairs,) sizes of their differences at the proxy.
         reliability: how often the winner was foretold.
     """
 
     slope: float
     errors: NDArray[np.float64]
+    distances: NDArray[np.float64]
     reliability: Reliability
 
     @property
@@ -89,6 +107,17 @@ class Transfer(NamedTuple):
         # Errors are as likely in either direction, so half of those that are large enough would turn the winner.
         counted = (1 + (self.errors * wider >= size).sum() / 2) / (len(self.errors) + 2)
         return max(float(counted), float(stdtr(self._df, -size / (self.scale * wider))))
+
+    def allowed(self, alpha: float) -> float:
+        """What `chance_other` may be for a verdict, so that at most alpha of all verdicts are wrong.
+
+        Alpha itself, or where a dozen mixes show how reliable the ranking is, the chance of the closest pair among those furthest apart.
+        """
+        if self.reliability.n_mixes < DOZEN:
+            return alpha
+        share = min(share_decided(self.reliability.accuracy, alpha), WIDEST)
+        least = self.chance_other(float(np.quantile(self.distances, 1 - share))) if share > 0 else alpha
+        return min(max(alpha, least), LEAST_SURE * alpha)
 
     def interval(self, difference: float, level: float, *, extra: float = 0.0) -> Interval:
         """The interval of the target's difference; the arguments are those of `chance_other`."""
@@ -133,19 +162,70 @@ def fit(proxy: Sequence[float] | NDArray[np.float64], target: Sequence[float] | 
     if len(x) > MANY:
         without = np.full(len(dx), slope)
     else:
-        kept = [
-            weight[ranked] * ~((pairs[0] == a) | (pairs[1] == a) | (pairs[0] == b) | (pairs[1] == b))
-            for a, b in zip(first, second, strict=True)
-        ]
-        if not all(rest.any() for rest in kept):
+        found = _middles_without(slopes, weight[ranked], pairs, first, second)
+        if found is None:
             return None
-        without = np.array([_middle(slopes, rest) for rest in kept])
+        without = found
     errors = np.abs(dy - without * dx)
     if np.quantile(errors, CENTRAL) <= NEGLIGIBLE * np.abs(y).max():
         return None
     told = np.abs(dy) > NEGLIGIBLE * np.abs(y).max()
     right = np.sign(without * dx)[told] == np.sign(dy)[told]
-    return Transfer(slope, errors, Reliability(float(right.mean()), int(told.sum()), len(x)))
+    return Transfer(slope, errors, np.abs(dx), Reliability(float(right.mean()), int(told.sum()), len(x)))
+
+
+def _middles_without(
+    values: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    pairs: tuple[NDArray[np.intp], NDArray[np.intp]],
+    first: NDArray[np.intp],
+    second: NDArray[np.intp],
+) -> NDArray[np.float64] | None:
+    """For each pair of `first` and `second` the weighted median of ascending values whose `pairs` have neither of its mixes.
+
+    Returns:
+        None where nothing has any weight without one of them.
+    """
+    found = []
+    rows = max(1, 1_000_000 // len(values))  # at once: 8 MB, as 100 mixes make 4,950 pairs
+    for start in range(0, len(first), rows):
+        a, b = first[start : start + rows, None], second[start : start + rows, None]
+        touched = (pairs[0] == a) | (pairs[1] == a) | (pairs[0] == b) | (pairs[1] == b)
+        below = np.cumsum(np.where(touched, 0.0, weights), axis=1)
+        if not below[:, -1].all():
+            return None
+        found.append(values[(below < below[:, -1:] / 2).sum(axis=1)])
+    return np.concatenate(found)
+
+
+def share_decided(accuracy: float, alpha: float) -> float:
+    """The largest share of pairs, those furthest apart at the proxy, of which at most alpha are ranked wrong.
+
+    For scores of two scales that are jointly normal. A ranking that is right for a share a of all pairs then has a correlation of
+    sin(pi (a - 1/2)) (Greiner 1909, as Kendall's tau is 2a - 1), and a pair at z SDs of a difference is wrong with probability
+    Phi(-rho z), rho = tan(pi (a - 1/2)). Its mean over |z| > c is 1/2 - T(c, rho) / Phi(-c) with Owen's (1956) T.
+
+    Args:
+        accuracy: share of all pairs that are ranked right.
+        alpha: share of wrong ones, below 1/2.
+
+    >>> [round(share_decided(accuracy, 0.05), 2) for accuracy in (0.7, 0.8, 0.9, 0.96)]
+    [0.05, 0.42, 0.85, 1.0]
+    """
+    from scipy.optimize import brentq
+    from scipy.special import ndtr, owens_t
+
+    if accuracy <= 0.5:
+        return 0.0
+    rho = math.tan(math.pi * (min(accuracy, 0.999) - 0.5))
+
+    def excess(c: float) -> float:
+        return 0.5 - float(owens_t(c, rho)) / float(ndtr(-c)) - alpha
+
+    if excess(0.0) <= 0:
+        return 1.0
+    furthest = 5.0  # one pair in two million: nothing is decided
+    return 2 * float(ndtr(-brentq(excess, 0.0, furthest))) if excess(furthest) < 0 else 0.0
 
 
 def _middle(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
