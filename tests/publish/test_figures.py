@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 
 import pytest
 import shown
 
-from assay.publish import figures, forest, plots
+from assay.curves import Matches, SourceMatch
+from assay.publish import composition, curves, figures, forest, plots
+from assay.publish.details import Details, LookShown
 from assay.publish.report import Report
+from assay.references import Reference, ReferenceScore
+from assay.stats.match import Match
 
 SHAPES = {
     "normal": {},
@@ -113,22 +119,118 @@ def test_seeds_are_dots_one_for_each_difference(report: Report) -> None:
 
 def test_thinning_keeps_the_mean_and_the_end() -> None:
     points = [(float(x), float(x % 7)) for x in range(1, 1001)]
-    kept = figures.thinned(points, 40)
+    kept = curves.thinned(points, 40)
     assert len(kept) == 40
     assert kept[-1][0] == 1000.0
     assert sum(y for _, y in kept) / 40 == pytest.approx(sum(y for _, y in points) / 1000)
-    assert figures.thinned(points, 1000) == points
+    assert curves.thinned(points, 1000) == points
 
 
-def test_one_line_a_seed_and_one_name_a_mix_in_the_legend(report: Report) -> None:
-    loss = figures.curves(report)[0]
-    assert len(loss.spec["data"]) == 9
-    assert sum(trace["showlegend"] for trace in loss.spec["data"]) == 3
+def test_a_mix_is_a_line_with_a_band_over_its_seeds(report: Report) -> None:
+    loss = curves.training(report)[0]
+    bands = [trace for trace in loss.spec["data"] if trace.get("fill") == "toself"]
+    lines = [trace for trace in loss.spec["data"] if "fill" not in trace]
+    assert [trace["name"] for trace in lines] == list(report.sweep.mixes)
+    assert len(bands) == 3
+    for line, around in zip(lines, bands, strict=True):
+        high, low = around["y"][: len(line["y"])], around["y"][len(line["y"]) :][::-1]
+        assert all(a <= b <= c for a, b, c in zip(low, line["y"], high, strict=True))
+
+
+def test_a_band_leaves_a_seed_out_where_it_was_not_logged() -> None:
+    whole, half = [(x, 1.0) for x in range(1, 9)], [(x, 3.0) for x in range(1, 5)]
+    one = curves.band([[(float(x), y) for x, y in part] for part in (whole, half)], 100)
+    assert one.seeds == 2
+    assert one.mean == [2.0] * 4 + [1.0] * 4
+    assert (one.low, one.high) == ([1.0] * 8, [3.0] * 4 + [1.0] * 4)
+
+
+def test_a_band_of_seeds_that_were_logged_at_different_steps_reads_between_their_points() -> None:
+    one = curves.band([[(0.0, 0.0), (10.0, 10.0)], [(5.0, 7.0)]], 100)
+    assert one.tokens == [0.0, 5.0, 10.0]
+    assert (one.low[1], one.high[1], one.mean[1]) == (5.0, 7.0, 6.0)
+
+
+def test_training_loss_by_source_is_in_bits_per_byte_where_the_bytes_of_a_token_are_known(report: Report) -> None:
+    known = replace(report, details=Details(bytes_per_token={"books": 4.0}))
+    plain, bits = ({f.title: f for f in curves.by_source(r)}["books"] for r in (report, known))
+    assert plain.spec["layout"]["yaxis"]["title"]["text"] == "nats a token"
+    assert bits.spec["layout"]["yaxis"]["title"]["text"] == "bits per byte"
+    assert bits.rows[-1][3] == pytest.approx(plain.rows[-1][3] / math.log(2) / 4, rel=1e-4)
+
+
+def test_tokens_to_match_are_read_off_the_plot_where_the_candidate_reaches_the_controls_end(report: Report) -> None:
+    found = SourceMatch(
+        candidate="cc_code_replace_cc",
+        control="web_and_github",
+        source="books",
+        control_loss=4.2,
+        candidate_loss=4.0,
+        worth=Match(1.1, math.nan, math.nan, 0.95, "more than", 3),
+        needed=Match(0.8, 0.7, 0.9, 0.95, "measured", 3),
+    )
+    shown = replace(report, details=Details(matches=Matches((found,), ())))
+    figure = {f.title: f for f in curves.by_source(shown)}["books"]
+    star = next(t for t in figure.spec["data"] if t.get("marker", {}).get("symbol") == "star")
+    assert (star["x"], star["y"]) == ([pytest.approx(0.8 * report.budget)], [4.2])
+    assert figure.note == "cc_code_replace_cc: worth more than 1.10x, needs 0.80x (0.70 to 0.90)"
+
+
+def test_scores_by_tokens_are_drawn_where_there_were_looks_with_published_models_as_lines(report: Report) -> None:
+    model = Reference(name="big", parameters=7, paper="p", source="s", prompt="lm_eval", num_fewshot=0, scores={})
+    looks = [
+        LookShown(mix=mix, seed=seed, tokens=tokens, task=task, metric="acc", value=0.2 + tokens / 1e4)
+        for mix in report.sweep.mixes
+        for seed in (0, 1)
+        for tokens in (100, 200)
+        for task in ("hellaswag", "piqa")
+    ]
+    once = LookShown(mix="web_and_github", seed=0, tokens=100, task="sciq", metric="acc", value=0.3)
+    details = Details(looks=(*looks, once), published=(ReferenceScore(model, "piqa", "acc", 0.6),))
+    found = {figure.title: figure for figure in curves.scores(replace(report, details=details))}
+    assert list(found) == ["hellaswag, accuracy", "piqa, accuracy"], "what votes first, and one look is no curve"
+    assert [found[title].folded for title in found] == [False, True]
+    level = next(t for t in found["piqa, accuracy"].spec["data"] if t.get("name") == "big")
+    assert level["y"] == [0.6, 0.6]
+
+
+def test_the_axis_of_a_forest_plot_is_that_of_what_votes_where_a_monitor_reaches_far_beyond(report: Report) -> None:
+    assert report.verdict is not None
+    name, verdict = next(iter(report.verdict.candidates.items()))
+    far = [replace(c, effect=-9.0) if c.task == "validation/books" else c for c in verdict.comparisons]
+    candidates = {**report.verdict.candidates, name: replace(verdict, comparisons=tuple(far))}
+    shown = replace(report, verdict=replace(report.verdict, candidates=candidates))
+    figure = next(f for f in forest.effects(shown) if f.title == "Bits per byte of held-out text")
+    low, high = figure.spec["layout"]["xaxis"]["range"]
+    assert -1 < low < 0 < high < 1
+    assert any("\u22129.0000" in label for t in figure.spec["data"] if t.get("mode") == "text" for label in t["text"])
+    assert [row[4] for row in figure.rows if row[1] == "validation/books" and row[0] == name] == [-9.0]
+
+
+def test_shares_by_domain_and_licence_add_up_those_of_the_sources(report: Report) -> None:
+    by = {figure.id: figure for figure in composition.compositions(report)}
+    assert set(by) == {"composition", "composition-domain", "composition-licence", "edits"}, "no source has a tag"
+    code = {row[0]: row[2] for row in by["composition-domain"].rows if row[1] == "code"}
+    assert code == {
+        name: pytest.approx(share) for name, share in zip(report.sweep.mixes, (0.25, 0.25, 0.4), strict=True)
+    }
+    for key in ("composition-domain", "composition-licence"):
+        for mix in report.sweep.mixes:
+            assert math.fsum(row[2] for row in by[key].rows if row[0] == mix) == pytest.approx(1)
+
+
+def test_an_edit_is_what_changes_against_the_mix_that_it_is_compared_with(report: Report) -> None:
+    edits = {figure.id: figure for figure in composition.compositions(report)}["edits"]
+    assert {(mix, source): round(change, 9) for mix, source, change in edits.rows} == {
+        ("cc_code_replace_github", "code_github"): -0.25,
+        ("cc_code_replace_github", "code_cc"): 0.25,
+        ("cc_code_replace_cc", "web_cc"): -0.15,
+        ("cc_code_replace_cc", "code_cc"): 0.15,
+    }
 
 
 def test_composition_has_what_is_requested_and_what_was_delivered(report: Report) -> None:
-    figure = figures.composition(report)
-    assert figure is not None
+    figure = composition.compositions(report)[0]
     for mix, source, requested, _, _, delivered in figure.rows:
         assert requested == report.mix(mix).weights[source]
         assert delivered == pytest.approx(requested, abs=1e-3)

@@ -11,7 +11,7 @@ import pytest
 import shown
 from test_figures import SHAPES
 
-from assay.publish import page
+from assay.publish import page, templating
 from assay.publish.report import Report
 
 
@@ -136,5 +136,5 @@ def test_fifty_runs_of_sixty_tasks_fit_in_5_mb() -> None:
 
 def test_a_long_error_is_folded_and_whole(report: Report, html: str) -> None:
     problem = next(run.problem for run in report.runs if run.problem)
-    assert len(problem) > page.LONG
+    assert len(problem) > templating.LONG
     assert f"<pre>{problem}</pre>" in html
