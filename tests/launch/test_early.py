@@ -126,10 +126,12 @@ def test_a_candidate_that_others_are_compared_with_goes_on(study: Callable[..., 
 
 
 def test_a_sweep_without_scores_says_what_to_set(study: Callable[..., Workspace]) -> None:
-    space = study(**LOSERS)
+    """Where the policy stops nobody, and so asks for no looks."""
+    space = study()
     with pytest.raises(AssayError, match="were scored yet") as refused:
         looks_of(space, space.plan())
     assert "training.looks" in refused.value.fix
+    assert study(**LOSERS).study.looks == (0.25, 0.5, 0.75)
 
 
 def test_other_runs_of_the_store_say_how_often_such_signals_held(study: Callable[..., Workspace]) -> None:
