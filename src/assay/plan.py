@@ -181,7 +181,7 @@ def make_plan(
     speed: Speed,
     workers: int,
     retry_failed: bool = False,
-    tainted: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    tainted: Mapping[str, Sequence[tuple[str, str]]] = MappingProxyType({}),
     warnings: Sequence[str] = (),
     average: Averaging | None = None,
 ) -> Plan:
@@ -198,7 +198,8 @@ def make_plan(
         speed: measured costs, for the estimate.
         workers: runs at the same time.
         retry_failed: whether runs that diverged are tried again.
-        tainted: why a mix may not be trained any more, by mix: defects of its sources. What was trained before stays, and is shown.
+        tainted: why a mix may not be trained any more, by mix: defects of its sources, and what to do
+            about each. What was trained before stays, and is shown.
         warnings: what people should know, though it stops nothing.
         average: over which of a run's checkpoints its scores are averaged; left out, its final weights count alone.
     """
@@ -252,11 +253,13 @@ def _decide(
 
 
 def _with_taints(
-    status: PlanStatus, reasons: tuple[str, ...], taints: Sequence[str]
+    status: PlanStatus, reasons: tuple[str, ...], taints: Sequence[tuple[str, str]]
 ) -> tuple[PlanStatus, tuple[str, ...]]:
     if not taints or status == "refused":
         return status, reasons
-    return ("refused", tuple(taints)) if status == "todo" else (status, (*reasons, *(f"TAINTED: {t}" for t in taints)))
+    if status == "todo":
+        return "refused", tuple(f"{what}; {fix}" for what, fix in taints)
+    return status, (*reasons, *(f"TAINTED: {what}" for what, _ in taints))
 
 
 def _seconds(tokens: int, speed: Speed) -> float | None:

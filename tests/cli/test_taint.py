@@ -97,6 +97,47 @@ def test_a_name_that_nothing_knows_is_refused(assay: Callable[..., Said]) -> Non
     assert "nothing is known against it" in assay("taint", "github").out
 
 
+SWEEP = {
+    "conf/proxy/tiny.yaml": "{name: tiny, hidden_size: 16, intermediate_size: 32, layers: 1, heads: 2, kv_heads: 1, "
+    "tie_embeddings: true, rope_theta: 10000, sequence_length: 64}",
+    "conf/suite/bytes.yaml": "{name: bytes, tasks: [], batch_size: 8, validation_bytes: 2000}",
+    "conf/policy/ours.yaml": "{name: ours, primary: [{task: validation/github, metric: bits_per_byte, better: lower}], "
+    "alpha: 0.05, min_seeds: 3}",
+    "conf/mix/clean.yaml": "{weights: {github: 1}}",
+    "conf/mix/half.yaml": "{base: clean, edits: [{replace: {source: github, by: crawl, share: 0.5}}]}",
+    "sweeps/ours.yaml": "# @package _global_\n"
+    "defaults: [override /proxy: tiny, override /suite: bytes, override /policy: ours]\n"
+    "sweep: {name: ours, baseline: clean, candidates: [half], seeds: [0, 1, 2]}\n"
+    "tokenizer: {vocabulary: 300}\nbudget: {tokens: 4096}\n",
+}
+
+
+def test_plan_repair_makes_the_sweep_on_repaired_sources_and_leaves_clean_mixes_alone(
+    assay: Callable[..., Said], tmp_path: Path
+) -> None:
+    for name, text in SWEEP.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "data/crawl.txt").write_text(listing(30))
+    nothing = assay("plan", "--repair", "sweep=ours")
+    assert "nothing in sweep 'ours' is tainted" in nothing.err
+    find_gutters()
+    refused = assay("plan", "--repair", "sweep=ours")
+    assert refused.code == 2
+    assert "`assay repair crawl` makes one" in refused.err
+    assay("repair", "crawl")
+    made = assay("plan", "--repair", "sweep=ours", "budget.tokens=8192", "--json").json["repair"]
+    assert (made["sources"], made["mixes"]) == ({"crawl": "crawl_repaired"}, {"half": "half_repaired"})
+    runs = assay("plan", "sweep=ours_repaired", "--json").json["runs"]
+    assert {run["mix"]: run["status"] for run in runs} == {"clean": "todo", "half_repaired": "todo"}
+    shown = assay("mix", "show", "half_repaired", "sweep=ours_repaired", "--json").json
+    assert "crawl_repaired" in str(shown)
+    assert "8192" in (tmp_path / "sweeps/ours_repaired.yaml").read_text()
+    again = assay("plan", "--repair", "sweep=ours")
+    assert again.code == 2
+    assert "--force" in again.err
+
+
 def listing(lines: int) -> str:
     return "\n".join(f"{n:>3}     total += price[{n}] * (1 + tax)" for n in range(1, lines + 1))
 

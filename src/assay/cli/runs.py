@@ -19,6 +19,8 @@ from assay.errors import AssayError
 from assay.publish.words import amount, count, duration
 
 if TYPE_CHECKING:
+    from assay.cli.extend import Extended
+    from assay.cli.mend import Mended
     from assay.plan import Plan
     from assay.workspace import Workspace
 
@@ -42,22 +44,32 @@ def plan(
     to_decide: Annotated[
         bool, typer.Option("--to-decide", help="Make it a sweep: the same arms with as many seeds as would decide it.")
     ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make it a sweep: the same arms, with repaired sources for tainted ones.")
+    ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", help="With --to-decide: the file; left out, sweeps/SWEEP_decide.yaml.")
+        Path | None,
+        typer.Option(
+            "--out", help="With --to-decide, --repair: the file; else sweeps/SWEEP_decide.yaml, SWEEP_repaired.yaml."
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="With --to-decide: take the place of a file.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --to-decide, --repair: take the place of a file.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print what a sweep would run, reuse and refuse, what it will cost and would find. Nothing is started.
 
     With --results: what a verdict on imported results has and lacks. With --to-decide: the sweep that would decide
-    what this one left open.
+    what this one left open. With --repair: the sweep that redoes what touched a defect.
     """
-    if to_decide and results is None:
-        _to_decide(overrides, out, force=force, as_json=as_json)
+    if to_decide != repair and results is None:
+        _derived(overrides, out, repair=repair, force=force, as_json=as_json)
         return
-    if to_decide or out is not None or force:
-        raise AssayError("--out and --force go with --to-decide, and that with sweep=NAME.")
+    if to_decide or repair or out is not None or force:
+        raise AssayError(
+            "--out and --force go with --to-decide or --repair, and these, one at a time, with sweep=NAME."
+        )
     if results is not None:
         imports.plan(overrides, results, baseline, as_json=as_json)
         return
@@ -83,12 +95,19 @@ def _show(space: Workspace, made: Plan, *, as_json: bool, beside: Mapping[str, A
         foresee.show(found, policy)
 
 
-def _to_decide(overrides: Overrides, out: Path | None, *, force: bool, as_json: bool) -> None:
-    """Write the sweep that would decide an inconclusive one, and print its plan."""
-    from assay.cli.extend import extend
+def _derived(overrides: Overrides, out: Path | None, *, repair: bool, force: bool, as_json: bool) -> None:
+    """Write the sweep that would decide an inconclusive one, or the one on repaired sources, and print its plan."""
+    made: Mended | Extended
+    if repair:
+        from assay.cli.mend import mend
 
-    made = extend(list(overrides or ()), out=out, force=force)
-    _show(made.space, made.space.plan(), as_json=as_json, beside={"to_decide": made.to_mapping()})
+        made = mend(list(overrides or ()), out=out, force=force)
+    else:
+        from assay.cli.extend import extend
+
+        made = extend(list(overrides or ()), out=out, force=force)
+    beside = {"repair" if repair else "to_decide": made.to_mapping()}
+    _show(made.space, made.space.plan(), as_json=as_json, beside=beside)
     if not as_json:
         console.print(f"\nwritten: {made.file}", markup=False, soft_wrap=True)
         for sentence in made.sentences:
