@@ -182,8 +182,8 @@ def test_finished_runs_and_the_verdict_are_published(sweep: Callable[..., Worksp
     space = sweep(without=tuple(left), tracking__mode="offline")
     done = concluded(space)
     assert done.wandb.problems == ()
-    assert done.wandb.published == 2, "one run, and the verdict"
-    assert len(list(space.store.wandb.glob("offline-run-*"))) == 2
+    assert done.wandb.published == 6, "one run and its scores, what it was trained on, two comparisons, and the verdict"
+    assert len(list(space.store.wandb.glob("offline-run-*"))) == 6
 
 
 def test_a_run_that_cannot_be_published_keeps_no_other_from_it(sweep: Callable[..., Workspace]) -> None:
@@ -192,7 +192,7 @@ def test_a_run_that_cannot_be_published_keeps_no_other_from_it(sweep: Callable[.
     plan = space.plan()
     (run_of(space, "base", 0).path / "spec.json").write_text("{")
     done = conclude(space, plan)
-    assert done.wandb.published == 2, "the other run, and the verdict"
+    assert done.wandb.published == 6, "the other run with its scores, and what is told of the sweep"
     assert len(done.wandb.problems) == 1
     assert "base s0" in done.wandb.problems[0]
 

@@ -158,3 +158,17 @@ class Tracking:
     mode: Literal["offline", "online", "disabled"]
     project: str
     entity: str | None
+    sweep: str | None = None
+    """A sweep of W&B's own (`wandb sweep`) that the runs belong to: its id, the last part of its address."""
+    upload_weights: bool = False
+    """Whether the final weights go to W&B with their record."""
+    patience_seconds: float = 20.0
+    """What W&B may take to answer; for all that it is to take of one run, twice that. No run waits for it while it trains."""
+
+    def __post_init__(self) -> None:
+        if not self.patience_seconds > 0:
+            raise AssayError(f"tracking.patience_seconds is {self.patience_seconds}.", fix="It is above 0.")
+        if self.sweep is not None and (not self.sweep or "/" in self.sweep):
+            raise AssayError(
+                f"tracking.sweep is {self.sweep!r}.", fix="Give the sweep's id alone: `abc123` of entity/project/abc123."
+            )

@@ -1,27 +1,80 @@
-"""A server on loopback that speaks as much of W&B's protocol as its real client needs to send a run."""
+"""A server on loopback that speaks W&B's protocol as far as its real client needs it, and remembers what it was told."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import gzip
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+OPERATION = re.compile(r"(?:query|mutation)\s+(\w+)")
+
+
+@dataclass
+class Run:
+    """One run, as the server has it."""
+
+    name: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    """What UpsertBucket set, by the names of its variables; a later call changes only what it names."""
+    config: dict[str, Any] = field(default_factory=dict)
+    lines: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Of the history, by their number: what is sent twice under one number stands once."""
+    summary: dict[str, Any] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    """System metrics."""
+    state: str = "running"
+    begun: int = 0
+    """How often a client has taken it up: the first time, and each resumption."""
+    used: list[str] = field(default_factory=list)
+    logged: list[str] = field(default_factory=list)
+    """Artifacts, as `type/collection`."""
+    alerts: list[dict[str, Any]] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Its records, in order."""
+        return [self.lines[number] for number in sorted(self.lines)]
+
+
+@dataclass
+class Artifact:
+    """A version of an artifact."""
+
+    id: str
+    type: str
+    collection: str
+    digest: str
+    input: dict[str, Any]
+    version: int
+    state: str = "PENDING"
+
+    @property
+    def place(self) -> str:
+        """Its type and collection."""
+        return f"{self.type}/{self.collection}"
+
 
 @dataclass
 class Received:
-    """What the client sent."""
+    """What clients sent."""
 
-    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """The variables of the first UpsertBucket of each run, by id."""
-    history: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
-    """Records by run and line, so that what is sent twice stands once, as on the real server."""
-    summary: dict[str, dict[str, Any]] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
+    """By id."""
+    views: list[dict[str, Any]] = field(default_factory=list)
+    """Reports and workspaces that were saved."""
+    uploads: dict[str, bytes] = field(default_factory=dict)
     requests: int = 0
+    unknown: list[str] = field(default_factory=list)
+    """Operations that this server has no answer to."""
 
 
 @contextlib.contextmanager
@@ -32,7 +85,7 @@ def serve(*, status: int = 200, answers: bool = True) -> Iterator[tuple[str, Rec
         status: what every request gets.
         answers: whether it answers at all.
     """
-    received, stop = Received(), threading.Event()
+    received, stop, lock = Received(), threading.Event(), threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -44,23 +97,34 @@ def serve(*, status: int = 200, answers: bool = True) -> Iterator[tuple[str, Rec
             self._answer({})
 
         def do_PUT(self) -> None:
-            self._body()
+            body = self._body()
+            with lock:
+                received.uploads[self.path] = body
+                if len(parts := self.path.split("/", 3)) == 4 and parts[1] == "run-files" and parts[2] in received.runs:
+                    received.runs[parts[2]].files[parts[3]] = body
             self._answer({})
 
         def do_POST(self) -> None:
             body = self._body()
-            received.requests += 1
+            with lock:
+                received.requests += 1
             if not answers:
-                stop.wait(30)
+                stop.wait(60)
                 self.close_connection = True
                 return
-            if self.path.endswith("/graphql"):
-                self._answer({"data": _graphql(json.loads(body), received)})
-            elif self.path.endswith("/file_stream"):
-                _stream(self.path.split("/")[-2], json.loads(body), received)
-                self._answer({"exitcode": None, "limits": {}})
-            else:
-                self._answer({})
+            if status != 200:
+                self._answer({"errors": [{"message": f"status {status}"}]})
+                return
+            here = f"http://127.0.0.1:{server.server_address[1]}"
+            with lock:
+                if self.path.endswith("/graphql"):
+                    answer = {"data": _graphql(json.loads(body), received, here)}
+                elif self.path.endswith("/file_stream"):
+                    _stream(received.runs[self.path.split("/")[-2]], json.loads(body))
+                    answer = {"exitcode": None, "limits": {}}
+                else:
+                    answer = {}
+            self._answer(answer)
 
         def _body(self) -> bytes:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
@@ -68,14 +132,21 @@ def serve(*, status: int = 200, answers: bool = True) -> Iterator[tuple[str, Rec
 
         def _answer(self, value: Any) -> None:
             data = json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            with contextlib.suppress(OSError):  # the client has given up and gone
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 64
+
+        def handle_error(self, *_: Any) -> None:
+            """A client that is killed in the middle of a request is part of these tests."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -84,43 +155,300 @@ def serve(*, status: int = 200, answers: bool = True) -> Iterator[tuple[str, Rec
         stop.set()
         server.shutdown()
         server.server_close()
+        thread.join()
 
 
-def _graphql(request: dict[str, Any], received: Received) -> dict[str, Any]:
+def _graphql(request: dict[str, Any], received: Received, here: str) -> dict[str, Any]:
     variables = request.get("variables") or {}
-    match request.get("operationName"):
-        case "UpsertBucket":
-            received.runs.setdefault(variables["name"], variables)
-            project = {"name": variables["project"], "entity": {"name": variables["entity"] or "team"}}
-            bucket = {
-                "id": "QnVja2V0",
-                "name": variables["name"],
-                "displayName": variables["displayName"],
-                "description": None,
-                "config": None,
-                "sweepName": None,
-                "historyLineCount": 0,
-                "project": project,
+    found = OPERATION.search(request.get("query") or "")
+    name = request.get("operationName") or (found.group(1) if found else "")
+    answer = _ANSWERS.get(name)
+    if answer is None:
+        received.unknown.append(name)
+        return {}
+    try:
+        return answer(variables, received, here)
+    except (KeyError, TypeError) as error:  # left unanswered, the client would try again for a minute
+        received.unknown.append(f"{name}: {type(error).__name__} {error}")
+        return {}
+
+
+def _project(variables: dict[str, Any]) -> dict[str, Any]:
+    entity = {"id": "RW50", "name": variables.get("entity") or "team"}
+    return {"id": "UHJq", "name": variables.get("project") or "assay", "entity": entity}
+
+
+def _upsert(variables: dict[str, Any], received: Received, _: str) -> dict[str, Any]:
+    new = variables["name"] not in received.runs
+    run = received.runs.setdefault(variables["name"], Run(variables["name"]))
+    if "displayName" in variables or new:
+        run.begun += variables.get("displayName") is not None
+    run.fields |= {key: value for key, value in variables.items() if value is not None}
+    if variables.get("config"):
+        run.config = json.loads(variables["config"])
+    run.state = "running"
+    bucket = {
+        "id": _id(run.name),
+        "name": run.name,
+        "displayName": run.fields.get("displayName"),
+        "description": None,
+        "config": json.dumps(run.config),
+        "sweepName": run.fields.get("sweep"),
+        "historyLineCount": len(run.lines),
+        "project": _project(variables),
+    }
+    return {"upsertBucket": {"bucket": bucket, "inserted": new}}
+
+
+def _resume(variables: dict[str, Any], received: Received, _: str) -> dict[str, Any]:
+    run = received.runs.get(variables["name"])
+    model = {**_project(variables), "bucket": None}
+    if run is not None:
+        tail = [json.dumps(run.history[-1])] if run.lines else []
+        model["bucket"] = {
+            "id": _id(run.name),
+            "name": run.name,
+            "summaryMetrics": json.dumps(run.summary),
+            "displayName": run.fields.get("displayName"),
+            "logLineCount": 0,
+            "historyLineCount": len(run.lines),
+            "eventsLineCount": len(run.events),
+            "historyTail": json.dumps(tail),
+            "eventsTail": json.dumps([json.dumps(one) for one in run.events[-1:]]),
+            "config": json.dumps(run.config),
+            "tags": run.fields.get("tags") or [],
+            "notes": run.fields.get("notes"),
+            "wandbConfig": json.dumps({"t": {"1": 1}}),
+        }
+    return {"model": model}
+
+
+def _run_files(variables: dict[str, Any], _: Received, here: str) -> dict[str, Any]:
+    run = variables["run"]
+    files = [{"name": name, "uploadUrl": f"{here}/run-files/{run}/{name}"} for name in variables.get("files", [])]
+    return {"createRunFiles": {"runID": _id(run), "uploadHeaders": [], "files": files}}
+
+
+def _create_artifact(variables: dict[str, Any], received: Received, _: str) -> dict[str, Any]:
+    asked = variables["input"]
+    names = [
+        each["artifactCollectionName"] for each in asked.get("aliases") or () if each.get("artifactCollectionName")
+    ]
+    collection = (asked.get("artifactCollectionNames") or names or ["?"])[0]
+    known = [one for one in received.artifacts.values() if one.collection == collection]
+    found = next((one for one in known if one.digest == asked["digest"]), None)
+    if found is None:
+        number = len(received.artifacts) + 1
+        found = Artifact(
+            id=_id(f"Artifact:{number}"),
+            type=asked["artifactTypeName"],
+            collection=collection,
+            digest=asked["digest"],
+            input=asked,
+            version=len(known),
+        )
+        received.artifacts[found.id] = found
+    if asked.get("runName") in received.runs:
+        received.runs[asked["runName"]].logged.append(found.place)
+    sequence = {"latestArtifact": {"id": known[-1].id} if known else None}
+    return {"createArtifact": {"artifact": {"id": found.id, "state": found.state, "artifactSequence": sequence}}}
+
+
+def _manifest(variables: dict[str, Any], _: Received, here: str) -> dict[str, Any]:
+    place = f"manifests/{variables.get('artifactID') or variables.get('artifactManifestID')}"
+    file = {"id": "RmlsZQ==", "uploadUrl": f"{here}/{place}", "uploadHeaders": []}
+    return {"artifactManifest": {"id": variables.get("artifactID") or variables["artifactManifestID"], "file": file}}
+
+
+def _artifact_files(variables: dict[str, Any], _: Received, here: str) -> dict[str, Any]:
+    edges = [
+        {
+            "node": {
+                "storagePath": spec["name"],
+                "uploadUrl": f"{here}/artifact-files/{spec['artifactID']}/{spec['name']}",
+                "uploadHeaders": [],
+                "uploadMultipartUrls": None,
+                "artifact": {"id": spec["artifactID"]},
             }
-            return {"upsertBucket": {"bucket": bucket, "inserted": True}}
-        case "ServerFeaturesQuery":
-            return {"serverInfo": {"features": []}}
-        case "CreateRunFiles":
-            files = [{"name": name, "uploadUrl": None} for name in variables.get("files", [])]
-            return {"createRunFiles": {"runID": "QnVja2V0", "uploadHeaders": [], "files": files}}
-        case "CreateArtifact":
-            # Committed: the server has such an artifact already, and the client sends no more of it.
-            sequence = {"latestArtifact": {"id": "QXJ0"}}
-            artifact = {"id": "QXJ0", "state": "COMMITTED", "artifactSequence": sequence}
-            return {"createArtifact": {"artifact": artifact}}
-        case _:
-            return {}
+        }
+        for spec in variables["input"]["artifactFiles"]
+    ]
+    return {"createArtifactFiles": {"files": {"edges": edges}}}
 
 
-def _stream(run: str, body: dict[str, Any], received: Received) -> None:
+def _commit(variables: dict[str, Any], received: Received, _: str) -> dict[str, Any]:
+    artifact = received.artifacts[variables["artifactID"]]
+    artifact.state = "COMMITTED"
+    return {"commitArtifact": {"artifact": {"id": artifact.id, "digest": artifact.digest}}}
+
+
+def _use(variables: dict[str, Any], received: Received, _: str) -> dict[str, Any]:
+    asked = variables.get("input") or variables  # wandb-core has an input, the public API has not
+    artifact = received.artifacts[asked["artifactID"]]
+    received.runs[asked["runName"]].used.append(artifact.place)
+    return {"useArtifact": {"artifact": _artifact(artifact)}}
+
+
+def _artifact(one: Artifact) -> dict[str, Any]:
+    sequence = {
+        "__typename": "ArtifactSequence",
+        "id": _id(one.collection),
+        "name": one.collection,
+        "project": {"id": "UHJq", "internalId": "UHJqOjc=", "name": "assay", "entity": {"id": "RW50", "name": "team"}},
+    }
+    return {
+        "__typename": "Artifact",
+        "id": one.id,
+        "artifactSequence": sequence,
+        "versionIndex": one.version,
+        "artifactType": {"name": one.type},
+        "description": one.input.get("description"),
+        "metadata": one.input.get("metadata"),
+        "ttlDurationSeconds": 0,
+        "ttlIsInherited": True,
+        "tags": [],
+        "historyStep": None,
+        "state": one.state,
+        "size": 0,
+        "digest": one.digest,
+        "commitHash": None,
+        "fileCount": 1,
+        "createdAt": "2026-11-23T00:00:00Z",
+        "updatedAt": None,
+        "aliases": [],
+    }
+
+
+def _artifact_by_id(variables: dict[str, Any], received: Received, _: str) -> dict[str, Any]:
+    return {"artifact": _artifact(received.artifacts[variables["id"]])}
+
+
+def _alert(variables: dict[str, Any], received: Received, _: str) -> dict[str, Any]:
+    received.runs[variables["runName"]].alerts.append(variables)
+    return {"notifyScriptableRunAlert": {"success": True}}
+
+
+def _shown(run: Run) -> dict[str, Any]:
+    fields = run.fields
+    return {
+        "id": _id(run.name),
+        "projectId": "7",
+        "tags": fields.get("tags") or [],
+        "name": run.name,
+        "displayName": fields.get("displayName"),
+        "sweepName": fields.get("sweep"),
+        "state": run.state,
+        "config": json.dumps(run.config),
+        "group": fields.get("groupName"),
+        "jobType": fields.get("jobType"),
+        "commit": None,
+        "readOnly": False,
+        "createdAt": "2026-11-23T00:00:00Z",
+        "heartbeatAt": "2026-11-23T00:00:00Z",
+        "description": None,
+        "notes": fields.get("notes"),
+        "systemMetrics": "{}",
+        "summaryMetrics": json.dumps(run.summary),
+        "historyLineCount": len(run.lines),
+        "user": {"name": "x", "username": "x"},
+        "historyKeys": None,
+    }
+
+
+def _runs(variables: dict[str, Any], received: Received, _: str) -> dict[str, Any]:
+    """Filters of the kind `{"field": value}` are heeded; pages are."""
+    asked = json.loads(variables.get("filters") or "{}")
+    fields = {"state": lambda run: run.state, "group": lambda run: run.fields.get("groupName")}
+    fields["jobType"] = lambda run: run.fields.get("jobType")
+    wanted = [
+        run
+        for run in received.runs.values()
+        if all(fields[key](run) == value for key, value in asked.items() if key in fields)
+    ]
+    first, size = int(variables.get("cursor") or 0), variables.get("perPage") or 50
+    page = wanted[first : first + size]
+    edges = [{"node": _shown(run), "cursor": str(first + place + 1)} for place, run in enumerate(page)]
+    info = {"endCursor": str(first + len(page)), "hasNextPage": first + len(page) < len(wanted)}
+    runs = {"edges": edges, "pageInfo": info, "totalCount": len(wanted)}
+    return {"project": {"internalId": "7", "runCount": len(wanted), "readOnly": False, "runs": runs}}
+
+
+def _one_run(variables: dict[str, Any], received: Received, _: str) -> dict[str, Any]:
+    run = received.runs.get(variables["name"])
+    return {"project": {"run": None if run is None else _shown(run)}}
+
+
+def _view(variables: dict[str, Any], received: Received, _: str) -> dict[str, Any]:
+    known = next((view for view in received.views if view["id"] == variables.get("id")), None)
+    if known is None:
+        received.views.append({**variables, "id": _id(f"View:{len(received.views) + 1}")})
+        known = received.views[-1]
+    else:
+        known |= variables
+    project = {"id": "UHJq", "name": variables["projectName"], "entityName": variables["entityName"]}
+    shown = {key: known.get(key) for key in ("id", "type", "name", "displayName", "description", "spec")}
+    return {"upsertView": {"view": {**shown, "project": project, "updatedAt": None}, "inserted": True}}
+
+
+def _viewer(*_: Any) -> dict[str, Any]:
+    teams = {"edges": [{"node": {"name": "team"}}]}
+    viewer = {"id": "VXNl", "entity": "team", "username": "x", "name": "x", "email": "x@example.org", "admin": False}
+    return {"viewer": {**viewer, "flags": "{}", "deletedAt": None, "teams": teams, "apiKeys": {"edges": []}}}
+
+
+def _projects(*_: Any) -> dict[str, Any]:
+    node = {
+        "id": "UHJq",
+        "name": "assay",
+        "entityName": "team",
+        "createdAt": "2026-11-23T00:00:00Z",
+        "isBenchmark": False,
+    }
+    edges = [{"node": node, "cursor": "1"}]
+    return {"models": {"edges": edges, "pageInfo": {"endCursor": "1", "hasNextPage": False}}}
+
+
+_ANSWERS: dict[str, Any] = {
+    "UpsertBucket": _upsert,
+    "RunResumeStatus": _resume,
+    "CreateRunFiles": _run_files,
+    "CreateArtifact": _create_artifact,
+    "CreateArtifactManifest": lambda *given: {"createArtifactManifest": _manifest(*given)},
+    "UpdateArtifactManifest": lambda *given: {"updateArtifactManifest": _manifest(*given)},
+    "CreateArtifactFiles": _artifact_files,
+    "CommitArtifact": _commit,
+    "UseArtifact": _use,
+    "ArtifactByID": _artifact_by_id,
+    "ArtifactType": lambda *_: {"project": {"artifact": None}},
+    "NotifyScriptableRunAlert": _alert,
+    "Runs": _runs,
+    "Run": _one_run,
+    "upsertView": _view,
+    "UpsertView2": _view,
+    "Viewer": _viewer,
+    "GetViewer": _viewer,
+    "GetDefaultEntity": _viewer,
+    "GetProjects": _projects,
+    "ServerFeaturesQuery": lambda *_: {"serverInfo": {"features": []}},
+    "XXHashDigestsEnabled": lambda *_: {"entity": {"xxhashDigestsEnabled": False}},
+    "FetchArtifactDigestAlgorithm": lambda *_: {"project": {"artifactType": None}},
+    "ClientIDMapping": lambda *_: {"clientIDMapping": None},
+    "MarkRunFilesUploaded": lambda *_: {"markRunFilesUploaded": {"success": True}},
+}
+
+
+def _id(name: str) -> str:
+    return base64.b64encode(name.encode()).decode()
+
+
+def _stream(run: Run, body: dict[str, Any]) -> None:
     for name, part in (body.get("files") or {}).items():
+        content = [json.loads(line) for line in part["content"]] if name.startswith("wandb-") else []
         if name == "wandb-history.jsonl":
-            for place, line in enumerate(part["content"]):
-                received.history.setdefault(run, {})[part["offset"] + place] = json.loads(line)
-        elif name == "wandb-summary.json":
-            received.summary[run] = json.loads(part["content"][-1])
+            run.lines |= {part["offset"] + place: line for place, line in enumerate(content)}
+        elif name == "wandb-events.jsonl":
+            run.events += content
+        elif name == "wandb-summary.json" and content:
+            run.summary = content[-1]
+    if body.get("complete"):
+        run.state = "preempted" if body.get("preempting") else "finished" if not body.get("exitcode") else "failed"

@@ -172,16 +172,17 @@ def _leave() -> None:
 
 
 def _attempt(directory: SubmissionDirectory, run: RunDirectory, stop: Stop) -> None:
-    try:
-        _perform(directory.read(), run, stop)
-    except StopAsked:
-        log.info("asked to stop")
-        _give_back(run)
-        raise
-    except Exception as error:  # noqa: BLE001  # the run's door: whatever it was, it is recorded
-        run.check()
-        record_failure(run, error)
-        sys.exit(FAILED)
+    with _told(directory, run):
+        try:
+            _perform(directory.read(), run, stop)
+        except StopAsked:
+            log.info("asked to stop")
+            _give_back(run)
+            raise
+        except Exception as error:  # noqa: BLE001  # the run's door: whatever it was, it is recorded
+            run.check()
+            record_failure(run, error)
+            sys.exit(FAILED)
 
 
 def attempt_here(directory: SubmissionDirectory, fingerprint: str) -> None:
@@ -190,14 +191,15 @@ def attempt_here(directory: SubmissionDirectory, fingerprint: str) -> None:
     with run.claim() as lease:
         if lease is None:
             return
-        try:
-            _perform(directory.read(), run, Stop())
-        except KeyboardInterrupt:
-            _give_back(run)
-            raise
-        except Exception as error:
-            record_failure(run, error)
-            raise
+        with _told(directory, run):
+            try:
+                _perform(directory.read(), run, Stop())
+            except KeyboardInterrupt:
+                _give_back(run)
+                raise
+            except Exception as error:
+                record_failure(run, error)
+                raise
 
 
 def _perform(submission: Submission, run: RunDirectory, stop: Stop) -> None:
@@ -231,7 +233,6 @@ def _perform(submission: Submission, run: RunDirectory, stop: Stop) -> None:
     _score_looks(workspace, submission, run)
     _evaluate(workspace, submission, run, run)
     run.update(state="done", finished=time.time())
-    _publish(workspace, submission, run)
 
 
 def _refuse_unfit(workspace: Workspace, spec: RunSpec) -> None:
@@ -331,20 +332,20 @@ def _evaluate(workspace: Workspace, submission: Submission, run: RunDirectory, r
         run.update(evaluate_seconds=spent)
 
 
-def _publish(workspace: Workspace, submission: Submission, run: RunDirectory) -> None:
-    """Tell W&B of the run. That is derived from the record: a failure is told in the log and costs the run nothing."""
-    from assay.publish.tracking import publish_run
+@contextlib.contextmanager
+def _told(directory: SubmissionDirectory, run: RunDirectory) -> Iterator[None]:
+    """Have W&B told of the attempt, and of what the run came to; whatever W&B does costs the run nothing."""
+    from assay.publish.tracking.live import told
 
     try:
-        publish_run(
-            workspace.store,
-            run,
-            sweep=submission.sweep,
-            evaluation=submission.evaluation.fingerprint,
-            settings=workspace.study.tracking,
-        )
-    except Exception:
-        log.exception("W&B did not get this run; `assay sync` tries again.")
+        submission = directory.read()
+        tracking = Study.parse(submission.study).tracking
+    except (AssayError, OSError):  # the attempt meets it, too, and writes it down
+        yield
+        return
+    evaluation = submission.evaluation.fingerprint
+    with told(directory.store, run, sweep=submission.sweep, evaluation=evaluation, settings=tracking):
+        yield
 
 
 def record_failure(run: RunDirectory, error: Exception) -> None:

@@ -21,8 +21,6 @@ class FinishedRun:
     config: Mapping[str, Any] = field(hash=False)
     summary: Mapping[str, Any] = field(hash=False)
     """The last value of everything that was logged."""
-    group: str | None = None
-    job_type: str | None = None
 
 
 def finished_runs(project: str, *, progress: Callable[[float], None] | None = None) -> list[FinishedRun]:
@@ -51,8 +49,6 @@ def finished_runs(project: str, *, progress: Callable[[float], None] | None = No
                         name=run.name,
                         config=config,
                         summary=dict(run.summary_metrics),
-                        group=run.group,
-                        job_type=run.job_type,
                     )
                 )
             if progress is not None:
