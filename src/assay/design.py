@@ -85,6 +85,7 @@ def detectable(
         prior: by metric, what the history will be counted in with (`assay.stats.history.noise_by_metric`); where there are no past
             replicates besides, the noise is taken from it.
     """
+    policy = policy.at_the_end  # what looks on the way may spend of alpha, the verdict at the end has not
     primaries = _primaries(policy)
     share = len(primaries) if policy.require == "any" else 1
     found = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from assay.stats.frames import SCORE_KEY, Metric, scale_key
 from assay.stats.history import worth_by_metric
-from assay.stats.signal import LOSSES, Signal, Worth, by_past, from_scores, of_loss
+from assay.stats.signal import FEWEST, LOSSES, Signal, Worth, by_past, from_scores, of_loss
 from assay.stats.transfer import Reliability, fit
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def check(
                 metric=name[1],
                 above=above,
                 worth=worth,
-                overall=by_past(above, worth, n_seeds=n_seeds),
+                overall=_overall(above, worth, n_seeds),
                 accuracy=learnt.reliability if learnt else None,
                 n_runs=len(rows),
             )
@@ -118,6 +118,16 @@ def _order(one: Checked) -> tuple[int, float, float, str, str]:
     accuracy = one.accuracy.accuracy if one.accuracy else 0.0
     ratio = one.worth.ratio.value if one.worth.ratio else 0.0
     return (states[one.overall.state], -accuracy, -ratio, one.task, one.metric)
+
+
+def _overall(above: Signal, worth: Worth, n_seeds: int) -> Signal:
+    """As the gate has it; but what too few mixes say nothing of is unknown here, not well."""
+    known = by_past(above, worth, n_seeds=n_seeds)
+    mixes = worth.ratio.n_mixes if worth.ratio else 0
+    if known.state == "ok" and mixes < FEWEST:
+        said = f"{known.reason}; {mixes} past mixes with replicates show no signal-to-noise, at least {FEWEST} do"
+        return Signal("unknown", said)
+    return known
 
 
 def _last(rows: pd.DataFrame) -> pd.DataFrame:

@@ -82,24 +82,24 @@ def by_past(now: Signal, past: Worth | None, *, n_seeds: int) -> Signal:
     """What a metric is worth, past runs counted in: they can take its say away, and never give it one.
 
     It is taken where the past shows too little signal: an interval of signal-to-noise that is all below what the seeds ask for, or of
-    the rank correlation with tokens all below 0. An interval that is on both sides leaves the signal unknown, and the say alone; so
-    does one of fewer than `FEWEST` mixes.
+    the rank correlation with tokens all below 0. An interval that is on both sides leaves the signal unknown, and the say alone.
+    Fewer than `FEWEST` mixes say nothing.
     """
     if past is None or now.state == "no signal":
         return now
     ratio, rises = past
     state, said = now.state, []
-    if ratio is not None:
+    if ratio is not None and ratio.n_mixes >= FEWEST:
         bar = least_ratio(max(n_seeds, 1))
         figures = (
             f"signal-to-noise {ratio.value:.2f} over {ratio.n_mixes} past mixes"
             f" ({ratio.level:.0%} interval {ratio.low:.2f} to {ratio.high:.2f})"
         )
-        if ratio.high < bar and ratio.n_mixes >= FEWEST:
+        if ratio.high < bar:
             reason = f"{figures}: below {bar:.2f}, where {n_seeds} seeds rank 3 of 4 pairs right"
             return Signal("no signal", reason)
         said.append(figures)
-        state = state if ratio.low >= bar and ratio.n_mixes >= FEWEST else "unknown"
+        state = state if ratio.low >= bar else "unknown"
     if rises is not None:
         figures = (
             f"rank correlation with tokens {rises.rho:+.2f} over {rises.n_runs} past runs"
