@@ -193,6 +193,23 @@ def test_asked_to_stop_it_leaves_a_checkpoint_and_goes_on_from_there(tmp_path: P
     assert ended.train_seconds > stopped.train_seconds
 
 
+def test_at_a_look_it_leaves_the_weights_of_that_step_and_goes_on_when_it_is_called_again(
+    tmp_path: Path, trained: Trained
+) -> None:
+    spec, whole, status = trained
+    run = make_run(tmp_path, spec)
+    settings = {"records": 20, "looks": (0.5, 0.1)}
+    for step in (4, 20):
+        seen = train_here(spec, run, **settings)
+        assert (seen.state, seen.step) == ("evaluating", step)
+        kept, checkpoint_ = load_file(run.look(step).model / checkpoint.MODEL), run.checkpoints / f"step-{step}"
+        assert all(bool((kept[name] == t).all()) for name, t in load_file(checkpoint_ / checkpoint.MODEL).items())
+        assert run.look(step).delivered()["sequences"] == step * spec.batch_sequences
+    ended = train_here(spec, run, **settings)
+    assert (ended.state, ended.weights) == ("trained", status.weights)
+    assert [record["loss"] for record in run.history()] == [record["loss"] for record in whole.history()]
+
+
 def test_a_damaged_checkpoint_costs_time_and_nothing_else(tmp_path: Path, trained: Trained) -> None:
     """The newest is cut in half: training goes on from the one before it, with the history as it was then."""
     spec, whole, status = trained
@@ -302,6 +319,9 @@ def test_settings_out_of_bounds_are_refused_by_name() -> None:
     for wrong in ({"micro_batch": 0}, {"checkpoint_seconds": 0}, {"records": 0}, {"checkpoint_steps": 0}):
         with pytest.raises(AssayError, match=next(iter(wrong))):
             TrainSettings(**wrong)
+    for looks in ((0.0,), (1.0,), (0.5, 0.5), (float("nan"),)):
+        with pytest.raises(AssayError, match="looks"):
+            TrainSettings(looks=looks)
     with pytest.raises(AssayError, match="spike rule"):
         SpikeRule(nats=-1)
 

@@ -9,7 +9,7 @@ import random
 import signal
 import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from safetensors.torch import load_file
@@ -104,8 +104,21 @@ def test_two_processes_stop_and_go_on_together(processes: Processes, tmp_path: P
     assert [r["loss"] for r in stopped.history()] == [r["loss"] for r in whole.history()]
 
 
+def test_two_processes_go_on_after_a_look_and_leave_its_weights_to_be_scored(
+    processes: Processes, tmp_path: Path
+) -> None:
+    """Whoever scored it would have the other one wait; and the run ends with the bytes of one that nobody looked at."""
+    spec = make_spec(steps=12)
+    whole, seen = make_run(tmp_path / "whole", spec), make_run(tmp_path / "seen", spec)
+    _train_together(processes, spec, whole)
+    _train_together(processes, spec, seen, looks=(0.5,))
+    assert seen.status().state == "trained"
+    assert seen.status().weights == whole.status().weights
+    assert [(look.step, look.kept) for look in seen.looks()] == [(6, True)]
+
+
 def _train_together(
-    processes: Processes, spec: RunSpec, run: RunDirectory, *, stop_rank_1_after: int | None = None, **settings: int
+    processes: Processes, spec: RunSpec, run: RunDirectory, *, stop_rank_1_after: int | None = None, **settings: Any
 ) -> None:
     """Train with two ranks, as torchrun would start them."""
     with socket.socket() as free:
@@ -125,7 +138,7 @@ def _train_together(
 
 
 def _rank(
-    rank: int, port: int, spec: RunSpec, run: RunDirectory, *, stop_rank_1_after: int | None, **settings: int
+    rank: int, port: int, spec: RunSpec, run: RunDirectory, *, stop_rank_1_after: int | None, **settings: Any
 ) -> None:
     os.environ.update(
         WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
