@@ -132,6 +132,21 @@ def test_epochs_has_the_fewest_as_control_and_one_for_each_weight_decay() -> Non
     assert {weights_of(found, name)["web"] for name in (found.baseline, *found.candidates)} == {0.5}
 
 
+def test_epochs_is_crossed_with_dropout_and_with_both() -> None:
+    found = made(
+        {"kind": "epochs", "source": "web", "epochs": [1, 4], "weight_decay": [0.1, 0.3], "dropout": [0.0, 0.1]}
+    )
+    arms = {arm.name: arm for arm in found.arms}
+    assert len(arms) == 8
+    assert found.baseline == "base.web@1epoch,wd0.1,do0"
+    regular = arms["base.web@4epochs,wd0.3,do0.1"]
+    assert (regular.weight_decay, regular.dropout, regular.control) == (0.3, 0.1, "base.web@1epoch,wd0.3,do0.1")
+    assert "weight decay 0.3, dropout 0.1" in regular.about
+    top = arms["base.web@1epoch,wd0.3,do0.1"]
+    assert top.control == found.baseline
+    assert top.about.startswith("the control of its weight decay and dropout: ")
+
+
 def test_epochs_alone_leaves_the_optimiser_as_it_is() -> None:
     found = made({"kind": "epochs", "source": "web", "epochs": [1, 2, 8]})
     assert [arm.name for arm in found.arms] == ["base.web@1epoch", "base.web@2epochs", "base.web@8epochs"]
@@ -214,6 +229,8 @@ def test_every_arm_says_in_a_line_what_it_and_its_control_are(raw: dict[str, Any
         ({"kind": "epochs", "source": "web", "epochs": [2]}, "nothing to compare"),
         ({"kind": "epochs", "source": "web", "epochs": [1, 0]}, "web is to be seen 0.0 times"),
         ({"kind": "epochs", "source": "web", "epochs": [1, 2], "weight_decay": [-1]}, "weight_decay is -1"),
+        ({"kind": "epochs", "source": "web", "epochs": [1, 2], "dropout": [0.0, 1.0]}, "dropout is 1.0"),
+        ({"kind": "epochs", "source": "web", "epochs": [1, 2], "dropout": [0.1, 0.1]}, "name one twice"),
         ({"kind": "anneal", "sources": ["web"], "weight": 0.5}, "no stage anneals"),
         ({"kind": "anneal", "sources": ["web"], "weight": 1.5, "share": 0.1}, "weight is 1.5"),
         ({"kind": "anneal", "sources": ["web"], "weight": 0.5, "share": 1}, "share is 1"),

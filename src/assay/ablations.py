@@ -6,6 +6,7 @@ an ablation was meant: plans, pages and the gate see arms like any other, and jo
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -226,15 +227,17 @@ class Scale(_SameStages):
 
 @dataclass(frozen=True, kw_only=True)
 class Epochs(_SameStages):
-    """A source is seen 1, 2, 4 times, its tokens always as many, from pools so much smaller; crossed with weight decay."""
+    """A source is seen 1, 2, 4 times, its tokens always as many, from pools so much smaller; crossed with regularisation."""
 
     source: str
     epochs: tuple[float, ...]
     weight_decay: tuple[float, ...] | None = None
     """Each value has a control of its own; the first value's is the sweep's baseline."""
+    dropout: tuple[float, ...] | None = None
+    """The same; each is crossed with each weight decay."""
 
     def made(self, setting: Setting) -> tuple[Made, ...]:
-        """For each weight decay an arm for each count of epochs; the smallest count is the control of its weight decay."""
+        """For each regularisation an arm for each count of epochs; the smallest count is the control of its own."""
         where = "ablation epochs"
         setting.used(self.source, where)
         counts = sorted(_listed(self.epochs, f"{where}: epochs"))
@@ -243,7 +246,11 @@ class Epochs(_SameStages):
         decays: Sequence[float | None] = [None]
         if self.weight_decay is not None:
             decays = _listed(self.weight_decay, f"{where}: weight_decay")
-        first, *others = [self._row(setting.baseline, counts, decay) for decay in decays]
+        dropouts: Sequence[float | None] = [None]
+        if self.dropout is not None:
+            dropouts = _listed(self.dropout, f"{where}: dropout")
+        crossed = itertools.product(decays, dropouts)
+        first, *others = [self._row(setting.baseline, counts, decay, dropout) for decay, dropout in crossed]
         top = first[0].arm.name
         with_top = [
             (
@@ -254,23 +261,33 @@ class Epochs(_SameStages):
         ]
         return (*first, *(made for row in with_top for made in row))
 
-    def _row(self, base: str, counts: Sequence[float], decay: float | None) -> tuple[Made, ...]:
-        """The arms of one weight decay, their control first."""
-        ending = "" if decay is None else f",wd{decay:g}"
-        regular = "" if decay is None else f", weight decay {decay:g}"
+    def _row(self, base: str, counts: Sequence[float], decay: float | None, dropout: float | None) -> tuple[Made, ...]:
+        """The arms of one weight decay and one dropout, their control first."""
+        values = [("weight decay", "wd", decay), ("dropout", "do", dropout)]
+        given = [(name, short, value) for name, short, value in values if value is not None]
+        ending = "".join(f",{short}{value:g}" for _, short, value in given)
+        regular = "".join(f", {name} {value:g}" for name, _, value in given)
+        crossed = " and ".join(name for name, _, _ in given)
         names = [f"{base}.{self.source}@{_epochs(count)}{ending}" for count in counts]
         found = []
         for count, name in zip(counts, names, strict=True):
             seen = f"{self.source} seen {count:g} time{'' if count == 1 else 's'}{regular}"
             about = (
-                f"the control of its weight decay: {seen}"
-                if name == names[0] and decay is not None
+                f"the control of its {crossed}: {seen}"
+                if name == names[0] and crossed
                 else f"the control: {seen}"
                 if name == names[0]
                 else f"{seen}: as many tokens of it, from a smaller pool; the control is {names[0]}"
             )
             control = None if name == names[0] else names[0]
-            arm = Arm(name=name, about=about, control=control, weight_decay=decay, epochs={self.source: count})
+            arm = Arm(
+                name=name,
+                about=about,
+                control=control,
+                weight_decay=decay,
+                dropout=dropout or 0.0,
+                epochs={self.source: count},
+            )
             found.append(Made(arm, base))
         return tuple(found)
 

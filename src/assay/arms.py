@@ -21,6 +21,8 @@ class Arm:
     """The arm that it is compared with; left out, the sweep's baseline."""
     weight_decay: float | None = None
     """In place of the optimiser's."""
+    dropout: float = 0.0
+    """Share of the activations that is dropped in training."""
     epochs: dict[str, float] = field(default_factory=dict, hash=False)
     """Sources of which the run sees as many tokens as ever, but from a pool so small that it sees each so often."""
     target_tokens: int | None = None
@@ -32,6 +34,8 @@ class Arm:
             raise AssayError(f"{where} is its own control.", fix="Name another arm, or leave `control` out.")
         if self.weight_decay is not None and not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise AssayError(f"{where}: weight_decay is {self.weight_decay}; it is at least 0.")
+        if not 0 <= self.dropout < 1:
+            raise AssayError(f"{where}: dropout is {self.dropout}; it is at least 0 and below 1.")
         for source, count in self.epochs.items():
             if not (math.isfinite(count) and count > 0):
                 raise AssayError(f"{where}: {source} is to be seen {count} times.", fix="Epochs are above 0.")

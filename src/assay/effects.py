@@ -111,7 +111,8 @@ def average_ranks(scores: pd.DataFrame, comparisons: Sequence[Comparison], *, mi
         raise AssayError(
             "no seed has all metrics of all mixes, so that nothing can be ranked.", fix="See `assay status`."
         )
-    by_seed = {seed: _ranks_of(wide.loc[seed].loc[list(mixes)], better) for seed in seeds}
+    signs = [-1.0 if better[metric] == "higher" else 1.0 for metric in metrics]
+    by_seed = {seed: _ranks_of(wide.loc[seed].loc[list(mixes)], signs) for seed in seeds}
     found = [
         _averaged(mix, {s: float(ranks[i]) for s, ranks in by_seed.items()}, len(mixes)) for i, mix in enumerate(mixes)
     ]
@@ -135,11 +136,9 @@ def _ranked_by(comparisons: Sequence[Comparison]) -> dict[tuple[str, str], str]:
     return {(c.task, c.metric): c.better for c in kept}
 
 
-def _ranks_of(one: pd.DataFrame, better: Mapping[tuple[str, str], str]) -> NDArray[np.float64]:
-    """Average ranks of one seed's runs, a row each."""
-    upwards = {metric for metric, direction in better.items() if direction == "higher"}
-    turned = one * [-1.0 if metric in upwards else 1.0 for metric in one.columns]
-    ranks = turned.rank(method="average")
+def _ranks_of(one: pd.DataFrame, signs: Sequence[float]) -> NDArray[np.float64]:
+    """Average ranks of one seed's runs, a row each; metrics times their signs are better the lower they are."""
+    ranks = (one * list(signs)).rank(method="average")
     values: NDArray[np.float64] = ranks.T.groupby(level="task").mean().mean().to_numpy()
     return values
 

@@ -379,6 +379,7 @@ class Identities:
                 budget=self.budget,
                 least=study.proxy.sequence_length,
             ),
+            dropout=arm.dropout,
         )
 
     def labels(self, mix: str, seed: int) -> dict[str, Any]:

@@ -203,8 +203,12 @@ class RunSpec:
     trainer: int = TRAINER_VERSION
     pools: dict[str, int] | None = None
     """By source, to how many of its tokens it is shrunk; the others are whole. `None` where all are."""
+    dropout: float = 0.0
+    """Share of the embeddings, and of what each layer adds, that is dropped in training (see `assay.train.model`)."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise AssayError(f"run spec: dropout is {self.dropout}; it is at least 0 and below 1.")
         used = {name for stage in self.stages for name in stage.weights}
         if used != set(self.corpora):
             raise AssayError(f"run spec: corpora are {sorted(self.corpora)}, the stages' sources {sorted(used)}.")
@@ -221,6 +225,8 @@ class RunSpec:
             del plain[part]["name"]
         if self.pools is None:  # so that runs on whole sources are those that they were before there were pools
             del plain["pools"]
+        if not self.dropout:  # and those without dropout
+            del plain["dropout"]
         return plain
 
     @cached_property

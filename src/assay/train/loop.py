@@ -1,7 +1,7 @@
 """Training, top to bottom: one run from its spec to a Hugging Face model.
 
 Killed at any moment and called again, it ends with the same weights, bit for bit on one kind of machine: the data,
-the learning rate and the first weights are functions of the spec and the step; no random number is drawn on the way;
+the learning rate, dropout and the first weights are functions of the spec and the step; no random state is kept on the way;
 and weights, moments and history go back together to the newest whole checkpoint.
 """
 
@@ -22,6 +22,7 @@ from assay.fingerprint import differences
 from assay.store import Failure, State
 from assay.train import checkpoint
 from assay.train.device import Team, autocast, team
+from assay.train.dropout import Dropout, sequence_keys
 from assay.train.export import export
 from assay.train.history import Window, totals_from_json, totals_to_json
 from assay.train.journal import Journal
@@ -109,12 +110,15 @@ def train(
         for step in range(start, spec.steps):
             # This rank's part of the step's sequences, in micro batches. Each token weighs the same, whichever micro
             # batch and rank it is in, so that the gradient is that of the whole batch at once.
-            tokens, sources = reader.read(*here.slice(step * spec.batch_sequences, spec.batch_sequences))
+            begin, end = here.slice(step * spec.batch_sequences, spec.batch_sequences)
+            tokens, sources = reader.read(begin, end)
             batch, losses = torch.from_numpy(tokens).to(here.device), []
             for first in range(0, len(batch), settings.micro_batch):
-                part = batch[first : first + settings.micro_batch]
+                part, dropout = batch[first : first + settings.micro_batch], None
+                if spec.dropout:
+                    dropout = Dropout(spec.dropout, sequence_keys(spec.seed, begin + first, len(part), here.device))
                 with autocast(here.device):
-                    loss = losses_of(model, part[:, :-1], part[:, 1:])
+                    loss = losses_of(model, part[:, :-1], part[:, 1:], dropout)
                 torch.autograd.backward(loss.sum() / spec.tokens_per_step)
                 losses.append(loss.detach())
             here.sum([parameter.grad for parameter in parameters if parameter.grad is not None])

@@ -13,6 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 if TYPE_CHECKING:
     from assay.recipe import ProxyModel
+    from assay.train.dropout import Dropout
 
 
 def build(shape: ProxyModel, vocabulary: int, *, seed: int) -> LlamaForCausalLM:
@@ -51,7 +52,9 @@ def build(shape: ProxyModel, vocabulary: int, *, seed: int) -> LlamaForCausalLM:
     return model
 
 
-def sequence_losses(model: LlamaForCausalLM, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def sequence_losses(
+    model: LlamaForCausalLM, inputs: torch.Tensor, targets: torch.Tensor, dropout: Dropout | None = None
+) -> torch.Tensor:
     """Cross-entropy in nats, summed over each sequence.
 
     Goes through the model's layers itself: `LlamaForCausalLM.forward` without a mask looks for packed sequences
@@ -62,6 +65,8 @@ def sequence_losses(model: LlamaForCausalLM, inputs: torch.Tensor, targets: torc
         model: the proxy.
         inputs: token ids, (sequences, length).
         targets: the ids that follow each of them, same shape.
+        dropout: what is dropped of the embeddings and of what attention and feed-forward add to the residual stream, as
+            in Vaswani et al. (2017); transformers' Llama has none of these.
 
     Returns:
         Float32, (sequences,).
@@ -70,8 +75,17 @@ def sequence_losses(model: LlamaForCausalLM, inputs: torch.Tensor, targets: torc
     hidden = trunk.embed_tokens(inputs)
     positions = torch.arange(inputs.shape[1], device=inputs.device).unsqueeze(0)
     rotary = trunk.rotary_emb(hidden, position_ids=positions)
-    for layer in trunk.layers:
-        hidden = layer(hidden, attention_mask=None, position_embeddings=rotary)
+    if dropout is None:
+        for layer in trunk.layers:
+            hidden = layer(hidden, attention_mask=None, position_embeddings=rotary)
+    else:
+        hidden = dropout(hidden, 0)
+        for i, layer in enumerate(trunk.layers):  # what the layer's own `forward` does, but for what is dropped
+            attended, _ = layer.self_attn(
+                hidden_states=layer.input_layernorm(hidden), position_embeddings=rotary, attention_mask=None
+            )
+            hidden = hidden + dropout(attended, 2 * i + 1)
+            hidden = hidden + dropout(layer.mlp(layer.post_attention_layernorm(hidden)), 2 * i + 2)
     logits = model.lm_head(trunk.norm(hidden)).float()
     losses = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
     return losses.view(inputs.shape).sum(1)
