@@ -233,6 +233,12 @@ GOOD = results({"new": {"code": -0.01}})
         ),
         (GOOD.assign(n=np.where(GOOD["mix"] == "new", 90, 100)), "asked 100 questions and new 90"),
         (GOOD.assign(n=np.arange(len(GOOD))), "different numbers of questions"),
+        (GOOD.assign(version=np.where(GOOD["mix"] == "new", "2", "1")), "by more than one task version: 1, 2"),
+        (GOOD.assign(prompt=np.where(GOOD["seed"] == 1, "ab", "cd")), "by more than one prompt: ab, cd"),
+        (
+            GOOD.assign(num_fewshot=np.where(GOOD["mix"] == "new", 5, 0)),
+            "more than one number of few-shot examples: 0, 5",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

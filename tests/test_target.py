@@ -246,6 +246,8 @@ PAST = pd.concat([NEAR, FAR], ignore_index=True)
         (PAST.drop(columns="scale"), "history has no column 'scale'"),
         (PAST.rename(columns={"mix": "recipe"}), "history has no column 'mix'"),
         (PAST.assign(value="high"), "not a number"),
+        (PAST[:0], "history has no rows"),
+        (PAST.to_dict("records"), "history is a list; it has to be a pandas data frame"),
         (NEAR, "history has no runs at the target's scale"),
         (pd.concat([NEAR, FAR[FAR["task"] != AVERAGE]]), "history has no average acc at the target scale '1B'"),
         (pd.concat([NEAR.assign(scale="90M"), FAR]), "no runs at the proxy scale 150M; its scales are 90M, 1B"),
@@ -259,6 +261,15 @@ def test_a_history_that_cannot_be_read_is_refused_by_name(history: pd.DataFrame,
         near = NEAR[NEAR["mix"].isin([order[0], order[-1]])]
         decide(near, _policy(), baseline=order[-1], candidate=order[0], history=history)
     assert message in str(error.value)
+
+
+def test_mixes_may_have_numbers_for_names() -> None:
+    near, far, order = _study()
+    near, far = (part.assign(mix=part["mix"].str[1:].astype(int)) for part in (near, far))
+    base, new = order[-1][1:], order[0][1:]
+    judged = near[near["mix"].isin([int(base), int(new)])]
+    history = pd.concat([near, far])
+    assert decide(judged, _policy(), baseline=base, candidate=new, history=history).decision == "ACCEPT"
 
 
 def test_scores_that_are_all_the_same_decide_nothing() -> None:

@@ -172,6 +172,7 @@ def compare(
         if candidate == baseline:
             raise AssayError(f"{baseline!r} is both baseline and candidate.", fix="Name another candidate.")
         table.require_same_budget(baseline, candidate)
+        table.require_same_questions(baseline, candidate)
         found += _Pair(table, questions, policy, baseline, candidate, noise, worth).comparisons()
     return found
 

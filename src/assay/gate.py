@@ -383,7 +383,7 @@ class _Case:
 
 
 def _arm(results: pd.DataFrame, mix: str, missing: Mapping[str, Sequence[str]] | None) -> reasons.Seeds:
-    rows = results[results["mix"] == mix] if "mix" in results and "seed" in results else results[:0]
+    rows = results[results["mix"].astype(str) == mix] if "mix" in results and "seed" in results else results[:0]
     present = rows["seed"].drop_duplicates().tolist() if len(rows) else []
     return reasons.Seeds(mix, tuple(sorted(present, key=seed_order)), tuple((missing or {}).get(mix, ())))
 

@@ -1,7 +1,7 @@
 """The long tables that comparisons are made of, checked where they come in.
 
 `results` has one row for each mix, seed, task and metric: `mix, seed, task, metric, value`, and if known `scale`,
-`tokens`, `n`, `stderr`, `chance`. `items` has one for each question of it: `mix, seed, task, metric, item, value`, and
+`tokens`, `n`, `stderr`, `chance`, `version`, `num_fewshot`, `prompt`. `items` has one for each question of it: `mix, seed, task, metric, item, value`, and
 if known `group` (what belongs together, such as a passage) and `weight` (the score is the weighted mean; bytes for
 bits per byte).
 """
@@ -34,6 +34,9 @@ TOKENS_APART = 0.01
 
 UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 """What a scale's letter stands for: 150M is 150 million parameters."""
+
+QUESTIONS = {"version": "task version", "num_fewshot": "number of few-shot examples", "prompt": "prompt"}
+"""Columns, where a table has them, that say what was asked, and their names for people. Scores of other questions are no comparison."""
 
 AGREE = 1e-4
 """How closely the items have to add up to the score: float32 sums differ by less, another set of questions by more."""
@@ -95,6 +98,16 @@ class Results:
                 chance=max(chance, default=None),
             )
         self.mixes = [str(mix) for mix in frame["mix"].drop_duplicates()]
+        self._asked = {
+            column: {
+                (str(mix), f"{task} {metric}"): sorted(set(map(str, rows)))
+                for (mix, task, metric), rows in frame.dropna(subset=column).groupby(
+                    ["mix", "task", "metric"], sort=False
+                )[column]
+            }
+            for column in QUESTIONS
+            if column in frame
+        }
         if "tokens" in frame:
             self._tokens = {str(mix): float(rows.max()) for mix, rows in frame.groupby("mix")["tokens"]}
 
@@ -119,6 +132,22 @@ class Results:
         """
         if mix not in self.mixes:
             raise AssayError(f"the {what} {mix!r} has no results. {did_you_mean(mix, self.mixes)}")
+
+    def require_same_questions(self, baseline: str, candidate: str) -> None:
+        """Refuse two mixes that were asked a task in two ways, where the table says how.
+
+        Raises:
+            AssayError: task versions, few-shot numbers or prompts differ, between the mixes or between the seeds of one.
+        """
+        for column, asked in self._asked.items():
+            for (mix, metric), ways in asked.items():
+                other = asked.get((candidate if mix == baseline else baseline, metric), ways)
+                if mix in (baseline, candidate) and (len(ways) > 1 or other != ways):
+                    both = ", ".join(dict.fromkeys([*ways, *other]))
+                    raise AssayError(
+                        f"{metric} was asked of {baseline} and {candidate} by more than one {QUESTIONS[column]}: {both[:80]}.",
+                        fix="Evaluate all runs with one version of the suite.",
+                    )
 
     def require_same_budget(self, baseline: str, candidate: str) -> None:
         """Refuse two mixes of which one was trained on more tokens.
@@ -256,6 +285,8 @@ def with_columns(frame: pd.DataFrame, needed: list[str], what: str) -> pd.DataFr
     """
     import pandas as pd
 
+    if not isinstance(frame, pd.DataFrame):
+        raise AssayError(f"{what} is a {type(frame).__name__}; it has to be a pandas data frame.")
     for name in needed:
         if name not in frame.columns:
             raise AssayError(f"{what} has no column {name!r}. {did_you_mean(name, [str(c) for c in frame.columns])}")
@@ -266,6 +297,8 @@ def with_columns(frame: pd.DataFrame, needed: list[str], what: str) -> pd.DataFr
     for name in needed[:-1]:
         if frame[name].isna().any():
             raise AssayError(f"{what}: {int(frame[name].isna().sum())} rows have no {name}.")
+    if "mix" in needed:
+        frame = frame.assign(mix=frame["mix"].astype(str))  # a mix may be called 7, as a number
     return frame
 
 

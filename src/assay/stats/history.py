@@ -168,6 +168,10 @@ def read(frame: pd.DataFrame, *, target: Target, proxy_scale: Any, without: Sequ
         AssayError: a column is missing, a row is there twice, or the table has not both scales or not the target's metric.
     """
     frame = with_columns(frame, COLUMNS, "history")
+    if frame.empty:
+        raise AssayError(
+            "history has no rows.", fix="Give results of other mixes at both scales, or no history at all."
+        )
     keys = frame["scale"].map(scale_key)
     wanted = scale_key(target.scale)
     near = _proxy_scale(frame, keys, wanted, proxy_scale)
