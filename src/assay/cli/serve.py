@@ -44,16 +44,16 @@ def serve(
     index = Index(store.root)
     desk = LiveDesk(root, store, index, overrides or [])
     with Server(Site(store, desk, index, title=root.name), port=port) as server:
-        with progress_bars(quiet=as_json) as tell:
-            desk.learn(lambda share: tell("sweeps", share))
-        desk.start()
-        if as_json:
-            typer.echo(json.dumps({"address": server.address, "port": server.server_port}))
-        else:
-            console.print(server.address, markup=False, soft_wrap=True)
-            errors.print(f"the store {store.root}; Ctrl-C ends it", markup=False, soft_wrap=True)
-        sys.stdout.flush()
         try:
+            with progress_bars(quiet=as_json) as tell:
+                desk.learn(lambda share: tell("sweeps", share))
+            desk.start()
+            if as_json:
+                typer.echo(json.dumps({"address": server.address, "port": server.server_port}))
+            else:
+                console.print(server.address, markup=False, soft_wrap=True)
+                errors.print(f"the store {store.root}; Ctrl-C ends it", markup=False, soft_wrap=True)
+            sys.stdout.flush()
             server.serve_forever(poll_interval=0.2)
         except KeyboardInterrupt:
             errors.print("ended")
