@@ -23,8 +23,8 @@ REACH = 200
 """Bytes from a number to the next one in running text: a line of code, with its indentation."""
 LINE_REACH = 600
 """The same for numbers at the beginnings of lines, whose code may be long."""
-LARGEST_GAP = 5
-"""Line numbers that may be missing between two: extractors drop lines that are blank."""
+LARGEST_GAP = 30
+"""Line numbers that may be missing between two: extractors drop comments and blank lines."""
 CODE = 0.055
 """Share of code's signs in the text between numbers: prose has 0 to 3%, tables 2%, code 8 to 20%."""
 LOOK_AHEAD = 1500
@@ -217,9 +217,9 @@ def _ends(data: Bytes, kinds: Bytes, at: int) -> bool:
     if at >= len(data):
         return True
     byte = data[at]
-    if byte == 44 or byte == 37:  # , %
+    if byte == 44 or byte == 37 or byte == 95 or byte == 45:  # , % _ -
         return False
-    if byte == 46 or byte == 58 or byte == 45 or byte == 47:  # . : - /
+    if byte == 46 or byte == 58 or byte == 47:  # . : /
         return at + 1 >= len(data) or kinds[data[at + 1]] != 1
     return True
 
@@ -233,15 +233,14 @@ def _judge(
     gap = LARGEST_GAP if leading else 1
     stop = run[3]
     last = run[1] - 1
-    numbers = empty = streak = longest = own = listed = coloned = 0
+    numbers = empty = streak = longest = own = streak_own = listed = coloned = 0
     longest_start = longest_stop = longest_first = longest_last = streak_start = streak_first = 0
-    letters = marks = content = commas = 0
+    marks = content = 0
     lines = 1
     at = run[0]
     fresh = True
     piece_letters = piece_marks = piece_other = 0
     newline_between = False
-    last_sign = 0
     while at < stop:
         kind = kinds[data[at]]
         if kind == 1 and (at == run[0] or kinds[data[at - 1]] == 2 or kinds[data[at - 1]] == 3):
@@ -256,15 +255,12 @@ def _judge(
                     empty += 1
                 if numbers > 0 and nothing and value == last + 1:
                     streak += 1
-                    own += newline_between
+                    streak_own += newline_between
                 else:
-                    streak, streak_start, streak_first = 1, start, value
-                if numbers > 0 and last_sign == 44:
-                    commas += 1
+                    streak, streak_start, streak_first, streak_own = 1, start, value, 0
                 if streak > longest:
                     longest, longest_start, longest_first = streak, streak_start, streak_first
-                    longest_stop, longest_last = at, value
-                letters += piece_letters
+                    longest_stop, longest_last, own = at, value, streak_own
                 marks += piece_marks
                 content += piece_letters + piece_marks + piece_other
                 piece_letters = piece_marks = piece_other = 0
@@ -273,11 +269,10 @@ def _judge(
                 if at < len(data) and (data[at] == 46 or data[at] == 41):  # . )
                     listed += 1
                     at += 1
-                elif at < len(data) and (data[at] == 58 or data[at] == 124):  # : |
-                    coloned += data[at] == 58
-                    at += 1
+                elif at + 1 < len(data) and (data[at] == 58 or data[at] == 124 or data[at + 1] == 124):  # : |
+                    coloned += 1
+                    at += 1 + (data[at + 1] == 124)
                 fresh = newline_between = False
-                last_sign = 0
                 continue
             piece_other += at - start
             fresh = False
@@ -291,16 +286,17 @@ def _judge(
             piece_marks += sign == 4
             piece_letters += sign == 5
             piece_other += sign == 0
-            last_sign = data[at]
         at += 1
-    if numbers < LEAST:
+    if numbers < LEAST or (
+        run[1] == 0 and numbers < 40
+    ):  # lines are counted from 1; bits, and frames of a stack, from 0
         return 0
     share = marks / max(1, content)
     column = longest >= LEAST and _is_column(
         data, kinds, signs, longest_start, longest_stop, longest_first, longest_last, longest, own
     )
-    between = numbers - longest >= LEAST and _is_between(
-        numbers, lines, empty, listed, coloned, commas, share, content, leading
+    between = numbers - longest + 1 >= LEAST and _is_between(
+        numbers, lines, empty, listed, coloned, share, content, leading
     )
     if not column and not between:
         return 0
@@ -319,7 +315,6 @@ def _is_between(
     empty: int,
     listed: int,
     coloned: int,
-    commas: int,
     share: float,
     content: int,
     leading: bool,
@@ -327,12 +322,14 @@ def _is_between(
     """Whether numbers with text between them are a gutter: the text is code, or lines of it are blank."""
     if leading and numbers < 0.3 * lines:
         return False
+    if not leading and 4 * lines > numbers:  # lines that are there would begin with their numbers
+        return False
     if content < 2 * numbers:  # a table of numbers
         return False
     if 2 * listed > numbers:  # `1. ` and `1) ` are how lists are numbered
         return share >= 0.08 and empty >= 2
-    if 2 * coloned > numbers:  # `1: ` is how a mapping in source code looks, which has no blank entry
-        return share >= CODE and (empty >= 2 or 4 * commas < numbers)
+    if 2 * coloned > numbers:  # `1: ` and `1 | ` are mappings in source code and rows of tables, which are never blank
+        return share >= CODE and empty >= 2
     return share >= CODE or (share >= 0.025 and 12 * empty >= numbers)
 
 
@@ -374,17 +371,17 @@ def _is_column(
         at += 1
     code = marks >= CODE * content and content >= 2 * min(numbers, 100)
     if 2 * own >= numbers:  # each on a line of its own
-        if first <= 1 and 28 <= last <= 31:
+        if first == 1 and 28 <= last <= 31:  # the days of a month
             return code
         return code or numbers >= 40 or _is_aligned(data, start, stop)
-    if first >= 1900 and last <= 2100:
+    if own > 0 or (first >= 1900 and last <= 2100):  # a calendar's weeks, a row of years
         return False
-    # On one line: what stands before it on the line, and after.
     begins = _leads(data, kinds, start)
     at = stop
     while at < len(data) and kinds[data[at]] == 2:
         at += 1
-    ends = at >= len(data) or data[at] == 10
-    if not begins and (ends or numbers < 20):  # `node 0 cpus: 0 1 2 3`, `for i in 1 2 3; do`
+    if at >= len(data) or data[at] == 10:  # alone on its line, or at its end: `node 0 cpus: 1 2 3`, output of a loop
+        return begins and numbers >= 20 and code
+    if numbers < 20 and (data[at] == 59 or data[at] == 41 or data[at] == 34):  # `for i in 1 2 3; do`
         return False
-    return code and (first >= 1 or numbers >= 20)
+    return code
