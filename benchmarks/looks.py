@@ -303,4 +303,4 @@ if __name__ == "__main__":
     one_metric(given.studies)
     replicates(given.studies)
     whole_gate(given.studies // 40)
-    to_the_end(given.studies // 40)
+    to_the_end(given.studies // 25)
