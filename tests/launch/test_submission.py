@@ -14,6 +14,7 @@ from assay.launch import submission as module
 from assay.launch.records import Submission, SubmissionDirectory, submissions
 from assay.launch.submission import job_parameters, submit
 from assay.processes import ProcessIdentity
+from assay.registered import read as read_registrations
 from assay.store import Failure
 from assay.study import Study
 from tests.evaluations import write_evaluation
@@ -179,3 +180,21 @@ def test_a_job_gets_the_time_it_was_given_and_is_warned_before_that_is_up(worksp
     assert job_parameters(cluster) == {"timeout_min": 120.0, "signal_delay_s": 120}
     short = workspace(cluster__timeout_hours=0.01).study.cluster
     assert job_parameters(short) == {"timeout_min": 0.6, "signal_delay_s": 18}
+
+
+def test_policy_and_suite_are_registered_before_anything_starts_and_stand_once_there_are_results(
+    workspace: MakeWorkspace, starter: Starter
+) -> None:
+    space = workspace()
+    sent = submit(space, space.plan(), clock=lambda: 1_700_000_000.0)
+    [entry] = read_registrations(space.store, "tiny")
+    assert (entry.at, entry.code, entry.rules.policy) == (1_700_000_000.0, sent.code, space.study.policy)
+    starter.end()
+    candidate = next(run for run in sent.runs if run.mix == "more_web")
+    with space.store.run(candidate.fingerprint).writing_evaluation(space.evaluation.fingerprint) as evaluation:
+        write_evaluation(evaluation)
+    other = workspace(policy__alpha=0.01)
+    with pytest.raises(AssayError, match=r"policy\.alpha 0\.05 -> 0\.01"):
+        submit(other, other.plan())
+    assert len(submissions(space.store, "tiny")) == 1
+    assert len(read_registrations(space.store, "tiny")) == 1
