@@ -4,8 +4,7 @@
     python benchmarks/averaging.py sweep=NAME 'training.looks=[0.8,0.85,0.9,0.95]'
 
 Prints, by metric, the SD between seeds of the final score, pooled over mixes, and that of the means over the last 2, 3, ... scores
-as a share of it; then the same for the signal-to-noise ratio, where the signal is the SD between the mixes' means. Run in the project's
-folder. An averaged score is not only less noisy: it is that of a model that has seen less text at a higher learning rate.
+as a share of it. Run in the project's folder, while it trains or later; runs that lack a score are left out.
 """
 
 from __future__ import annotations
@@ -26,25 +25,22 @@ def seed_sd(scores: pd.DataFrame) -> pd.Series:
     return np.sqrt(scores.groupby(["task", "metric", "mix"])["value"].var(ddof=1).groupby(["task", "metric"]).mean())
 
 
-def mix_sd(scores: pd.DataFrame) -> pd.Series:
-    """The SD of each metric between the means of mixes; the noise of these means is in it."""
-    return scores.groupby(["task", "metric", "mix"])["value"].mean().groupby(["task", "metric"]).std(ddof=1)
-
-
 def main() -> None:
     """Print the table."""
     space = Workspace(compose(sys.argv[1:]))
     frame = collect_looks(space.store, space.plan())
-    most = frame.groupby(["mix", "seed"])["tokens"].nunique()
-    print(f"{len(most)} runs with {most.min()} to {most.max()} scores each, tokens {sorted(set(frame['tokens']))}")
-    final = average_last(frame, int(most.min())).scores  # refuses runs that lack one
-    final = frame[frame["tokens"] == final["tokens"].max()]
-    table, gains = {"SD, final": seed_sd(final)}, {}
-    for last in range(2, int(most.min()) + 1):
+    places = sorted(set(frame["tokens"]))
+    ended = frame.groupby(["mix", "seed"])["tokens"].transform("nunique") == len(places)  # the others still train
+    frame = frame[ended]
+    print(
+        f"{len(frame[['mix', 'seed']].drop_duplicates())} runs, scored after {', '.join(f'{at:,}' for at in places)} tokens"
+    )
+    final = frame[frame["tokens"] == places[-1]]
+    table = {"SD, final": seed_sd(final)}
+    for last in range(2, len(places) + 1):
         mean = average_last(frame, last).scores
         table[f"SD, last {last}"] = seed_sd(mean) / seed_sd(final)
-        gains[f"SNR, last {last}"] = (mix_sd(mean) / seed_sd(mean)) / (mix_sd(final) / seed_sd(final))
-    shown = pd.DataFrame({**table, **gains})
+    shown = pd.DataFrame(table)
     print(shown.round(4).to_string())
     ratios = shown.drop(columns="SD, final")
     groups = np.where(ratios.index.get_level_values("metric") == "bits_per_byte", "bits per byte", "accuracies")
