@@ -44,8 +44,8 @@ DOZEN = 12
 
 WIDEST = 0.3
 """Share of past pairs, those furthest apart, that a verdict by rank may be as close as. In simulated tables of 25 mixes of which the
-higher mean is right for 77 to 83% of pairs, 30% decides about as many and is right for 97 to 98% of them; without the bound the share
-of tables that are right for 95% of what they decide falls from four fifths to a half (docs/log.md)."""
+higher mean is right for 77 to 83% of pairs, 28 to 31% are then decided and 95 to 99% of those right, and three fifths to five sixths of the
+tables meet 25% and 95% at once; by a bar of 1.5 alpha on each pair a third to two thirds do (docs/log.md)."""
 
 LEAST_SURE = 3.0
 """No verdict has a higher chance to be wrong than so many alpha, however far apart its mixes are among others."""
