@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from assay.gate import SweepVerdict
     from assay.mixes import Mix
     from assay.plan import Plan, Sweep
+    from assay.publish.details import FindingShown
     from assay.publish.report import Report
     from assay.references import ReferenceScore
     from assay.registered import Standing
@@ -265,6 +266,7 @@ def make_report(space: Workspace, plan: Plan, verdict: SweepVerdict | None) -> R
     from assay.publish.assemble import make_report as build
     from assay.publish.collect import read_details, read_runs, versions
 
+    runs = read_runs(space.store, [r.fingerprint for r in plan.runs if r.fingerprint], evaluation=plan.evaluation)
     return build(
         sweep=plan.sweep,
         plan=plan,
@@ -272,18 +274,43 @@ def make_report(space: Workspace, plan: Plan, verdict: SweepVerdict | None) -> R
         sources=space.study.sources,
         tokens=space.tokens,
         budget=space.budget,
-        runs=read_runs(
-            space.store, [run.fingerprint for run in plan.runs if run.fingerprint], evaluation=plan.evaluation
-        ),
+        runs=runs,
         verdict=verdict,
         evaluation=space.evaluation if plan.evaluation else None,
         policy=space.study.policy,
         made=datetime.datetime.now(datetime.UTC),
         versions=versions(),
         details=read_details(
-            space.store, plan, published=_published(space, verdict), bytes_per_token=space.bytes_per_token
+            space.store,
+            plan,
+            published=_published(space, verdict),
+            bytes_per_token=space.bytes_per_token,
+            findings=_findings(space),
+            runs=runs,
+            comparisons=[c for one in verdict.candidates.values() for c in one.comparisons] if verdict else (),
         ),
     )
+
+
+def _findings(space: Workspace) -> list[FindingShown]:
+    """What audits found in the sweep's sources, isolated hits aside."""
+    from assay.publish.details import FindingShown
+
+    found = []
+    for name in space.sources:
+        with contextlib.suppress(AssayError):  # not there: the plan says so
+            found += [
+                FindingShown(
+                    source=name,
+                    detector=finding.detector,
+                    severity=finding.severity,
+                    share=finding.share,
+                    message=finding.reason,
+                    tainting=space.study.taint.taints(finding),
+                )
+                for finding in space.taints.open(space.digest(name))
+            ]
+    return found
 
 
 def _published(space: Workspace, verdict: SweepVerdict | None) -> list[ReferenceScore]:
@@ -372,6 +399,25 @@ def publish(
     problems += [f"{why} ({count} of {len(told)} runs)" if count > 1 else why for why, count in failed.items()]
     published = sum(not one.problem for one in told)
     return Synced(published=published, mode=settings.mode, folder=store.wandb, problems=tuple(problems))
+
+
+def publish_views(space: Workspace, report: Report, *, save: bool, progress: Progress | None = None) -> dict[str, Any]:
+    """Make the sweep's report and workspace for W&B: saved there, which needs a login, or written beside the page.
+
+    Returns:
+        Where they are; empty where `wandb-workspaces` is not installed and they were not asked for.
+    """
+    from importlib.util import find_spec
+
+    from assay.publish.tracking.views import publish_views as make
+
+    if not save and find_spec("wandb_workspaces") is None:
+        return {}
+    tell = progress or _nobody
+    tell("report", 0.0)
+    made = make(space.store, report, settings=space.study.tracking, save=save)
+    tell("report", 1.0)
+    return made
 
 
 def _told(space: Workspace, report: Report, tell: Progress) -> Synced:

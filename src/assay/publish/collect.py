@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +18,8 @@ from assay.tails import last_lines
 if TYPE_CHECKING:
     import pandas as pd
 
+    from assay.compare import Comparison
+    from assay.effects import Ranks
     from assay.plan import Plan, PlannedRun
     from assay.publish.details import FindingShown
     from assay.publish.flips import Flips
@@ -92,6 +94,8 @@ def read_details(
     published: Iterable[ReferenceScore] = (),
     bytes_per_token: Mapping[str, float] | None = None,
     findings: Iterable[FindingShown] = (),
+    runs: Mapping[str, RunResult] | None = None,
+    comparisons: Iterable[Comparison] = (),
 ) -> Details:
     """What a page shows beyond the records of the runs; what is damaged of it is left out, and the log says so.
 
@@ -101,6 +105,8 @@ def read_details(
         published: reference models' scores that the sweep's may be set beside.
         bytes_per_token: by source.
         findings: of the sweep's sources.
+        runs: what the store has of them, by fingerprint; their scores are ranked.
+        comparisons: that say which metrics have signal, and which direction is better.
     """
     from assay.curves import match
 
@@ -118,7 +124,31 @@ def read_details(
         published=tuple(published),
         bytes_per_token=dict(bytes_per_token or {}),
         findings=tuple(findings),
+        ranks=_ranks(plan, runs or {}, list(comparisons)),
     )
+
+
+def _ranks(plan: Plan, runs: Mapping[str, RunResult], comparisons: Sequence[Comparison]) -> Ranks | None:
+    """The average rank of each mix that has scores; ``None`` where there is nothing to rank."""
+    import pandas as pd
+
+    from assay.effects import average_ranks
+
+    rows = [
+        {"mix": run.mix, "seed": run.seed, **{key: score.get(key) for key in ("task", "metric", "value")}}
+        for run in plan.runs
+        if run.fingerprint is not None and run.fingerprint in runs
+        for score in runs[run.fingerprint].scores or ()
+    ]
+    if not rows or not comparisons:
+        return None
+    table = pd.DataFrame(rows)
+    mixes = [mix for mix in plan.sweep.mixes if mix in set(table["mix"])]
+    try:
+        return average_ranks(table, comparisons, mixes=mixes)
+    except DAMAGE as error:
+        log.info("the mixes are not ranked: %s", error)
+        return None
 
 
 def _looks(store: Store, plan: Plan) -> tuple[LookShown, ...]:

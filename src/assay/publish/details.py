@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from assay.curves import Matches
+    from assay.effects import Ranks
     from assay.publish.flips import Flips
     from assay.references import ReferenceScore
 
@@ -34,6 +35,8 @@ class FindingShown:
     share: float | None
     """Of the source's documents."""
     message: str
+    tainting: bool = False
+    """Whether it keeps the source from being trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,3 +52,4 @@ class Details:
     bytes_per_token: Mapping[str, float] = field(default_factory=dict)
     """By source; turns nats a token into bits a byte."""
     findings: tuple[FindingShown, ...] = ()
+    ranks: Ranks | None = None
