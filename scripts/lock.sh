@@ -18,6 +18,6 @@ lock() {
   } >"$out.new"
   mv "$out.new" "$out"
 }
-lock requirements.lock --extra demo
-lock requirements-dev.lock --extra demo --extra dev
+lock requirements.lock --extra demo --extra wandb
+lock requirements-dev.lock --extra demo --extra wandb --extra dev
 wc -l requirements.lock requirements-dev.lock

@@ -403,6 +403,7 @@ def _projects(*_: Any) -> dict[str, Any]:
         "entityName": "team",
         "createdAt": "2026-11-23T00:00:00Z",
         "isBenchmark": False,
+        "user": None,
     }
     edges = [{"node": node, "cursor": "1"}]
     return {"models": {"edges": edges, "pageInfo": {"endCursor": "1", "hasNextPage": False}}}
@@ -429,6 +430,7 @@ _ANSWERS: dict[str, Any] = {
     "GetViewer": _viewer,
     "GetDefaultEntity": _viewer,
     "GetProjects": _projects,
+    "ProjectInternalId": lambda *_: {"project": {"id": "UHJq", "internalId": "UHJqOjc="}},
     "ServerFeaturesQuery": lambda *_: {"serverInfo": {"features": []}},
     "XXHashDigestsEnabled": lambda *_: {"entity": {"xxhashDigestsEnabled": False}},
     "FetchArtifactDigestAlgorithm": lambda *_: {"project": {"artifactType": None}},

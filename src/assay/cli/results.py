@@ -194,15 +194,38 @@ def report(
         console.print(str(path), markup=False, soft_wrap=True)
 
 
-def sync(overrides: Overrides = None, *, policy_now: PolicyNow = False, as_json: AsJson = False) -> None:
-    """Bring W&B up to date with the store: a run for each run of the sweep, and one for its verdict."""
-    space, plan, standing = conclude.before_the_gate(workspace(overrides), present=policy_now)
+def sync(
+    overrides: Overrides = None,
+    *,
+    send: Annotated[
+        bool, typer.Option("--send", help="Send to the server, whatever tracking.mode says; needs `wandb login`.")
+    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Tell W&B what it was told before, too.")] = False,
+    views: Annotated[
+        bool, typer.Option("--report", help="Also save the sweep's report and workspace; needs `wandb login`.")
+    ] = False,
+    policy_now: PolicyNow = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring W&B up to date with the store: runs, evaluations, comparisons, the verdict, and what they came from.
+
+    What W&B has is left alone, so that it may be called again at any time. Without a server it is written to disk.
+    """
+    asked = [*(overrides or ()), *(["tracking.mode=online"] if send else [])]
+    space, plan, standing = conclude.before_the_gate(workspace(asked), present=policy_now)
     shown = conclude.make_report(space, plan, conclude.judge(space, plan, standing=standing))
     with progress_bars(quiet=as_json) as tell:
-        done = conclude.publish(space, shown, progress=tell)
+        done = conclude.publish(space, shown, again=again, progress=tell)
+        made = conclude.publish_views(space, shown, save=views, progress=tell) if done.folder or views else {}
     if as_json:
-        print_json(vars(done))
+        print_json({**vars(done), "views": made})
         return
     console.print(f"{done.published} published to W&B ({done.mode}): {done.folder}", markup=False, soft_wrap=True)
+    for name, where in made.items():
+        console.print(f"{name}: {where}", markup=False, soft_wrap=True)
+    if made and not views:
+        console.print("Only written: `assay sync --report` saves the report and the workspace to W&B.", markup=False)
+    if done.mode == "offline":
+        console.print("Only written: `assay sync --send` sends it from where W&B can be reached.", markup=False)
     for problem in done.problems:
         errors.print(f"W&B: {problem}", markup=False)

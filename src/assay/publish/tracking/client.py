@@ -235,7 +235,7 @@ def _client_settings(root: Path, settings: Tracking, content: Content, watched: 
         disable_job_creation=True,
         save_code=False,
         sweep_id=content.sweep,
-        x_disable_machine_info=True,
+        x_disable_machine_info=watched is None,  # without it the client measures nothing
         x_disable_meta=True,
         x_disable_stats=watched is None,
         x_stats_pid=watched or os.getpid(),
