@@ -54,7 +54,7 @@ def _signs() -> Bytes:
 
 
 _CLASS = _classes()
-_SIGNS = _signs()
+SIGNS = _signs()
 
 
 def find(data: bytes) -> list[Run]:
@@ -75,7 +75,7 @@ def find(data: bytes) -> list[Run]:
     if len(data) < 2 * LEAST:
         return []
     found = np.empty((MOST_RUNS, 5), np.int64)
-    count = _find(np.frombuffer(data, np.uint8), _CLASS, _SIGNS, found)
+    count = _find(np.frombuffer(data, np.uint8), _CLASS, SIGNS, found)
     runs = [_run(row) for row in found[:count]]
     return _merged([*runs, *_squeezed(data)])
 
