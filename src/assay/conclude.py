@@ -363,7 +363,7 @@ def publish(
     Args:
         space: the study on this machine.
         report: what is shown of the sweep.
-        taints: what makes its results untrustworthy, in sentences; W&B's people are alerted of it.
+        taints: what makes its results untrustworthy, in sentences, beside why the gate blocks it; it is an alert.
         again: publish what is there, too.
         progress: told what is made and which share of it is done.
     """
@@ -390,7 +390,7 @@ def publish(
         except (AssayError, OSError) as error:  # its record is damaged
             problems.append(f"{run.label}: {error}")
     if tellings:
-        tellings += tracking.sweep_tellings(store, report, taints=taints)
+        tellings += tracking.sweep_tellings(store, report, taints=tuple(dict.fromkeys([*taints, *_blocks(report)])))
     told = tracking.publish(
         store, tellings, settings=settings, again=again, progress=lambda share: tell("W&B", min(share, 0.999))
     )
