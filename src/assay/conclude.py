@@ -401,6 +401,12 @@ def publish(
     return Synced(published=published, mode=settings.mode, folder=store.wandb, problems=tuple(problems))
 
 
+def _blocks(report: Report) -> list[str]:
+    """Why the gate blocks candidates of a sweep."""
+    verdicts = {} if report.verdict is None else report.verdict.candidates
+    return [reason for one in verdicts.values() if one.decision == "BLOCKED" for reason in one.reasons]
+
+
 def publish_views(space: Workspace, report: Report, *, save: bool, progress: Progress | None = None) -> dict[str, Any]:
     """Make the sweep's report and workspace for W&B: saved there, which needs a login, or written beside the page.
 
