@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -49,6 +49,18 @@ class SourceMatch(NamedTuple):
         return {**self._asdict(), "worth": self.worth._asdict(), "needed": self.needed._asdict()}
 
 
+class Record(NamedTuple):
+    """What a run's curves are made of.
+
+    Attributes:
+        history: its logged records.
+        delivered: what each source gave it; None where that is not known.
+    """
+
+    history: Sequence[Mapping[str, Any]]
+    delivered: Mapping[str, Any] | None
+
+
 class Matches(NamedTuple):
     """What the histories of a sweep tell.
 
@@ -61,7 +73,9 @@ class Matches(NamedTuple):
     notes: tuple[str, ...]
 
 
-def match(store: Store, plan: Plan, *, candidate: str | None = None) -> Matches:
+def match(
+    store: Store, plan: Plan, *, candidate: str | None = None, records: Mapping[str, Record] | None = None
+) -> Matches:
     """Read the training losses of a sweep's finished runs, and match each candidate's tokens with its control's.
 
     Training loss on text that is seen for the first time is loss on unseen text. A source that an arm goes through more
@@ -71,6 +85,7 @@ def match(store: Store, plan: Plan, *, candidate: str | None = None) -> Matches:
         store: where the runs are.
         plan: the sweep's.
         candidate: the only one to look at; left out, all of them.
+        records: by fingerprint, of runs that were read already.
     """
     sweep = plan.sweep
     if candidate is not None:
@@ -81,7 +96,8 @@ def match(store: Store, plan: Plan, *, candidate: str | None = None) -> Matches:
     repeated: set[tuple[str, str]] = set()
     for run in plan.runs:
         if run.mix in arms and run.status == "reuse" and run.fingerprint is not None:
-            fresh, again = _read(store.run(run.fingerprint))
+            known = (records or {}).get(run.fingerprint)
+            fresh, again = _read(known if known is not None else _record(store.run(run.fingerprint)))
             repeated |= {(source, run.mix) for source in again}
             for source, curve in fresh.items():
                 curves[run.mix].setdefault(source, {})[run.seed] = curve
@@ -107,19 +123,23 @@ def _pair(curves: Mapping[str, Curves], candidate: str, control: str, repeated: 
     return found
 
 
-def _read(run: RunDirectory) -> tuple[dict[str, Curve], list[str]]:
+def _record(run: RunDirectory) -> Record:
+    return Record(run.history(), run.delivered())
+
+
+def _read(record: Record) -> tuple[dict[str, Curve], list[str]]:
     """A run's curves by source, and the sources that it went through more than once."""
-    delivered = (run.delivered() or {}).get("delivered", {})
+    delivered = (record.delivered or {}).get("delivered", {})
     again = [source for source, part in delivered.items() if (part.get("epochs") or 0.0) > ONCE]
     # Steps that were trained again after a kill were logged again; the last record of a step counts.
-    records = {record["step"]: record for record in run.history()}
+    records = {one["step"]: one for one in record.history}
     points: dict[str, list[tuple[float, float]]] = {}
     before = 0
     for step in sorted(records):
-        record = records[step]
-        middle = (before + record["tokens"]) / 2  # a record is the mean over the steps since the last one
-        before = record["tokens"]
-        for source, loss in record["loss_by_source"].items():
+        logged = records[step]
+        middle = (before + logged["tokens"]) / 2  # a record is the mean over the steps since the last one
+        before = logged["tokens"]
+        for source, loss in logged["loss_by_source"].items():
             points.setdefault(source, []).append((middle, loss))
     curves = {
         source: Curve(*np.array(rows, np.float64).T)

@@ -108,7 +108,7 @@ def read_details(
         runs: what the store has of them, by fingerprint; their scores are ranked.
         comparisons: that say which metrics have signal, and which direction is better.
     """
-    from assay.curves import match
+    from assay.curves import Record, match
 
     def tried(what: str, read: Callable[[], T], otherwise: T) -> T:
         try:
@@ -117,10 +117,11 @@ def read_details(
             log.warning("the page goes without %s: %s", what, error)
             return otherwise
 
+    records = {key: Record(run.history, run.delivered) for key, run in (runs or {}).items()}
     return Details(
         looks=tried("scores by tokens", lambda: _looks(store, plan), ()),
         flips=tried("flipped questions", lambda: _flips(store, plan), ()),
-        matches=tried("tokens to match", lambda: match(store, plan), None),
+        matches=tried("tokens to match", lambda: match(store, plan, records=records), None),
         published=tuple(published),
         bytes_per_token=dict(bytes_per_token or {}),
         findings=tuple(findings),

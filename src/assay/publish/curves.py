@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from assay.publish.plots import Look
     from assay.publish.report import Report, RunShown
 
-POINTS = 60_000
+POINTS = 20_000
 """Rows of one plot's table at most: above that a page gets slow to open, and no eye sees the difference."""
 DRAWN = 200
 """Points of one line."""

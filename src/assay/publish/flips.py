@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 LISTED = 12
 """Questions that are listed of a candidate in each direction; the counts cover all."""
@@ -90,7 +92,7 @@ def flips(items: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> tuple[Flips,
     ]
     coded = items.assign(question=keys.ngroup(), right=items["right"].astype(float))
     tables = {
-        str(task): rows.pivot(index="question", columns=["mix", "seed"], values="right")  # noqa: PD010  # nothing to aggregate
+        str(task): _table(rows.pivot(index="question", columns=["mix", "seed"], values="right"))  # noqa: PD010  # nothing to aggregate
         for task, rows in coded.groupby("task", sort=True)
     }
     found: list[Flips] = []
@@ -100,14 +102,32 @@ def flips(items: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> tuple[Flips,
     return tuple(found)
 
 
-def _task(candidate: str, control: str, task: str, table: pd.DataFrame, names: Sequence[Question]) -> Flips | None:
+class _Answers(NamedTuple):
+    """One task's answers: a row a question, a column a run; 1 is right, 0 wrong, NaN not asked."""
+
+    questions: NDArray[np.int64]
+    """Their numbers."""
+    columns: dict[tuple[str, int], int]
+    """Of each mix and seed."""
+    right: NDArray[np.float64]
+
+
+def _table(pivoted: pd.DataFrame) -> _Answers:
+    runs: list[Any] = pivoted.columns.tolist()
+    columns = {(str(mix), int(seed)): place for place, (mix, seed) in enumerate(runs)}
+    return _Answers(pivoted.index.to_numpy(), columns, pivoted.to_numpy(float))
+
+
+def _task(candidate: str, control: str, task: str, table: _Answers, names: Sequence[Question]) -> Flips | None:
     """One task's flips, out of who answered what right; ``None`` where the arms share no seed."""
-    runs: list[Any] = table.columns.tolist()
-    seeds = sorted(seed for mix, seed in runs if mix == control and (candidate, seed) in runs)
+    import numpy as np
+
+    seeds = sorted(seed for mix, seed in table.columns if mix == control and (candidate, seed) in table.columns)
     if not seeds:
         return None
-    both = table[[(mix, seed) for mix in (control, candidate) for seed in seeds]].dropna()
-    right = both.to_numpy() > 0.5  # 1 is right, 0 is wrong
+    both = table.right[:, [table.columns[mix, seed] for mix in (control, candidate) for seed in seeds]]
+    asked = ~np.isnan(both).any(axis=1)
+    questions, right = table.questions[asked], both[asked] > 0.5  # 1 is right, 0 is wrong
     a, b = right[:, : len(seeds)], right[:, len(seeds) :]
     change = b.sum(axis=1) - a.sum(axis=1)
     chance = [float((a[:, i] != a[:, j]).sum()) for i, j in itertools.combinations(range(len(seeds)), 2)]
@@ -116,7 +136,7 @@ def _task(candidate: str, control: str, task: str, table: pd.DataFrame, names: S
     def listed(sign: int) -> tuple[Flipped, ...]:
         rows = [row for row in order if sign * int(change[row]) > 0][:LISTED]
         return tuple(
-            Flipped(names[int(both.index[row])], int(a[row].sum()), int(b[row].sum()), len(seeds)) for row in rows
+            Flipped(names[int(questions[row])], int(a[row].sum()), int(b[row].sum()), len(seeds)) for row in rows
         )
 
     return Flips(

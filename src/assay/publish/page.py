@@ -15,8 +15,11 @@ from assay.publish.plots import DARK, looks
 from assay.publish.templating import digest, environment, file_text, library, packed_figures, policy
 
 if TYPE_CHECKING:
+    from assay.publish.flips import Flips
     from assay.publish.report import Report
 
+ROWS = 600
+"""Rows up to which a table that nobody reads to its end is whole; above that a page gets slow to open."""
 LOGS, LINE = 60, 300
 """Runs whose log ends a page holds, and characters of a line: some 200 kB at most."""
 
@@ -35,6 +38,8 @@ def render(report: Report) -> str:
             looks=looks(report),
             voting=[c for c in report.comparisons if c.role != "monitor"],
             logs=_logs(report),
+            flips=sorted(report.details.flips, key=_turned)[:ROWS],
+            ROWS=ROWS,
             style=file_text("page.css"),
             script=script,
             library=plotly.packed,
@@ -42,6 +47,12 @@ def render(report: Report) -> str:
         )
     )
     return text
+
+
+def _turned(one: Flips) -> tuple[float, str, str]:
+    """Sorts first where the most questions flip beyond what seeds do among themselves."""
+    beyond = (one.gained + one.lost - (one.by_chance or 0.0)) / max(1, one.questions)
+    return -beyond, one.candidate, one.task
 
 
 def _logs(report: Report) -> dict[str, list[str]]:

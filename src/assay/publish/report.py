@@ -101,6 +101,20 @@ class DeliveredShown:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeliveredMean:
+    """What one source gave to the runs of one mix."""
+
+    mix: str
+    source: str
+    requested: float
+    delivered: float
+    """Mean over its runs."""
+    most_off: float
+    """How far the run that is furthest off is from what was requested."""
+    runs: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoreShown:
     """One metric of one run."""
 
@@ -245,6 +259,25 @@ class Report:
     def mix(self, name: str) -> MixShown:
         """A mix by name."""
         return next(mix for mix in self.mixes if mix.name == name)
+
+    def delivered_by_mix(self) -> tuple[DeliveredMean, ...]:
+        """What every source gave, over the runs of each mix, in the sweep's order."""
+        groups: dict[tuple[str, str], list[DeliveredShown]] = {}
+        for run in self.runs:
+            for part in run.delivered:
+                groups.setdefault((run.mix, part.source), []).append(part)
+        order = {name: place for place, name in enumerate(self.sweep.mixes)}
+        return tuple(
+            DeliveredMean(
+                mix=mix,
+                source=source,
+                requested=parts[0].requested,
+                delivered=math.fsum(part.delivered for part in parts) / len(parts),
+                most_off=max(part.off for part in parts),
+                runs=len(parts),
+            )
+            for (mix, source), parts in sorted(groups.items(), key=lambda item: (order[item[0][0]], item[0][1]))
+        )
 
     def mean_scores(self) -> tuple[MeanScore, ...]:
         """Every metric averaged over the seeds of each mix, by task, metric and mix."""

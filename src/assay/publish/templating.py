@@ -74,7 +74,7 @@ def packed_figures(drawn: Iterable[Figure]) -> str:
 
 def packed(content: str) -> str:
     """Text as the page's script unpacks it: gzip, then base64, which holds nothing that could be markup."""
-    return base64.b64encode(gzip.compress(content.encode(), compresslevel=9, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(content.encode(), compresslevel=6, mtime=0)).decode()
 
 
 @functools.cache

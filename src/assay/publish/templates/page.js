@@ -12,7 +12,8 @@
 
   async function unpacked(id) {
     const packed = atob(document.getElementById(id).textContent.trim());
-    const bytes = Uint8Array.from(packed, (letter) => letter.charCodeAt(0));
+    const bytes = new Uint8Array(packed.length);  // a loop: Uint8Array.from with a function takes a second for 4 MB
+    for (let place = 0; place < packed.length; place++) bytes[place] = packed.charCodeAt(place);
     return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
   }
 
