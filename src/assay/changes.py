@@ -124,6 +124,14 @@ def sweep_changed(before: Study | None, after: Study, *, tokens: Mapping[str, in
     )
 
 
+def as_it_was(before: Study, name: str, tokens: Mapping[str, int]) -> dict[str, Any] | None:
+    """A mix as it was, written out as a declaration; None where its weights need tokens that are not counted."""
+    mix = _resolved(before, name, tokens)
+    if not _shown(mix, before, name, tokens):
+        return None
+    return {"weights": dict(mix.weights), **({} if mix.max_epochs is None else {"max_epochs": mix.max_epochs})}
+
+
 def _resolved(study: Study, name: str, tokens: Mapping[str, int]) -> Mix:
     """A mix; where tokens are not counted, with numbers that stand for them, so that any change of the rule shows."""
     standing = {source: tokens.get(source) or _stand_in(source) for source in study.sources}

@@ -136,6 +136,24 @@ def test_runs_of_the_mix_as_it_was_do_not_count_for_the_mix_as_it_is(
     assert assay("gate", "--since", "main", "--allow-inconclusive").code == 0
 
 
+@pytest.mark.parametrize(("more", "decision", "code"), [(-0.1, "ACCEPT", 3), (0.1, "REJECT", 1)])
+def test_a_baseline_that_is_edited_in_place_is_judged_against_what_it_was(
+    project: Project, assay: Callable[..., Said], more: float, decision: str, code: int
+) -> None:
+    """Its own runs are those of the weights then and now; what the candidates lack is said beside."""
+    project.finish({"half": 0.0, "less_code": 0.0, "more_code": 0.0})
+    project.change({"conf/mix/half.yaml": "{weights: {prose: 3, code: 1}}"})
+    for seed in range(3):
+        project.finish({"half": more + 0.002 * seed}, seeds=range(seed, seed + 1))
+    found = assay("gate", "--since", "main")
+    assert found.code == code
+    assert f"## {decision}: `half` against what it was, in sweep `tiny`" in found.out
+    assert "| `half_before` | 0, 1, 2 | \N{EN DASH} |" in found.out
+    sweep, edit = assay("gate", "--since", "main", "--json").json["sweeps"]
+    assert (sweep["in_place"], sweep["verdict"]["verdict"]) == (None, "INCONCLUSIVE")
+    assert (edit["in_place"], edit["verdict"]["verdict"]) == ("half", decision)
+
+
 def test_a_worse_mix_fails_though_inconclusive_is_allowed(project: Project, assay: Callable[..., Said]) -> None:
     project.change(LESS)
     project.finish({"half": 0.0, "less_code": 0.1})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -15,6 +15,7 @@ from assay.cli.common import errors, print_json, progress_bars
 from assay.errors import AssayError
 
 if TYPE_CHECKING:
+    from assay.changes import SweepChange
     from assay.publish.review import Review, SweepReview
     from assay.study import Study
     from assay.workspace import Workspace
@@ -106,16 +107,15 @@ def look(overrides: list[str], revision: str, tell: Callable[[str, float], None]
         sweeps = one or names("sweep", [root])
         for i, name in enumerate(sweeps):
             tell("sweeps", i / len(sweeps))
-            reviews.append(_sweep(name, then, compose([f"sweep={name}", *rest], root=root)))
+            reviews += _sweep(name, then, compose([f"sweep={name}", *rest], root=root))
         tell("sweeps", 1.0)
-    touched = [found for found in reviews if found is not None]
     mixes = mixes_changed(before, now, tokens=tokens)
     return replace(
         nothing,
         uncommitted=tuple(repository.uncommitted(FOLDERS)),
         mixes=mixes,
         sources=sources_changed(before, now) if before is not None else {},
-        sweeps=tuple(touched),
+        sweeps=tuple(reviews),
         only=one[0] if one else None,
         notes=tuple(then.notes),
     )
@@ -144,25 +144,77 @@ class _Then:
             return None
 
 
-def _sweep(name: str, then: _Then, after: Study) -> SweepReview | None:
-    """The verdict on what changed of a sweep; None where nothing did."""
+def _sweep(name: str, then: _Then, after: Study) -> list[SweepReview]:
+    """The verdict on what changed of a sweep, and on its baseline against itself where that was edited in place."""
     from assay import conclude
     from assay.changes import sweep_changed
     from assay.publish.review import SweepReview
     from assay.workspace import Workspace
 
-    space = Workspace(after)
-    change = sweep_changed(then.study(name), after, tokens=_tokens(space))
+    before, space = then.study(name), Workspace(after)
+    tokens = _tokens(space)
+    change = sweep_changed(before, after, tokens=tokens)
     if change is None:
-        return None
+        return []
     try:
         space, plan, standing = conclude.before_the_gate(space)
         verdict = conclude.judge(space, plan, standing=standing)
     except AssayError as error:
-        return SweepReview(change=change, plan=None, verdict=None, problem=str(error).replace("\n", " "))
+        return [SweepReview(change=change, plan=None, verdict=None, problem=str(error).replace("\n", " "))]
     kept = {one: verdict.candidates[one] for one in change.candidates}
     note = verdict.note if len(kept) == len(verdict.candidates) else ""
-    return SweepReview(change=change, plan=plan, verdict=replace(verdict, candidates=kept, note=note))
+    found = SweepReview(change=change, plan=plan, verdict=replace(verdict, candidates=kept, note=note))
+    edited = None if before is None else _edited(change, before, space, tokens)
+    return [found] if edited is None else [found, _in_place(change, edited)]
+
+
+def _edited(change: SweepChange, before: Study, space: Workspace, tokens: Mapping[str, int]) -> Workspace | None:
+    """A study of a baseline that was edited in place, against what it was; None where it was not.
+
+    A candidate is measured against its control, whatever it was before. A baseline is measured against nothing, so
+    that an edit of it would be merged unseen.
+    """
+    from assay.changes import as_it_was
+    from assay.study import Study
+    from assay.workspace import Workspace
+
+    sweep = space.study.require_sweep()
+    changed = any(one.mix == sweep.baseline and one.kind == "changed" and one.before for one in change.mixes)
+    mix = as_it_was(before, sweep.baseline, tokens) if changed else None
+    if mix is None:
+        return None
+    raw, was = space.study.raw, f"{sweep.baseline}_before"
+    study = Study.parse(
+        {
+            **raw,
+            "mix": {**raw["mix"], was: mix},
+            "sweep": {
+                "name": sweep.name,
+                "question": f"Is {sweep.baseline} better for the edit?",
+                "baseline": was,
+                "candidates": [sweep.baseline],
+                "seeds": list(sweep.seeds),
+            },
+        }
+    )
+    return Workspace(replace(study, policy=space.study.policy), digests=space.digests, evaluation=space.evaluation)
+
+
+def _in_place(change: SweepChange, space: Workspace) -> SweepReview:
+    """The verdict on a baseline against what it was."""
+    from assay import conclude
+    from assay.publish.review import SweepReview
+
+    sweep = space.study.require_sweep()
+    mine = replace(
+        change, candidates=sweep.candidates, mixes=tuple(m for m in change.mixes if m.mix in sweep.candidates)
+    )
+    try:
+        plan = space.plan()
+        return SweepReview(change=mine, plan=plan, verdict=conclude.judge(space, plan), in_place=sweep.candidates[0])
+    except AssayError as error:
+        problem = str(error).replace("\n", " ")
+        return SweepReview(change=mine, plan=None, verdict=None, problem=problem, in_place=sweep.candidates[0])
 
 
 def _tokens(space: Workspace) -> dict[str, int]:

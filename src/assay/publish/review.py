@@ -31,6 +31,8 @@ class SweepReview:
     """On the candidates that the branch changes."""
     problem: str | None = None
     """Why it could not be judged."""
+    in_place: str | None = None
+    """The baseline that was edited, where it is judged against what it was."""
 
     @property
     def decision(self) -> str:
@@ -104,6 +106,7 @@ class Review:
                     "mixes": [change.mix for change in one.change.mixes],
                     "candidates": list(one.change.candidates),
                     "runs": one.runs,
+                    "in_place": one.in_place,
                     "problem": one.problem,
                     "verdict": None if one.verdict is None else one.verdict.to_mapping(),
                 }
@@ -167,7 +170,8 @@ def _mixes(review: Review) -> str:
         return ""
     rows = ["| mix | | weights | sweeps |", "| --- | --- | --- | --- |"]
     for change in review.mixes:
-        sweeps = [one.change.sweep for one in review.sweeps if change.mix in {found.mix for found in one.change.mixes}]
+        asking = (one for one in review.sweeps if one.in_place is None)
+        sweeps = [one.change.sweep for one in asking if change.mix in {found.mix for found in one.change.mixes}]
         cells = (code(change.mix), change.kind, _weights(change), ", ".join(map(code, sweeps)) or words.NOTHING)
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
@@ -203,7 +207,11 @@ def _sweep(sweep: SweepReview) -> list[str]:
         *([f"changed: {', '.join(change.settings)}"] if change.settings else []),
         *([f"mixes: {', '.join(one.mix for one in change.mixes)}"] if change.mixes else []),
     ]
-    parts = [f"## {sweep.decision}{mark(sweep.verdict)}: sweep {code(change.sweep)}", escape("; ".join(why))]
+    if sweep.in_place is not None:
+        what = f"{code(sweep.in_place)} against what it was, in sweep {code(change.sweep)}"
+        parts = [f"## {sweep.decision}{mark(sweep.verdict)}: {what}", "It is a baseline, and was edited in place."]
+    else:
+        parts = [f"## {sweep.decision}{mark(sweep.verdict)}: sweep {code(change.sweep)}", escape("; ".join(why))]
     if "policy" in change.settings and not change.new:
         parts.append(
             "**The policy is another than before:** a verdict by a policy that was chosen after the results proves little."
