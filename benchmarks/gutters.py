@@ -157,7 +157,7 @@ def has_gutter(text: str, numbers: list[int], lines: list[tuple[str, str]]) -> b
     """Whether a page's line numbers stand in its text: half of them in order, or 10 before the code of their lines."""
     found, at = 0, 0
     for number in numbers:
-        match = re.compile(rf"(?<![\d.]){number}(?![\d])").search(text, at)
+        match = re.compile(rf"(?<![\d.]){number}(?![\d])").search(text, at, at + 5000)
         if match:
             found, at = found + 1, match.end()
     if found >= 10 and 2 * found >= len(numbers):

@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from assay import __version__
-from assay.cli import early, imports, mixes, project, register, repair, results, runs, serve, sources, suite, taint
+from assay.cli import (
+    audit,
+    early,
+    imports,
+    mixes,
+    project,
+    register,
+    repair,
+    results,
+    runs,
+    serve,
+    sources,
+    suite,
+    taint,
+)
 from assay.cli.common import errors
 from assay.errors import AssayError
 
@@ -48,7 +62,7 @@ def _root(
     del version
 
 
-for module in (project, sources, mixes, taint, repair, runs, register, results, serve, early, suite, imports):
+for module in (project, sources, audit, mixes, taint, repair, runs, register, results, serve, early, suite, imports):
     module.register(app)
 
 

@@ -1,0 +1,265 @@
+"""`assay audit`: defects in the sources, found before they are trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from assay.cli.common import AsJson, complete_override, console, errors, print_json, progress_bars, workspace
+from assay.errors import AssayError
+
+if TYPE_CHECKING:
+    from assay.audit.findings import Audit, Finding
+    from assay.audit.ngram import Count
+    from assay.sources import Source
+    from assay.workspace import Workspace
+
+NEW = 1
+"""The exit code where something new was found."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(audit)
+
+
+def audit(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCES...] [OVERRIDES...]",
+            help='Sources to look at, all if left out; or `ngram "TEXT"` to count a string in them; Hydra overrides.',
+            autocompletion=complete_override,
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    files: Annotated[
+        list[str] | None,
+        typer.Option("--files", help="Look at these files, which need not be a source: a path or glob."),
+    ] = None,
+    text_field: Annotated[
+        str, typer.Option("--text-field", help="Of --files: the field or column with the text.")
+    ] = "text",
+    name: Annotated[str, typer.Option("--name", help="Of --files: what to call them.")] = "files",
+    language: Annotated[str, typer.Option("--language", help="Of --files: en, de, ..., or code.")] = "unknown",
+    show_all: Annotated[bool, typer.Option("--all", help="Show isolated hits too.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Show only what no audit of the source has found before.")] = False,
+    at_least: Annotated[
+        str, typer.Option("--at-least", help="Exit with 1 on new findings as severe: low, medium or high.")
+    ] = "medium",
+    workers: Annotated[int | None, typer.Option("--workers", min=0, help="Processes; one a core if left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look for defects in the sources; what was looked at before is not read again.
+
+    Exits with 1 where something was found that no audit of the source had found before, for cron; with 2 on an error.
+    """
+    from assay.audit.findings import SEVERITIES, Findings
+
+    if at_least not in SEVERITIES:
+        raise AssayError(f"--at-least is {at_least!r}.", fix=f"It is one of {', '.join(SEVERITIES)}.")
+    words = list(arguments or ())
+    wanted = [word for word in words if "=" not in word]
+    asked = wanted[1:] if wanted[:1] == ["ngram"] else None
+    if asked is not None:  # the string that is asked for may have a `=` in it
+        at = words.index("ngram") + 1
+        asked, words, wanted = (
+            words[at : at + 1],
+            words[:at] + words[at + 1 :],
+            [w for w in wanted[1:] if w not in words[at : at + 1]],
+        )
+    space = workspace([word for word in words if "=" in word])
+    chosen = _sources(space, wanted, files, text_field=text_field, name=name, language=language)
+    if asked is not None:
+        _ngram(chosen, asked, as_json=as_json)
+        return
+    before = {source: Findings(space.store.root).seen(source) for source in chosen}
+    done = _audit(space, chosen, workers=workers, quiet=as_json)
+    found = [finding for _, findings in done.values() for finding in findings]
+    fresh = {f.id for f in found if not f.isolated and f.detector not in before[f.source]}
+    shown = [f for f in found if (show_all or not f.isolated) and (not new or f.id in fresh)]
+    if as_json:
+        print_json(_plain(done, shown, found, fresh))
+    else:
+        _print(done, shown, fresh)
+    if any(f.id in fresh and f.reaches(at_least) for f in found):  # type: ignore[arg-type]  # checked above
+        raise typer.Exit(NEW)
+
+
+def _sources(
+    space: Workspace, wanted: Sequence[str], files: Sequence[str] | None, *, text_field: str, name: str, language: str
+) -> dict[str, Source]:
+    """What is looked at: files that were named, or sources."""
+    from assay.sources import Source
+
+    if files:
+        if wanted:
+            raise AssayError(f"{wanted[0]!r} and --files: give one of the two.")
+        found = tuple(str(Path(file).absolute()) if "://" not in file else file for file in files)
+        domain = "code" if language == "code" else "unknown"
+        return {
+            name: Source(name=name, files=found, text_field=text_field, domain=domain, language=language, licence=None)
+        }
+    return {each: space.source(each) for each in wanted or sorted(space.study.sources)}
+
+
+def _audit(
+    space: Workspace, chosen: dict[str, Source], *, workers: int | None, quiet: bool
+) -> dict[str, tuple[Audit, list[Finding]]]:
+    from assay.audit.contamination import index
+    from assay.audit.engine import Settings
+    from assay.audit.engine import audit as look
+    from assay.corpus.read import source_digest
+
+    declared, without = _declared()
+    store = space.store.root
+    mirror = space.mirror
+    with progress_bars(quiet=quiet) as tell:
+        questions = None
+        if mirror is not None and (mirror / "manifest.json").exists():
+            questions = str(index(mirror, store / "audits" / ".files"))
+        return look(
+            {name: (source, source_digest(source, cache=store)) for name, source in chosen.items()},
+            store=store,
+            settings=Settings(declared=declared, without=without, questions=questions),
+            workers=workers,
+            progress=tell,
+        )
+
+
+def _declared() -> tuple[tuple[dict[str, Any], ...], tuple[str, ...]]:
+    """The team's own detectors, and what it wants to leave out: of every file in `conf/audit/`."""
+    import yaml
+
+    from assay.cli.compose import config_roots, project_root
+
+    detectors: list[dict[str, Any]] = []
+    without: list[str] = []
+    taken: set[str] = set()
+    for root in config_roots(project_root()):
+        for path in sorted((root / "conf" / "audit").glob("*.yaml")):
+            if path.name in taken:
+                continue
+            taken.add(path.name)
+            try:
+                plain = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+                raise AssayError(f"{path} cannot be read: {error}") from None
+            if not isinstance(plain, dict) or not set(plain) <= {"detectors", "without"}:
+                raise AssayError(f"{path}: has other keys than `detectors` and `without`, or none.")
+            detectors += plain.get("detectors") or []
+            without += plain.get("without") or []
+    return tuple(detectors), tuple(without)
+
+
+def _plain(
+    done: dict[str, tuple[Audit, list[Finding]]], shown: Sequence[Finding], found: Sequence[Finding], fresh: set[str]
+) -> dict[str, Any]:
+    from assay.structure import to_mapping
+
+    sources = []
+    for name, (looked, findings) in done.items():
+        plain = to_mapping(looked)
+        plain["distributions"] = plain.pop("summary")
+        sources.append({"name": name, **plain, "isolated": sum(finding.isolated for finding in findings)})
+    return {
+        "findings": [{**f.as_json(), "new": f.id in fresh} for f in shown if not f.isolated],
+        "isolated": [f.as_json() for f in found if f.isolated],
+        "sources": sources,
+    }
+
+
+def _print(done: dict[str, tuple[Audit, list[Finding]]], shown: Sequence[Finding], fresh: set[str]) -> None:
+    colours = {"high": "bold red", "medium": "yellow", "low": "dim"}
+    for name, (looked, findings) in done.items():
+        mine = [finding for finding in shown if finding.source == name]
+        isolated = sum(finding.isolated for finding in findings)
+        more = f", {isolated} kinds of isolated hits" if isolated else ""
+        count = sum(not finding.isolated for finding in findings)
+        console.print(
+            f"[bold]{name}[/]  {looked.documents:,} documents, {looked.bytes / 1e6:,.1f} MB: {count} findings{more}"
+        )
+        for unread in looked.unread[:3]:
+            who = f" ({unread.detector})" if unread.detector else ""
+            console.print(f"  not read: {unread.where}: {unread.reason}{who}", style="yellow", markup=False)
+        if looked.unread_count > 3:
+            console.print(f"  and {looked.unread_count - 3:,} more places", style="yellow")
+        table = Table(box=None, show_header=False, pad_edge=True)
+        for finding in mine:
+            label = "isolated" if finding.isolated else finding.severity
+            mark = " new" if finding.id in fresh else ""
+            table.add_row(
+                Text(label + mark, style="dim" if finding.isolated else colours[finding.severity]),
+                finding.detector,
+                f"{finding.documents:,} ({finding.share:.1%})",
+            )
+        if mine:
+            console.print(table)
+        for finding in mine:
+            _print_example(finding)
+    errors.print("--all shows isolated hits, --json everything", style="dim")
+
+
+def _print_example(finding: Finding) -> None:
+    """One example in two lines at most, its match marked; control characters are shown as a dot."""
+    if not finding.examples:
+        return
+    example = finding.examples[0]
+    console.print(f"  {finding.detector}: {finding.reason}", markup=False, style="dim")
+    console.print(f"    {example.where} {example.note}", markup=False, soft_wrap=True)
+    if not example.text:
+        return
+    first, last = example.matches[0] if example.matches else (0, 0)
+    begin = max(0, first - 30)
+    line = Text("    ")
+    line.append(_visible(example.text[begin:first]))
+    line.append(_visible(example.text[first : min(last, first + 90)]), style="reverse")
+    line.append(_visible(example.text[last : last + 30] if last <= first + 90 else " ..."))
+    console.print(line, overflow="ellipsis", no_wrap=True)
+
+
+def _visible(text: str) -> str:
+    return "".join(character if character.isprintable() else " " if character.isspace() else "·" for character in text)
+
+
+def _ngram(chosen: dict[str, Source], asked: Sequence[str], *, as_json: bool) -> None:
+    from assay.audit.ngram import count
+
+    if len(asked) != 1 or not asked[0]:
+        raise AssayError("ngram: no text to look for.", fix='Write it in quotes: assay audit ngram "1 2 3 4 5".')
+    [text] = asked
+    found: dict[str, Count] = {}
+    with progress_bars(quiet=as_json) as tell:
+        for name, source in chosen.items():
+            found[name] = count(source, text, progress=lambda share, name=name: tell(name, share))  # type: ignore[misc]
+    if as_json:
+        from assay.structure import to_mapping
+
+        print_json(
+            {
+                "text": text,
+                "sources": [{"source": name, **to_mapping(each), "share": each.share} for name, each in found.items()],
+            }
+        )
+        return
+    table = Table("source", box=None, pad_edge=False)
+    for heading in ("documents", "of", "share", "occurrences"):
+        table.add_column(heading, justify="right")
+    for name, each in found.items():
+        table.add_row(name, f"{each.documents:,}", f"{each.of:,}", f"{each.share:.2%}", f"{each.occurrences:,}")
+    console.print(table)
+    for each in found.values():
+        for example in each.examples[:1]:
+            (first, last), *_ = example.matches
+            line = Text("  ").append(_visible(example.text[max(0, first - 30) : first]))
+            line.append(_visible(example.text[first:last]), style="reverse").append(
+                _visible(example.text[last : last + 60])
+            )
+            console.print(f"{example.where}", markup=False, soft_wrap=True)
+            console.print(line, overflow="ellipsis", no_wrap=True)
