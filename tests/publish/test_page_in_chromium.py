@@ -229,10 +229,12 @@ def test_the_theme_follows_the_reader(browser: Browser, file: Path) -> None:
         until(tab, "document.querySelector('#curve-loss').data[0].line.color === '#b3bdc9'")
 
 
-def test_on_paper_the_verdict_is_on_the_first_page(browser: Browser, file: Path) -> None:
+def test_on_paper_the_verdict_fits_the_first_page(browser: Browser, file: Path) -> None:
     with opened(browser, file, scheme="dark") as tab:
         tab.emulate_media(media="print")
         effects = tab.evaluate("getComputedStyle(document.getElementById('effects')).breakBefore")
         ink = tab.evaluate("getComputedStyle(document.body).color")
         assert (effects, ink) == ("page", "rgb(0, 0, 0)")
+        tab.set_viewport_size({"width": 703, "height": 1032})  # A4 less margins of 12 mm, at 96 dots an inch
+        assert tab.evaluate("document.getElementById('effects').getBoundingClientRect().top + scrollY") < 1032
         assert tab.pdf()[:5] == b"%PDF-"
