@@ -49,7 +49,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.Mon
         for name in [name for name in os.environ if name.startswith("WANDB_")]:
             patch.delenv(name)
         patch.setenv("WANDB_API_KEY", "0" * 40)
-        patch.setenv("WANDB__FILE_STREAM_TRANSMIT_INTERVAL", "0.2")  # seconds; 15 otherwise
         yield patch
 
 
@@ -499,18 +498,15 @@ def test_a_requeued_run_goes_on_in_the_same_wandb_run_with_its_history_whole(
     with wandb_stub.serve() as (url, received):
         monkeypatch.setenv("WANDB_BASE_URL", url)
 
-        def lines() -> int:
-            return len(received.runs[trained(report)].lines) if trained(report) in received.runs else 0
-
         training.reach(10)
-        with told_live(store, settings=ONLINE, **of_run(store, report)):
-            until(lambda: lines() == 10, "the first records")
+        with told_live(store, settings=ONLINE, **of_run(store, report)) as heard:
+            until(heard, "W&B's first answer")
             training.run.update(state="queued")  # it was asked to make room
-        assert received.runs[trained(report)].state != "finished"
+        first = received.runs[trained(report)]
+        assert (first.state != "finished", len(first.lines)) == (True, 10)
         training.reach(8)  # back at its last checkpoint
-        with told_live(store, settings=ONLINE, **of_run(store, report)):
-            training.reach(30)
-            until(lambda: lines() == 30, "what came after the requeue")
+        with told_live(store, settings=ONLINE, **of_run(store, report)) as heard:
+            until(heard, "W&B's answer to the second attempt")
             training.reach(40)
             training.end()
         (seen,) = [run for run in received.runs.values() if run.fields["jobType"] == "train"]
@@ -527,9 +523,8 @@ def test_a_run_that_diverges_while_it_is_watched_is_an_alert(
     with wandb_stub.serve() as (url, received):
         monkeypatch.setenv("WANDB_BASE_URL", url)
         training.reach(5)
-        with told_live(store, settings=ONLINE, **of_run(store, report)):
-            until(lambda: trained(report) in received.runs, "the run")
-            until(lambda: len(received.runs[trained(report)].lines) == 5, "its records")
+        with told_live(store, settings=ONLINE, **of_run(store, report)) as heard:
+            until(heard, "W&B's answer")
             training.run.update(state="diverged", failure=Failure(kind="diverged", message="the loss is NaN"))
         seen = received.runs[trained(report)]
     assert [(alert["title"], alert["text"]) for alert in seen.alerts] == [

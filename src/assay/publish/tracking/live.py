@@ -47,7 +47,9 @@ ALIVE = "alive"
 
 
 @contextlib.contextmanager
-def told(store: Store, run: RunDirectory, *, sweep: str, evaluation: str, settings: Tracking) -> Iterator[None]:
+def told(
+    store: Store, run: RunDirectory, *, sweep: str, evaluation: str, settings: Tracking
+) -> Iterator[Callable[[], bool]]:
     """Tell W&B of a run while the block trains and evaluates it, and of what it came to when it ends.
 
     Args:
@@ -56,16 +58,19 @@ def told(store: Store, run: RunDirectory, *, sweep: str, evaluation: str, settin
         sweep: the study it is done for.
         evaluation: identity of its evaluation.
         settings: `online` tells at once; `offline` writes the whole when the run has ended; `disabled` does nothing.
+
+    Yields:
+        Whether W&B has answered yet.
     """
     if run.evaluated(evaluation):  # there is nothing to do, and it was told
-        yield
+        yield lambda: False
         return
     process = None
     if settings.mode == "online":
         process = _begin(store, run, sweep=sweep, evaluation=evaluation, settings=settings)
     asked_to_leave = False
     try:
-        yield
+        yield lambda: process is not None and _heard(process)
     except BaseException as error:
         asked_to_leave = not isinstance(error, (Exception, SystemExit))
         raise
@@ -104,9 +109,14 @@ def _begin(store: Store, run: RunDirectory, **given: Any) -> subprocess.Popen[st
 
 def _finish(process: subprocess.Popen[str], seconds: float) -> bool:
     """Let the process tell the end; returns whether W&B was heard of. Where it was not, nothing is waited for."""
-    assert process.stdout is not None
-    heard = bool(select.select([process.stdout], [], [], 0)[0])
+    heard = _heard(process)
     return sender.end(process, seconds if heard else 0.0) and heard
+
+
+def _heard(process: subprocess.Popen[str]) -> bool:
+    """Whether the process has said that W&B answered."""
+    assert process.stdout is not None
+    return process.poll() is None and bool(select.select([process.stdout], [], [], 0)[0])
 
 
 def main() -> None:
