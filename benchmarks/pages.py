@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 import shutil
 import signal
@@ -92,10 +93,10 @@ def fill(space: Workspace, planned: PlannedRun) -> None:
 
 
 def timed(table: Table, what: str, work: Callable[[], Any]) -> Any:
-    """Do it, and enter its seconds into the table."""
-    started = time.perf_counter()
+    """Do it, and enter its seconds into the table, and those of the processor: other work may be on the machine."""
+    started, spent = time.perf_counter(), time.process_time()
     found = work()
-    table.add_row(what, f"{time.perf_counter() - started:.1f} s")
+    table.add_row(what, f"{time.perf_counter() - started:.1f} s, {time.process_time() - spent:.1f} s of the processor")
     return found
 
 
@@ -163,7 +164,7 @@ def main() -> None:
     table = Table("what", "taken")
     with tempfile.TemporaryDirectory() as made:
         {"page": page, "serve": serve}[part](Path(made), table)
-    Console(width=120).print(table)
+    Console(width=120).print(table, f"load: {', '.join(f'{one:.1f}' for one in os.getloadavg())}", sep="\n")
 
 
 if __name__ == "__main__":
