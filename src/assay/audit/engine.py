@@ -7,6 +7,7 @@ dies, or in which a detector does not come back, is replaced; the document is le
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -105,7 +106,7 @@ def audit(
     tell = _teller({name: sum(task.size for task in each) for name, each in tasks.items()}, todo, progress)
     if workers == 0:
         for task in todo:
-            _work(task, settings, looking, kept.files, lambda size, task=task: tell(task, size), lambda _n, _d: None)
+            _work(task, settings, looking, kept.files, functools.partial(tell, task), lambda _n, _d: None)
     elif todo:
         _Pool(workers or len(os.sched_getaffinity(0)), settings, kept.files, tell).run(todo)
     totals = {name: summed([_sums(kept.files, task) for task in each]) for name, each in tasks.items()}
@@ -181,7 +182,7 @@ def _plain(value: Mapping[str, Any]) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _work(
+def _work(  # noqa: PLR0917  # what it is about, and where it tells of it
     task: Task,
     settings: Settings,
     looking: Sequence[Detector],

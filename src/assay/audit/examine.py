@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from assay.audit import words
-from assay.audit.detectors import Detector, Hit, Text
+from assay.audit.detectors import Detector, Hit, Text, masked
 from assay.audit.findings import Example, Unread
 from assay.corpus.read import Document, Look, documents
 from assay.sources import Source
@@ -31,6 +31,8 @@ AROUND = 240
 """Characters that are shown before and after a match."""
 SHOWN = 600
 """Characters of a match that are shown."""
+WIDE = 300
+"""Characters beyond what is shown that are looked at for secrets."""
 MOST_UNREAD = 50
 MOST_PARTS = 5000
 """Hosts that are counted apart; text from more is counted under `(others)`."""
@@ -223,7 +225,7 @@ def _contaminated(sums: Sums, questions: Questions, text: Text, document: Docume
         counts[task] = counts.get(task, 0) + 1
 
 
-def add_hit(
+def add_hit(  # noqa: PLR0917  # what it is about, and where it tells of it
     sums: Sums,
     detector: str,
     hit: Hit,
@@ -257,7 +259,9 @@ def example(hit: Hit, document: Document, data: bytes, *, secret: bool = False) 
     end = begin + len(data[start:stop].decode(errors="ignore"))
     offset = max(0, begin - AROUND)
     stop_at = min(end, begin + SHOWN) + AROUND
-    shown = document.text[offset:stop_at]
+    wide = max(0, offset - WIDE)
+    # Masked before it is cut, so that no part of a secret is left at an end.
+    shown = masked(document.text[wide : stop_at + WIDE])[offset - wide : stop_at - wide]
     matches = []
     for first, last in hit.spans[:50]:
         left = len(data[:first].decode(errors="ignore")) - offset

@@ -1,10 +1,12 @@
-"""Line-number gutters: runs of ascending integers that an extractor made of a listing's line numbers.
+r"""Line-number gutters: runs of ascending integers that an extractor made of a listing's line numbers.
 
-One pass over the bytes finds numbers that count up, in a row (`1 2 3`, `1\\n2\\n3`, with code between them or without)
+One pass over the bytes finds numbers that count up, in a row (`1 2 3`, `1\n2\n3`, with code between them or without)
 or at the beginnings of lines with gaps (`12#ifndef`, `13#define`, `15#include`). Numbers count up in verses, lists, tables
 and loops too, so that each run is then judged by what stands between its numbers: nothing at all, which is the column of
 a listing, or code. Thresholds were set on pages of Debian's documentation; `benchmarks/gutters.py` prints what they miss.
 """
+
+# ruff: noqa: FBT001, FBT003, PLR0917, PLR1714  # machine code takes plain arguments, and compares faster than it looks up
 
 from __future__ import annotations
 
@@ -58,7 +60,7 @@ SIGNS = _signs()
 
 
 def find(data: bytes) -> list[Run]:
-    """The gutters of a document.
+    r"""The gutters of a document.
 
     Args:
         data: its text in UTF-8.
@@ -66,10 +68,10 @@ def find(data: bytes) -> list[Run]:
     Returns:
         Each with its place, in order; empty for almost every document without one.
 
-    >>> listing = "".join(f"{n} x[{n}] = f({n});\\n" for n in range(1, 30))
+    >>> listing = "".join(f"{n} x[{n}] = f({n});\n" for n in range(1, 30))
     >>> find(listing.encode())
     [(0, 479, 1, 29, 29)]
-    >>> find("".join(f"{n}. Take a bowl, and stir.\\n" for n in range(1, 30)).encode())
+    >>> find("".join(f"{n}. Take a bowl, and stir.\n" for n in range(1, 30)).encode())
     []
     """
     if len(data) < 2 * LEAST:

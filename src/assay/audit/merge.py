@@ -195,7 +195,7 @@ def add_copies(
         name: of the detector.
         earlier: what `copies` gave.
     """
-    for index in np.flatnonzero(earlier >= 0):
+    for index in np.flatnonzero(earlier >= 0).tolist():
         source, document, where = ids[index]
         other, other_id, other_where = ids[earlier[index]]
         total = totals[source]

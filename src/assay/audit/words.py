@@ -1,5 +1,7 @@
 """A document's words as numbers, and what is made of them: n-grams, repetition, MinHash. One pass each, in machine code."""
 
+# ruff: noqa: PLR1714, SIM110  # machine code compares faster than it looks up
+
 from __future__ import annotations
 
 import numpy as np
@@ -195,7 +197,7 @@ def profile(data: Bytes, signs: Bytes, counts: Integers) -> None:
         kind = signs[byte]
         letters += kind == 5
         marks += kind == 4
-        digits += np.uint8(byte - np.uint8(48)) < 10
+        digits += np.uint8(byte - np.uint8(48)) < 10  # type: ignore[assignment]  # a NumPy integer, in machine code the same
         if byte == 10:
             newlines += 1
             longest = max(longest, at - begun)

@@ -88,7 +88,7 @@ def audit(
         print_json(_plain(done, shown, found, fresh))
     else:
         _print(done, shown, fresh)
-    if any(f.id in fresh and f.reaches(at_least) for f in found):  # type: ignore[arg-type]  # checked above
+    if any(f.id in fresh and f.reaches(at_least) for f in found):
         raise typer.Exit(NEW)
 
 
@@ -137,7 +137,7 @@ def _declared() -> tuple[tuple[dict[str, Any], ...], tuple[str, ...]]:
     """The team's own detectors, and what it wants to leave out: of every file in `conf/audit/`."""
     import yaml
 
-    from assay.cli.compose import config_roots, project_root
+    from assay.roots import config_roots, project_root
 
     detectors: list[dict[str, Any]] = []
     without: list[str] = []

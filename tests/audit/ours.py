@@ -1,0 +1,28 @@
+"""Detectors of a team that knows no better."""
+
+from __future__ import annotations
+
+import os
+import re
+
+
+def raises(text: str) -> list[tuple[int, int]]:
+    if "second" in text:
+        raise ValueError("not today")
+    return []
+
+
+def never_ends(text: str) -> list[tuple[int, int]]:
+    if "second" in text:
+        re.match(r"(a+)+$", "a" * 60 + "b")
+    return []
+
+
+def dies(text: str) -> list[tuple[int, int]]:
+    if "second" in text:
+        os._exit(9)
+    return []
+
+
+def capitals(text: str) -> list[tuple[int, int]]:
+    return [match.span() for match in re.finditer(r"[A-Z]{20,}", text)]
