@@ -48,7 +48,7 @@ def test_ctrl_c_gives_the_run_back(workspace: MakeWorkspace, monkeypatch: pytest
 
 
 def test_work_that_was_done_before_is_not_done_again(workspace: MakeWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new evaluation of the same runs trains nothing."""
+    """Another sweep's evaluation of the same runs trains nothing."""
     space = workspace(cluster__executor="debug", sweep__seeds=[0])
     submit(space, space.plan())
     weights = {run.fingerprint: run.status().weights for run in space.store.runs()}
@@ -57,7 +57,9 @@ def test_work_that_was_done_before_is_not_done_again(workspace: MakeWorkspace, m
         pytest.fail("trained again")
 
     monkeypatch.setattr("assay.train.loop.train", train)
-    other = workspace(cluster__executor="debug", sweep__seeds=[0], suite__validation_bytes=5_000)
+    other = workspace(
+        cluster__executor="debug", sweep__name="another", sweep__seeds=[0], suite__validation_bytes=5_000
+    )
     assert other.store.root == space.store.root
     submit(other, other.plan())
     for run in other.store.runs():

@@ -53,6 +53,9 @@ def audit(
     at_least: Annotated[
         str, typer.Option("--at-least", help="Exit with 1 on new findings as severe: low, medium or high.")
     ] = "medium",
+    exact: Annotated[
+        bool, typer.Option("--exact", help="With ngram: spaces and line ends as written; else words with any between.")
+    ] = False,
     workers: Annotated[int | None, typer.Option("--workers", min=0, help="Processes; one a core if left out.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -77,7 +80,7 @@ def audit(
     space = workspace([word for word in words if "=" in word])
     chosen = _sources(space, wanted, files, text_field=text_field, name=name, language=language)
     if asked is not None:
-        _ngram(chosen, asked, as_json=as_json)
+        _ngram(chosen, asked, exact=exact, as_json=as_json)
         return
     before = {source: Findings(space.store.root).seen(source) for source in chosen}
     done = _audit(space, chosen, workers=workers, quiet=as_json)
@@ -228,7 +231,7 @@ def _visible(text: str) -> str:
     return "".join(character if character.isprintable() else " " if character.isspace() else "·" for character in text)
 
 
-def _ngram(chosen: dict[str, Source], asked: Sequence[str], *, as_json: bool) -> None:
+def _ngram(chosen: dict[str, Source], asked: Sequence[str], *, exact: bool, as_json: bool) -> None:
     from assay.audit.ngram import count
 
     if len(asked) != 1 or not asked[0]:
@@ -237,7 +240,7 @@ def _ngram(chosen: dict[str, Source], asked: Sequence[str], *, as_json: bool) ->
     found: dict[str, Count] = {}
     with progress_bars(quiet=as_json) as tell:
         for name, source in chosen.items():
-            found[name] = count(source, text, progress=lambda share, name=name: tell(name, share))  # type: ignore[misc]
+            found[name] = count(source, text, exact=exact, progress=lambda share, name=name: tell(name, share))  # type: ignore[misc]
     if as_json:
         from assay.structure import to_mapping
 
