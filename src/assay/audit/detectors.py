@@ -8,6 +8,8 @@ YAML, or a function in Python that takes the text and gives the places::
       - {name: shouting, function: "ours.checks:shouting", reason: "text in capitals", severity: low, clean: 0.01}
 """
 
+# ruff: noqa: RUF001  # Russian looks like Latin
+
 from __future__ import annotations
 
 import importlib

@@ -289,16 +289,17 @@ def _judge(
             piece_letters += sign == 5
             piece_other += sign == 0
         at += 1
-    if numbers < LEAST or (
-        run[1] == 0 and numbers < 40
-    ):  # lines are counted from 1; bits, and frames of a stack, from 0
+    if numbers < LEAST:
         return 0
     share = marks / max(1, content)
     column = longest >= LEAST and _is_column(
         data, kinds, signs, longest_start, longest_stop, longest_first, longest_last, longest, own
     )
-    between = numbers - longest + 1 >= LEAST and _is_between(
-        numbers, lines, empty, listed, coloned, share, content, leading
+    # Lines are counted from 1; rows of a table of bits, and frames of a stack, from 0.
+    between = (
+        run[1] > 0
+        and numbers - longest + 1 >= LEAST
+        and _is_between(numbers, lines, empty, listed, coloned, share, content, leading)
     )
     if not column and not between:
         return 0
@@ -361,6 +362,8 @@ def _is_column(
     data: Bytes, kinds: Bytes, signs: Bytes, start: int, stop: int, first: int, last: int, numbers: int, own: int
 ) -> bool:
     """Whether numbers with nothing between them are a listing's column, or a calendar, pager, table head or loop."""
+    if first == 0 and numbers < 20:  # what a loop prints; a longer one may have a stray 0 before it
+        return False
     # What follows: text of a listing, which has signs of code, and about a line for each number.
     end = min(len(data), stop + LOOK_AHEAD)
     marks = content = following = 0
