@@ -256,7 +256,20 @@ _MOJIBAKE = re.compile(
 """UTF-8 that was read as Latin-1 or Windows-1252 and written again: an e with an accent as two letters, quotes as three."""
 
 
+_MOJIBAKE_MARKS = (
+    b"\xc3\x83\xc2",
+    b"\xc3\x82\xc2",
+    b"\xc3\xa2\xe2\x82\xac",
+    b"\xc3\xaf\xc2\xbb",
+    b"\xc3\x90\xc2",
+    b"\xc3\x91\xc2",
+)
+
+
 def _mojibake(text: Text) -> Hit | None:
+    # Searching for literals passes 1 GB/s, the expression 25 MB/s.
+    if text.data.isascii() or not any(mark in text.data for mark in _MOJIBAKE_MARKS):
+        return None
     found = [match.span() for match in _MOJIBAKE.finditer(text.data)]
     return Hit(spans=tuple(found[:20]), note=f"{len(found)} times") if len(found) >= 2 else None
 
@@ -329,6 +342,9 @@ _PAGES = re.compile(
 )
 
 
+_ONWARD = (b"Next", b"next", b"NEXT", b"Last", b"last", b"\xc2\xbb", b"\xe2\x80\xba")
+
+
 def _contents(text: Text) -> Hit | None:
     if b"....." not in text.data and b". . ." not in text.data:
         return None
@@ -337,6 +353,9 @@ def _contents(text: Text) -> Hit | None:
 
 
 def _pagination(text: Text) -> Hit | None:
+    numbered = b" of " in text.data and (b"age " in text.data or b"AGE " in text.data)
+    if not numbered and not (b"2" in text.data and any(mark in text.data for mark in _ONWARD)):
+        return None
     found = [match.span() for match in _PAGES.finditer(text.data)]
     return Hit(spans=tuple(found[:20])) if found else None
 
@@ -346,9 +365,16 @@ _NAVIGATION = re.compile(
 )
 
 
+_NAVIGATION_MARKS = (
+    *(b"skip to", b"all rights reserved", b"privacy policy", b"terms of", b"cookie", b"sign in", b"sign up", b"log in"),
+    *(b"subscribe to", b"follow us", b"back to top", b"toggle nav", b"share on"),
+)
+
+
 def _navigation(text: Text) -> Hit | None:
     """Four different phrases of a page's frame, one in every 100 words at least."""
-    if text.is_code:
+    lowered = b"" if text.is_code else text.data.lower()
+    if sum(phrase in lowered for phrase in _NAVIGATION_MARKS) < 4:
         return None
     found = [(match.span(), match[0].lower()) for match in _NAVIGATION.finditer(text.data)]
     if len({phrase for _, phrase in found}) < 4 or len(found) * 600 < len(text.data):
