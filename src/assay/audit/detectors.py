@@ -342,7 +342,7 @@ _PAGES = re.compile(
 )
 
 
-_ONWARD = (b"Next", b"next", b"NEXT", b"Last", b"last", b"\xc2\xbb", b"\xe2\x80\xba")
+_PAGED = (b"1 2 3", b"1\n2\n3", b"1 | 2", b"1|2|3", b"1\t2\t3", b"1\n\n2")
 
 
 def _contents(text: Text) -> Hit | None:
@@ -354,7 +354,7 @@ def _contents(text: Text) -> Hit | None:
 
 def _pagination(text: Text) -> Hit | None:
     numbered = b" of " in text.data and (b"age " in text.data or b"AGE " in text.data)
-    if not numbered and not (b"2" in text.data and any(mark in text.data for mark in _ONWARD)):
+    if not numbered and not any(mark in text.data for mark in _PAGED):
         return None
     found = [match.span() for match in _PAGES.finditer(text.data)]
     return Hit(spans=tuple(found[:20])) if found else None
@@ -385,7 +385,10 @@ def _navigation(text: Text) -> Hit | None:
 _SECRETS = re.compile(
     rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}\b|\bxox[abprs]-[A-Za-z0-9-]{20,}|\bAIza[0-9A-Za-z_-]{35}\b|\bsk_live_[0-9a-zA-Z]{24,}|-----BEGIN (?:RSA |EC |OPENSSH |DSA )?PRIVATE KEY-----\s+[A-Za-z0-9+/=]{20}"
 )
-_SECRET_MARKS = (b"AKIA", b"ASIA", b"gh", b"xox", b"AIza", b"sk_live_", b"PRIVATE KEY-----")
+_SECRET_MARKS = (
+    *(b"AKIA", b"ASIA", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_"),
+    *(b"xoxa-", b"xoxb-", b"xoxp-", b"xoxr-", b"xoxs-", b"AIza", b"sk_live_", b"PRIVATE KEY-----"),
+)
 
 
 def _secrets(text: Text) -> Hit | None:
@@ -611,8 +614,8 @@ def _language(text: Text) -> Hit | None:
     own = text.source.language.lower()[:2]
     if own not in _STOP or text.is_code:
         return None
-    part = text.text[:4000]
-    if own != "ru":
+    part = text.text[:2000]
+    if own != "ru" and not part.isascii():
         letters = sum(map(str.isalpha, part))
         if letters >= 200 and sum(character > "\u036f" and character.isalpha() for character in part) > 0.5 * letters:
             return Hit(spans=(), note="another script")
@@ -620,7 +623,7 @@ def _language(text: Text) -> Hit | None:
     counts = {name: sum(found[word] for word in stop) for name, stop in _STOP.items()}
     other = max(counts, key=lambda name: counts[name])
     total = sum(found.values())
-    if other != own and total >= 80 and counts[other] >= 0.12 * total and counts[other] > 3 * counts[own]:
+    if other != own and total >= 60 and counts[other] >= 0.12 * total and counts[other] > 3 * counts[own]:
         return Hit(spans=(), note=f"looks like {other}")
     return None
 
