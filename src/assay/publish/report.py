@@ -292,6 +292,8 @@ class Report:
 
 def finite(value: Any) -> float | None:
     """The value as a float, or ``None`` where it is no finite number."""
+    if type(value) is float:  # nearly all are, and a large sweep has millions
+        return value if math.isfinite(value) else None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return float(value)
