@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import lzma
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -70,6 +71,11 @@ class Look:
     """Of every file only this part of so many; lines are dealt out by the block, and single texts go to part 0."""
     unread: Callable[[AssayError], None] | None = None
     """Told what cannot be read, which is then passed over; ``None`` to stop there."""
+
+    @classmethod
+    def around(cls, line: int, *, unread: Callable[[AssayError], None] | None = None) -> Look:
+        """Only the block of lines or rows that one of them is in, counted from 1, as in `Document.where`."""
+        return cls(part=max(0, line - 1) // _PARQUET_BATCH, parts=sys.maxsize, unread=unread)
 
     def takes(self, index: int) -> bool:
         """Whether a line or row, counted from 0, is in the part."""
