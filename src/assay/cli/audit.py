@@ -83,7 +83,7 @@ def audit(
         _ngram(chosen, asked, exact=exact, as_json=as_json)
         return
     before = {source: Findings(space.store.root).seen(source) for source in chosen}
-    done = _audit(space, chosen, workers=workers, quiet=as_json)
+    done = look_at(space, chosen, workers=workers, quiet=as_json)
     found = [finding for _, findings in done.values() for finding in findings]
     fresh = {f.id for f in found if not f.isolated and f.detector not in before[f.source]}
     shown = [f for f in found if (show_all or not f.isolated) and (not new or f.id in fresh)]
@@ -112,9 +112,17 @@ def _sources(
     return {each: space.source(each) for each in wanted or sorted(space.study.sources)}
 
 
-def _audit(
-    space: Workspace, chosen: dict[str, Source], *, workers: int | None, quiet: bool
+def look_at(
+    space: Workspace, chosen: dict[str, Source], *, workers: int | None = None, quiet: bool = False
 ) -> dict[str, tuple[Audit, list[Finding]]]:
+    """Audit sources with the project's detectors, and keep what was found in its store.
+
+    Args:
+        space: the study on this machine.
+        chosen: the sources, by name.
+        workers: processes; one a core if left out.
+        quiet: whether to show no progress.
+    """
     from assay.audit.contamination import index
     from assay.audit.engine import Settings
     from assay.audit.engine import audit as look

@@ -165,8 +165,8 @@ def demo(overrides: Overrides = None, *, as_json: AsJson = False) -> None:
     if not any(override.startswith("sweep=") for override in chosen):
         chosen.insert(0, "sweep=code_replace")
     started = time.time()
-    space = workspace(chosen)
-    found = run_demo(space, quiet=as_json)
+    space = workspace([*chosen, "taint.severity=never"])
+    found = run_demo(space, audited=workspace(chosen), quiet=as_json)
     if as_json:
         print_json(found)
         return
@@ -177,10 +177,12 @@ def demo(overrides: Overrides = None, *, as_json: AsJson = False) -> None:
 
 def _print_found(found: dict[str, Any], sweep: str) -> None:
     console.print(f"\npage: {found['page']}", markup=False, soft_wrap=True)
-    console.print("\nthree commands to try next:")
+    console.print("\ncommands to try next:")
     tries = (
         f"mix diff {found['baseline']} {found['candidate']} sweep={sweep}",
         f"gate sweep={sweep} --markdown",
+        "taint",
+        "repair code_cc --dry-run",
         f"plan sweep={sweep} proxy=1m budget.tokens=2e6",
     )
     for arguments in tries:
