@@ -1,4 +1,4 @@
-"""How often intervals hold the truth, for every estimate that prints one: `python benchmarks/coverage.py [--studies N]`.
+"""How often intervals hold the truth, for every estimate that prints one: `python benchmarks/intervals.py [--studies N]`.
 
 Simulated studies with known truth. Prints a Markdown table; a row's standard error is some 0.5 points at 2,000 studies.
 """
