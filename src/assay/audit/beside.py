@@ -109,7 +109,7 @@ def beside(source: Source, document: Document, example: Example | None = None, *
     )
 
 
-_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY-----.{0,8000}?(?:-----END|\Z)", re.DOTALL)
+_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY-----(?:(?!-----END).){0,8000}", re.DOTALL)
 _CHUNK = 4_000
 """Characters that detectors are asked about at once: they tell of the first places only."""
 

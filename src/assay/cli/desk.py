@@ -53,6 +53,7 @@ class LiveDesk:
         self._studies: dict[str, Study] = {}
         self._sweeps: dict[str, SweepKnown] = {}
         self._catalogue = Catalogue()
+        self._here: Study | None = None
         self._version, self._seen = 0, 0
         self._judged: dict[str, tuple[Stand, Judged]] = {}
         self._pages: OrderedDict[str, tuple[Stand, str | AssayError]] = OrderedDict()
@@ -64,6 +65,16 @@ class LiveDesk:
     def sweeps(self) -> Mapping[str, SweepKnown]:
         """All sweeps, by name."""
         return self._sweeps
+
+    def space(self) -> Workspace:
+        """The project as it is configured, without a sweep.
+
+        Raises:
+            AssayError: its configuration was not read yet.
+        """
+        if self._here is None:
+            raise AssayError("the project's configuration is being read.")
+        return Workspace(self._here)
 
     def catalogue(self) -> Catalogue:
         """All sources and mixes."""
@@ -130,7 +141,7 @@ class LiveDesk:
                 progress((place + 1) / len(every))
         catalogue = _catalogue(here, studies)
         with self._change:
-            self._studies, self._sweeps, self._catalogue = studies, sweeps, catalogue
+            self._studies, self._sweeps, self._catalogue, self._here = studies, sweeps, catalogue, here
             self._version += 1
         self._seen = self._files()
 

@@ -20,6 +20,7 @@ from assay.cli import (
     repair,
     results,
     runs,
+    samples,
     serve,
     sources,
     suite,
@@ -62,7 +63,22 @@ def _root(
     del version
 
 
-for module in (project, sources, audit, mixes, taint, repair, runs, register, results, serve, early, suite, imports):
+for module in (
+    project,
+    sources,
+    audit,
+    mixes,
+    samples,
+    taint,
+    repair,
+    runs,
+    register,
+    results,
+    serve,
+    early,
+    suite,
+    imports,
+):
     module.register(app)
 
 

@@ -32,6 +32,8 @@ def serve(
     """
     from assay.cli.compose import compose
     from assay.cli.desk import LiveDesk
+    from assay.cli.samples import looking
+    from assay.publish.site.audits import Audits
     from assay.publish.site.index import Index
     from assay.publish.site.server import Server
     from assay.publish.site.views import Site
@@ -43,7 +45,8 @@ def serve(
     store = Store(paths.resolve(paths.store))
     index = Index(store.root)
     desk = LiveDesk(root, store, index, overrides or [])
-    with Server(Site(store, desk, index, title=root.name), port=port) as server:
+    audits = Audits(desk.space, project=root, detectors=looking)
+    with Server(Site(store, desk, index, title=root.name, audits=audits), port=port) as server:
         try:
             with progress_bars(quiet=as_json) as tell:
                 desk.learn(lambda share: tell("sweeps", share))

@@ -20,6 +20,7 @@ from assay.tails import last_lines
 
 if TYPE_CHECKING:
     from assay.publish.plots import Figure
+    from assay.publish.site.audits import Audits
     from assay.publish.site.values import Desk, SweepKnown
     from assay.store import Store
 
@@ -60,7 +61,7 @@ class Answer:
 class Site:
     """A store as pages."""
 
-    def __init__(self, store: Store, desk: Desk, index: Index, *, title: str) -> None:
+    def __init__(self, store: Store, desk: Desk, index: Index, *, title: str, audits: Audits | None = None) -> None:
         """A site of a store.
 
         Args:
@@ -68,8 +69,10 @@ class Site:
             desk: who knows the sweeps and judges them.
             index: of the store's runs.
             title: what the site calls itself; the project's folder.
+            audits: pages of what audits found; left out, there are none.
         """
         self._store, self._desk, self._index, self._title = store, desk, index, title
+        self._audits = audits
 
     def answer(self, parts: Sequence[str], query: Query) -> Answer:
         """The page under a path.
@@ -107,6 +110,8 @@ class Site:
                 return self._history()
             case ["search"]:
                 return self._search(query.get("q", ""))
+            case ["audits", *rest] if self._audits is not None:
+                return self._audit(self._audits, rest, query)
         return self._missing("There is no such page.")
 
     # --- sweeps
@@ -241,6 +246,15 @@ class Site:
             **_listed([run for run in self._index.runs().values() if name in run.sources], {}),
         )
 
+    def _audit(self, audits: Audits, parts: Sequence[str], query: Query) -> Answer:
+        try:
+            shown = audits.page(parts, query)
+        except AssayError as error:
+            return self._missing(str(error))
+        if shown is None:
+            return self._missing("There is no such page.")
+        return self._show(shown.template, shown.title, reload=shown.reload, **shown.values)
+
     # --- across sweeps
 
     def _verdicts(self) -> Answer:
@@ -294,6 +308,7 @@ class Site:
                 **{"q": "", **values},
                 page_title=title,
                 site=self._title,
+                with_audits=self._audits is not None,
                 here=template,
                 figures=figures,
                 data=packed_figures(figures) if figures else "",
