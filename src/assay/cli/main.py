@@ -12,6 +12,7 @@ import typer
 from assay import __version__
 from assay.cli import (
     audit,
+    clusters,
     early,
     imports,
     mixes,
@@ -67,6 +68,7 @@ for module in (
     project,
     sources,
     audit,
+    clusters,
     mixes,
     samples,
     taint,

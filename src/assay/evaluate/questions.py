@@ -73,7 +73,7 @@ def load_tasks(tasks: Sequence[Task], lm: Any, *, report: Callable[[str], None])
     for task in tasks:
         report(task.task)
         seed_everything()
-        harness = _load(manager, task)
+        harness = load_task(manager, task)
         _check(task, harness["tasks"])
         loaded.append(_choose(task, harness, lm))
     return loaded
@@ -90,7 +90,12 @@ def seed_everything() -> None:
     set_torch_seed(DEFAULT_OTHER_SEED)
 
 
-def _load(manager: Any, task: Task) -> dict[str, Any]:
+def load_task(manager: Any, task: Task) -> dict[str, Any]:
+    """One task with its questions, as lm-eval's `TaskManager.load` gives it.
+
+    Raises:
+        AssayError: its questions cannot be had.
+    """
     import datasets
 
     try:

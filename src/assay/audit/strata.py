@@ -1,0 +1,108 @@
+"""A sample of documents stratified by source, in one pass over each, with what is measured of every document in it."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from assay.audit import quality
+from assay.audit.detectors import Text, detectors
+from assay.audit.quality import Quality
+from assay.audit.vectors import CHARACTERS
+from assay.corpus.read import Document, Look, documents, size_of
+
+if TYPE_CHECKING:
+    from assay.errors import AssayError
+    from assay.sources import Source
+
+Tell = Callable[[str, float], None]
+"""Told what is being done, and the share that is done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What was read of a source."""
+
+    digest: str
+    documents: int
+    sampled: int
+    unread: int = 0
+    """Records that could not be read and were passed over."""
+
+
+class Kept(NamedTuple):
+    """A sampled document."""
+
+    source: str
+    id: str
+    where: str
+    text: str
+    """Its beginning."""
+    quality: Quality
+    """Of all of it, as is the next."""
+    defects: tuple[str, ...]
+    """Names of the detectors that hit it."""
+
+
+def gather(
+    sources: Sequence[Source], digests: Mapping[str, str], *, sample: int, seed: int, tell: Tell
+) -> tuple[list[Kept], dict[str, Part]]:
+    """As many documents of each source, drawn at random; what a small source lacks, the larger ones after it give.
+
+    Args:
+        sources: to draw from.
+        digests: of each, by name, as they are written down.
+        sample: documents, over all sources.
+        seed: of the draw.
+        tell: told what is read, and the share that is done.
+    """
+    looking = detectors()
+    kept: list[Kept] = []
+    parts = {}
+    ordered = sorted(sources, key=lambda source: (size_of(source), source.name))
+    for place, source in enumerate(ordered):
+        room = (sample - len(kept)) // (len(ordered) - place)
+        drawn, count, unread = _draw(source, room, seed, looking, tell)
+        kept += drawn
+        parts[source.name] = Part(digest=digests[source.name], documents=count, sampled=len(drawn), unread=unread)
+    return kept, dict(sorted(parts.items()))
+
+
+def _draw(source: Source, room: int, seed: int, looking: Sequence[Any], tell: Tell) -> tuple[list[Kept], int, int]:
+    """The documents with the smallest numbers, where each is given one at random: a sample in one pass, in its order."""
+    heap: list[tuple[int, int, Kept]] = []
+    unread = 0
+    read, size, count = 0, max(1, size_of(source)), 0
+
+    def passed(_error: AssayError) -> None:
+        nonlocal unread
+        unread += 1
+
+    def progress(more: int) -> None:
+        nonlocal read
+        read += more
+        tell(f"reading {source.name}", min(1.0, read / size))
+
+    for count, document in enumerate(documents(source, progress=progress, look=Look(unread=passed)), start=1):
+        draw = int.from_bytes(hashlib.blake2b(f"{seed} {source.name} {count}".encode(), digest_size=8).digest(), "big")
+        if len(heap) < room:
+            heapq.heappush(heap, (-draw, count, _keep(document, source, looking)))
+        elif heap and draw < -heap[0][0]:
+            heapq.heapreplace(heap, (-draw, count, _keep(document, source, looking)))
+    tell(f"reading {source.name}", 1.0)
+    return [one for _, _, one in sorted(heap, key=lambda entry: entry[1])], count, unread
+
+
+def _keep(document: Document, source: Source, looking: Sequence[Any]) -> Kept:
+    text = Text(document.text, source)
+    return Kept(
+        source.name,
+        document.id,
+        document.where,
+        document.text[:CHARACTERS],
+        quality.measure(text),
+        tuple(one.name for one in looking if one.look(text) is not None),
+    )
