@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import gzip
-import io
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Literal, NamedTuple, cast
+from typing import BinaryIO, Literal, NamedTuple, cast
 
-from assay.audit.detectors import Detector, Text
+from assay.audit.detectors import BUILT_IN, Detector, Text
 from assay.audit.findings import Example
 from assay.audit.markup import as_text, decoded, is_markup
 from assay.audit.visible import Span, masked
@@ -29,6 +27,8 @@ MOST_ORIGINAL = 1_000_000
 """Bytes of an original that are read."""
 MOST_SEARCHED = 2_000_000_000
 """Stored bytes of a source that are searched for a document: 20 s on a core."""
+MOST_SEEN = 1_000_000
+"""Characters of a document that are looked at for defects while somebody waits."""
 LINES, WIDTH = 1_500, 400
 """Lines of a text that are compared, and characters of each; differences of longer texts are those of their beginnings."""
 
@@ -85,27 +85,29 @@ class Beside:
     """Lines by kind."""
 
 
-def beside(source: Source, document: Document, example: Example | None = None, *, mask: Masking) -> Beside:
+def beside(source: Source, document: Document, marks: Sequence[Span] = (), *, mask: Masking) -> Beside:
     """A document beside its original, secrets masked in both.
 
     Args:
         source: with `originals` as a folder that is found from here, or a URL.
         document: of the source.
-        example: of a finding in the document, whose matches are marked.
-        mask: see `masking`.
+        marks: where a defect is in the document's text; see `seen` and `matches`.
+        mask: see `masking`; it keeps lengths.
     """
     found = original(source, document.original)
     found = replace(found, source=mask(found.source), text=mask(found.text))
-    hidden = replace(document, text=mask(document.text))
-    # The detectors of secrets mask their examples, the others do not.
-    marks = () if example is None else matches(document.text, example) or matches(hidden.text, example)
-    document = hidden
+    document = replace(document, text=mask(document.text))
     if found.problem:
-        return Beside(document=document, original=found, matches=marks)
+        return Beside(document=document, original=found, matches=tuple(marks))
     lines, whole = differences(found.text, document.text)
     counts = {kind: sum(line.kind == kind for line in lines) for kind in ("same", "spaces", "gone", "new")}
     return Beside(
-        document=document, original=found, matches=marks, lines=lines, compared=whole and found.whole, counts=counts
+        document=document,
+        original=found,
+        matches=tuple(marks),
+        lines=lines,
+        compared=whole and found.whole,
+        counts=counts,
     )
 
 
@@ -194,6 +196,24 @@ def find(source: Source, identity: str, where: str | None = None, *, most: int =
 
 def _passed_over(error: AssayError) -> None:
     """What cannot be read is the audit's to tell."""
+
+
+def seen(source: Source, text: str) -> dict[str, tuple[tuple[Span, ...], str]]:
+    """What the built-in detectors see in a text now: of each the places, in characters, and a note.
+
+    A team's own are left out: what they do on one text is bounded in an audit, which runs them in processes of its own.
+
+    Args:
+        source: whose text it is.
+        text: its beginning is looked at, `MOST_SEEN` characters.
+    """
+    asked = Text(text[:MOST_SEEN], source)
+    found = {}
+    for detector in BUILT_IN:
+        hit = detector.look(asked)
+        if hit is not None:
+            found[detector.name] = (tuple(_in_characters(asked.data, span) for span in hit.spans), hit.note)
+    return found
 
 
 def matches(text: str, example: Example) -> tuple[Span, ...]:
@@ -314,12 +334,17 @@ def _unpacked(handle: BinaryIO, most: int) -> bytes:
     data = handle.read(most)
     if not data.startswith(b"\x1f\x8b"):
         return data
-    packed: Any = io.BufferedReader(gzip.GzipFile(fileobj=io.BytesIO(data)))
     parts: list[bytes] = []
-    try:
-        while (size := sum(map(len, parts))) < most and (part := packed.read1(min(1 << 16, most - size))):
-            parts.append(part)
-    except (EOFError, OSError, zlib.error):
-        if not parts:
-            raise
+    size = 0
+    while data.startswith(b"\x1f\x8b") and size < most:  # a file may be several that were put together
+        member = zlib.decompressobj(wbits=31)
+        try:
+            part = member.decompress(data, most - size)
+        except zlib.error:
+            if not parts:
+                raise
+            break
+        parts.append(part)
+        size += len(part)
+        data = member.unused_data
     return b"".join(parts)

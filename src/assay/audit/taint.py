@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from assay.audit.findings import Finding, Findings, Severity
+from assay.audit.findings import Audit, Finding, Findings, Severity
 from assay.errors import AssayError
 from assay.fingerprint import SHORT
 from assay.sources import Source
@@ -108,10 +108,14 @@ class Taints:
             self._found[digest] = tuple(f for name in sorted(names) for f in self._findings.current(name, digest))
         return self._found[digest]
 
+    def audits(self, digest: str) -> list[Audit]:
+        """The audits of a version, by whatever name it was audited."""
+        names = [path.parent.name for path in self._findings.root.glob(f"*/{digest}") if path.is_dir()]
+        return [audit for name in names for audit in self._findings.audits(name, digest)]
+
     def audited(self, digest: str) -> float | None:
         """When a version was last audited, in seconds since the epoch; ``None`` where it never was."""
-        names = [path.parent.name for path in self._findings.root.glob(f"*/{digest}") if path.is_dir()]
-        return max((audit.finished for name in names for audit in self._findings.audits(name, digest)), default=None)
+        return max((audit.finished for audit in self.audits(digest)), default=None)
 
     def _all(self, source: Source, digest: str) -> list[tuple[Taint, str]]:
         found = []

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.table import Table
@@ -51,7 +52,13 @@ def sources(
     if as_json:
         print_json(
             [
-                {**to_mapping(s), "tokens": tokens.get(s.name), "refusal": s.refusal, **audits[s.name]._asdict()}
+                {
+                    **to_mapping(s),
+                    "tokens": tokens.get(s.name),
+                    "refusal": s.refusal,
+                    **audits[s.name]._asdict(),
+                    "judged": _judged(space, s.name),
+                }
                 for s in found
             ]
         )
@@ -132,6 +139,21 @@ def _audit(space: Workspace, name: str) -> _Audited:
         tuple(one.sentence for one in taints.of(source, digest)),
         tuple(f"{one.detector}: {by}" for one, by in taints.waived(source, digest)),
     )
+
+
+def _judged(space: Workspace, name: str) -> dict[str, Any]:
+    """What people think of the version that is there now, as far as they looked: see `assay judge`."""
+    from assay.audit.judged import read, summary
+    from assay.structure import to_mapping
+
+    try:
+        digest = space.digest(name)
+    except AssayError:  # its files are not here
+        digest = None
+    found: dict[str, Any] = to_mapping(summary(read(Path(space.study.paths.root), name).judgements, digest))
+    audit = max(space.taints.audits(digest), key=lambda one: one.finished, default=None) if digest else None
+    of = audit.documents if audit else None
+    return {**found, "share": found["documents"] / of if of else None}
 
 
 _DAYS = {"d": 1, "w": 7, "m": 30, "y": 365}

@@ -110,13 +110,12 @@ def standing(space: Workspace, name: str, project: Path) -> Standing:
     log = read(project, name)
     if shown is None:
         return Standing(source=source, problem=problem, log=log, judged=summary(log.judgements, None))
-    audits = [one for other in _audited_as(kept, shown) for one in kept.audits(other, shown)]
     return Standing(
         source=source,
         digest=digest,
         problem=problem,
         shown=shown,
-        audit=max(audits, key=lambda one: one.finished, default=None),
+        audit=max(space.taints.audits(shown), key=lambda one: one.finished, default=None),
         findings=space.taints.findings(shown),
         taints=tuple(space.taints.of(source, shown)),
         waived=tuple(space.taints.waived(source, shown)),
@@ -131,11 +130,6 @@ def located(space: Workspace, name: str) -> Source:
     if source.originals is None or "://" in source.originals:
         return source
     return replace(source, originals=str(space.study.paths.resolve(source.originals)))
-
-
-def _audited_as(kept: Findings, digest: str) -> list[str]:
-    """The names under which a version was audited."""
-    return sorted(path.parent.name for path in kept.root.glob(f"*/{digest}") if path.is_dir())
 
 
 class Audits:
@@ -248,18 +242,27 @@ class Audits:
         return Shown(template="audit_sample", title=f"Sample of {name}", values=values)
 
     def _document(self, name: str, query: Mapping[str, str]) -> Shown:
-        from assay.audit.beside import beside, find
+        from assay.audit.beside import beside, find, matches, seen
         from assay.audit.visible import pieces
 
         one, identity = self._of(name), query.get("id", "")
         document = find(one.source, identity, query.get("where"))
-        hits = [(f, e) for f in one.findings for e in f.examples if e.document == identity]
-        chosen = next((pair for pair in hits if pair[0].detector == query.get("finding")), hits[0] if hits else None)
-        both = beside(one.source, document, chosen[1] if chosen else None, mask=self._masking(one.source))
+        hits = {
+            finding.detector: (matches(document.text, example), example.note)
+            for finding in one.findings
+            for example in finding.examples
+            if example.document == identity
+        } | seen(one.source, document.text)
+        ranks = {finding.detector: place for place, finding in enumerate(one.findings)}
+        names = sorted(hits, key=lambda detector: (ranks.get(detector, len(ranks)), detector))
+        chosen = next((each for each in names if each == query.get("finding")), names[0] if names else None)
+        marks = hits[chosen][0] if chosen else ()
+        both = beside(one.source, document, marks, mask=self._masking(one.source))
         values = {
             "one": one,
             "both": both,
-            "hits": hits,
+            "hits": [(detector, hits[detector][1]) for detector in names],
+            "severities": {finding.detector: finding.severity for finding in one.findings},
             "chosen": chosen,
             "extracted": pieces(both.document.text, both.matches),
             "original": pieces(both.original.text),

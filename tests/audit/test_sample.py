@@ -1,0 +1,103 @@
+"""Samples for people: spread evenly, the same for the same seed, in one bounded pass."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from assay.audit.sample import DRAWN, PREVIEW, STRATA, sample
+from assay.errors import AssayError
+from assay.sources import Source
+
+
+def make(folder: Path, *files: list[dict[str, object]]) -> Source:
+    folder.mkdir(parents=True, exist_ok=True)
+    for place, records in enumerate(files):
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        (folder / f"{place}.jsonl").write_text(lines, encoding="utf-8")
+    return Source(name="crawl", files=(f"{folder}/*.jsonl",), domain="web", language="en", licence=None)
+
+
+def test_every_tenth_of_the_lengths_is_in_it_the_extremes_too(tmp_path: Path) -> None:
+    source = make(tmp_path, [{"id": str(i), "text": "x" * (i + 1)} for i in range(1000)])
+    drawn = sample(source, count=20, by="length")
+    tenths = Counter((each.characters - 1) // 100 for each in drawn.picked)
+    assert tenths == dict.fromkeys(range(10), 2)
+    few = sample(source, count=12, by="length", seed=3).picked
+    assert {0, 9} <= {tenth for tenth, n in Counter((each.characters - 1) // 100 for each in few).items() if n == 2}
+
+
+def test_a_rare_host_is_seen_as_well_as_a_frequent_one(tmp_path: Path) -> None:
+    records: list[dict[str, object]] = [
+        {"id": f"a{i}", "text": "x", "url": "https://big.example/x"} for i in range(990)
+    ]
+    records += [{"id": f"b{i}", "text": "x", "url": "https://rare.example/x"} for i in range(2)]
+    records += [{"id": "c", "text": "x"}, {"id": "d", "text": "x", "url": "http://["}]
+    drawn = sample(make(tmp_path, records), count=6, by="host")
+    assert Counter(each.stratum for each in drawn.picked) == {"big.example": 2, "rare.example": 2, "(no host)": 2}
+    assert drawn.strata == {"big.example": 990, "rare.example": 2, "(no host)": 2}
+
+
+def test_with_more_hosts_than_documents_hosts_of_every_size_are_seen(tmp_path: Path) -> None:
+    records: list[dict[str, object]] = [
+        {"text": "x", "url": f"https://h{host:03}.example/"} for host in range(100) for _ in range(100 - host)
+    ]
+    source = make(tmp_path, records)
+    for seed in range(3):
+        places = [int(each.stratum[1:4]) for each in sample(source, count=10, by="host", seed=seed).picked]
+        assert [place // 10 for place in places] == list(range(10))
+
+
+def test_the_same_seed_draws_the_same_wherever_the_files_lie(tmp_path: Path) -> None:
+    records: list[dict[str, object]] = [{"text": f"text {i} " * (i % 7), "snapshot": str(i % 3)} for i in range(1, 400)]
+    here, there = make(tmp_path / "here", records), make(tmp_path / "there", records)
+    for by in ("length", "compression", "snapshot", "random"):
+        texts = [[each.text for each in sample(one, count=9, by=by, seed=1).picked] for one in (here, there)]  # type: ignore[arg-type]  # a literal of a loop
+        assert texts[0] == texts[1]
+    other = [each.text for each in sample(here, count=9, by="random", seed=2).picked]
+    assert other != texts[0]
+
+
+def test_memory_is_bounded_by_what_is_kept(tmp_path: Path) -> None:
+    records: list[dict[str, object]] = [
+        {"text": "y" * 3000 if i == 7 else f"x{i}", "url": f"https://h{i}.example/"} for i in range(DRAWN + 500)
+    ]
+    source = make(tmp_path, records)
+    lengths = sample(source, count=10, by="length")
+    assert (lengths.documents, sum(lengths.strata.values())) == (DRAWN + 500, DRAWN)
+    hosts = sample(source, count=10, by="host")
+    assert len(hosts.strata) == STRATA + 1
+    assert sum(hosts.strata.values()) == DRAWN + 500
+    longest = max(sample(source, count=100, by="length").picked, key=lambda each: each.characters)
+    assert len(longest.text) <= PREVIEW
+
+
+def test_a_bounded_sample_says_so_and_takes_files_in_an_order_of_the_seed(tmp_path: Path) -> None:
+    files: list[list[dict[str, object]]] = [[{"text": f"{f} " * 500} for _ in range(200)] for f in range(12)]
+    source = make(tmp_path, *files)
+    firsts = set()
+    for seed in range(6):
+        drawn = sample(source, count=5, by="random", seed=seed, most_bytes=100_000)
+        assert not drawn.whole
+        assert drawn.documents < 12 * 200
+        firsts.add(drawn.picked[0].text[:2])
+    assert len(firsts) > 1
+    assert sample(source, count=5, by="random", most_bytes=10**9).whole
+
+
+def test_what_cannot_be_read_is_passed_over_and_an_empty_source_gives_an_empty_sample(tmp_path: Path) -> None:
+    source = make(tmp_path, [{"text": "one"}], [])
+    with (tmp_path / "0.jsonl").open("ab") as handle:
+        handle.write(b'\xff\n{"text": 5}\n{"te')
+    assert [each.text for each in sample(source, count=5, by="length").picked] == ["one"]
+    empty = make(tmp_path / "empty", [])
+    assert sample(empty, count=5, by="length").picked == ()
+
+
+@pytest.mark.parametrize("count", [0, 101])
+def test_a_sample_has_a_size_that_people_can_read(tmp_path: Path, count: int) -> None:
+    with pytest.raises(AssayError, match="1 to 100"):
+        sample(make(tmp_path, [{"text": "x"}]), count=count, by="length")
