@@ -9,8 +9,9 @@ from __future__ import annotations
 import html
 import re
 
-RAW = frozenset({"script", "style", "template", "svg", "math", "iframe", "object"})
-"""What stands in these is no text."""
+RAW = frozenset({"script", "style", "template", "iframe"})
+"""What stands in these is no text; one that is never closed hides nothing."""
+_CLOSES = {tag: re.compile(rf"</{tag}\b", re.IGNORECASE) for tag in RAW}
 _BLOCKS = frozenset(
     """address article aside blockquote body br caption dd details dialog div dl dt fieldset figcaption figure footer form
     h1 h2 h3 h4 h5 h6 head header hr html legend li main nav ol option p pre section select summary table tbody textarea
@@ -55,6 +56,7 @@ def decoded(data: bytes) -> tuple[str, str]:
 def as_text(page: str) -> str:
     """A page's text: blocks and rows in lines of their own, cells apart by a tab, `pre` as it is, scripts and styles left out."""
     out = _Lines()
+    endless = set[str]()
     last = {quote: page.rfind(quote) for quote in "\"'>"}
     at = 0
     while at < len(page):
@@ -79,8 +81,11 @@ def as_text(page: str) -> str:
             tag, closing = name[1].lower(), name[0].startswith("/")
             out.tag(tag, closing=closing)
             if tag in RAW and not closing and page[at - 2] != "/":
-                closed = re.compile(rf"</{tag}\b", re.IGNORECASE).search(page, at)
-                at = closed.start() if closed else len(page)
+                closed = _CLOSES[tag].search(page, at) if tag not in endless else None
+                if closed is None:
+                    endless.add(tag)  # nor is any after it, and nobody looks again
+                else:
+                    at = closed.start()
     return out.whole()
 
 
