@@ -27,6 +27,8 @@ BATCH = 1000
 WORDS = 1 << 16
 """Columns that words are hashed into; in 29 MB of mixed text few frequent words share one."""
 ATTEMPTS = 3
+PASSES = 20_000_000
+"""Bytes that fastText goes through at least, over and over if there are fewer: little text teaches it nothing in one pass."""
 LOWER = 0.5
 """A training that met NaN is tried again at this share of its learning rate."""
 
@@ -110,6 +112,7 @@ class _FastText:
             ) from error
         self._fasttext, self._model, self._dimensions = fasttext, model, dimensions
         self._trained: Any = None
+        self._middle = np.zeros(dimensions, np.float32)
 
     def fit(self, texts: Sequence[str], tell: Tell) -> Matrix:
         with tempfile.TemporaryDirectory(prefix="assay-vectors-") as folder:
@@ -128,9 +131,11 @@ class _FastText:
                     fix="Choose --vectors svd.",
                 )
         tell(0.8)
-        found = self.encode(texts)
+        rows = self._averages(texts)
+        # What all averages share says nothing of any, and hides the rest (arXiv 1702.01417).
+        self._middle = rows.mean(axis=0) if len(rows) > 1 else self._middle
         tell(1.0)
-        return found
+        return _unit(rows - self._middle)
 
     def _train(self, file: Path, rate: float) -> bool:
         """Train; whether there is something in the vectors but NaN."""
@@ -140,7 +145,7 @@ class _FastText:
                 model=self._model,
                 dim=self._dimensions,
                 lr=rate,
-                epoch=1,
+                epoch=max(1, min(50, PASSES // max(1, file.stat().st_size))),
                 minCount=2 if file.stat().st_size > 100_000 else 1,
                 bucket=100_000,  # 26 MB of parts of words in 64 dimensions, where the default would take 512
                 thread=1,  # with more, the order of updates is left to chance, and the result with it; its seed is fixed
@@ -157,8 +162,10 @@ class _FastText:
         return bool(np.isfinite(self._trained.get_input_matrix()).all())
 
     def encode(self, texts: Sequence[str]) -> Matrix:
-        rows = [self._trained.get_sentence_vector(text) for _, batch in _batches(texts) for text in batch]
-        return _unit(np.stack(rows))
+        return _unit(self._averages(texts) - self._middle)
+
+    def _averages(self, texts: Sequence[str]) -> Matrix:
+        return np.stack([self._trained.get_sentence_vector(text) for _, batch in _batches(texts) for text in batch])
 
 
 class _Own:

@@ -16,11 +16,14 @@ from assay.publish import words
 
 if TYPE_CHECKING:
     from assay.audit.clusters import Cluster, Found, Settings
-    from assay.publish.by_cluster import InCluster
+    from assay.publish.by_cluster import ArmIn, InCluster
     from assay.workspace import Workspace
 
 NARROW = 110
 """Columns below which the table leaves some measures out; `--json` and the map have them all."""
+LETTERS = "ABCDEFGH"
+"""Stand for candidates over columns."""
+TITLES = {"acc": "Accuracy by cluster, points", "bits_per_byte": "Bits per byte of held-out text by cluster"}
 LISTED = 0.01
 """Share of a cluster's documents from which on a defect is listed."""
 
@@ -210,41 +213,53 @@ def _print_scores(found: Found, scored: Sequence[InCluster]) -> None:
     if not scored:
         console.print("No run of the sweep has been scored yet; its questions are on the map.")
         return
-    for metric, title in (
-        ("acc", "Accuracy by cluster"),
-        ("bits_per_byte", "Bits per byte of held-out text by cluster"),
-    ):
+    mixes = list(dict.fromkeys(arm.mix for one in scored for arm in one.arms))
+    shown = mixes[: 1 + min(len(LETTERS), max(1, (console.width - 60) // 10))]
+    for metric, title in TITLES.items():
         rows = [one for one in scored if one.metric == metric]
         if rows:
             console.print()
-            console.print(_score_table(found, rows, title, metric))
+            console.print(_score_table(found, rows, shown, title, metric))
+    named = [f"baseline: {mixes[0]}", *(f"{letter}: {mix}" for letter, mix in zip(LETTERS, shown[1:], strict=False))]
+    console.print("; ".join(named) + ".", markup=False)
+    if len(shown) < len(mixes):
+        console.print(
+            f"{words.count(len(mixes) - len(shown), 'more mix', 'more mixes')} in a wider terminal, and in --json."
+        )
     console.print(
-        "Intervals are 95% over the questions of a cluster, not adjusted for there being many: where to look, not verdicts."
+        "Differences to the baseline, ± half of a 95% interval over questions, not adjusted for there being many clusters: "
+        "they show where to look, and decide nothing."
     )
 
 
-def _score_table(found: Found, rows: Sequence[InCluster], title: str, metric: str) -> Table:
+def _score_table(found: Found, rows: Sequence[InCluster], mixes: Sequence[str], title: str, metric: str) -> Table:
+    """Clusters in rows, mixes in columns: the baseline's score, and under each letter a candidate's difference to it."""
     named = {one.number: one for one in found.clusters.clusters}
     table = Table(box=None, pad_edge=False, title=title, title_justify="left")
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("terms", ratio=1)
     table.add_column("data near it", overflow="fold")
-    table.add_column("asked", justify="right", no_wrap=True)
-    table.add_column("mix", overflow="fold")
-    table.add_column("score", justify="right", no_wrap=True)
-    table.add_column("+-", justify="right", no_wrap=True)
+    for name in ("asked", "baseline", *LETTERS[: len(mixes) - 1]):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        cluster = named[row.cluster]
-        for place, arm in enumerate(row.arms):
-            about = (
-                [str(row.cluster), Text(" ".join(cluster.terms[:3])), Text(_near(cluster)), f"{row.questions:,}"]
-                if place == 0
-                else ["", "", "", ""]
-            )
-            value = words.score(metric, arm.value) if arm.difference is None else words.signed(metric, arm.difference)
-            margin = "" if arm.margin is None else words.size(metric, arm.margin).removesuffix(" pt")
-            table.add_row(*about, Text(arm.mix), value, margin)
+        cluster, arms = named[row.cluster], {arm.mix: arm for arm in row.arms}
+        table.add_row(
+            str(row.cluster),
+            Text(" ".join(cluster.terms[:3])),
+            Text(_near(cluster)),
+            f"{row.questions:,}",
+            *(_cell(metric, arms.get(mix)) for mix in mixes),
+        )
     return table
+
+
+def _cell(metric: str, arm: ArmIn | None) -> str:
+    if arm is None:
+        return words.NOTHING
+    if arm.difference is None:
+        return words.score(metric, arm.value)
+    margin = "" if arm.margin is None else f"\n±{words.size(metric, arm.margin).removesuffix(' pt')}"
+    return f"{words.signed(metric, arm.difference).removesuffix(' pt')}{margin}"
 
 
 def _near(cluster: Cluster) -> str:

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 METRICS = ("acc", "bits_per_byte")
 """Of questions with choices, and of held-out documents."""
-NORMAL = 1.96
+CONFIDENCE = 0.95
+TINY = 1e-18
+"""Rounding, where a variance is 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +27,8 @@ class ArmIn:
     difference: float | None
     """To the baseline, on the same questions; ``None`` for the baseline."""
     margin: float | None
-    """Half of the 95% interval of the difference, over questions; ``None`` where there are fewer than two. Clusters are many
-    and the intervals are not adjusted for that: they show where to look and decide nothing."""
+    """Half of the 95% interval of the difference by Student's t, over questions; ``None`` where there are fewer than two, or all differ alike.
+    Clusters are many and the intervals are not adjusted for that: they show where to look and decide nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,8 @@ def by_cluster(items: pd.DataFrame, places: pd.DataFrame, mixes: Sequence[str]) 
 
 
 def _arm(table: pd.DataFrame, weights: pd.Series[float], mix: str, baseline: str) -> ArmIn:
+    from scipy.stats import t
+
     total = float(weights.sum())
     value = float((table[mix] * weights).sum()) / total
     if mix == baseline:
@@ -80,5 +84,8 @@ def _arm(table: pd.DataFrame, weights: pd.Series[float], mix: str, baseline: str
     # The linearised variance of a ratio, as of a mean of clusters with unequal sizes; the ordinary one where weights are 1.
     n = len(change)
     spread = float((((change - mean) * weights) ** 2).sum()) * n / (n - 1) if n > 1 else None
-    margin = None if spread is None else NORMAL * math.sqrt(spread) / total
+    # All alike, as no change in any of five questions, is no proof of no noise.
+    margin = (
+        None if not spread or spread < TINY else float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * math.sqrt(spread) / total
+    )
     return ArmIn(mix=mix, value=value, difference=mean, margin=margin)
