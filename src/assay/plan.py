@@ -252,6 +252,10 @@ def _decide(
     return "todo", ("begun; goes on from its last checkpoint",) if record.state != "queued" else ("queued",)
 
 
+TAINTED = "TAINTED: "
+"""How the reasons begin for which a run that is done does not vote."""
+
+
 def _with_taints(
     status: PlanStatus, reasons: tuple[str, ...], taints: Sequence[tuple[str, str]]
 ) -> tuple[PlanStatus, tuple[str, ...]]:
@@ -259,7 +263,7 @@ def _with_taints(
         return status, reasons
     if status == "todo":
         return "refused", tuple(f"{what}; {fix}" for what, fix in taints)
-    return status, (*reasons, *(f"TAINTED: {what}" for what, _ in taints))
+    return status, (*reasons, *(f"{TAINTED}{what}" for what, _ in taints))
 
 
 def _seconds(tokens: int, speed: Speed) -> float | None:

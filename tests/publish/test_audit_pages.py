@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import pytest
+import shown
 from test_page_in_chromium import CHROMIUM, browser  # noqa: F401  # a fixture
 from test_site import Told
 from tests.tiny import tiny_study
@@ -17,6 +19,9 @@ from tests.tiny import tiny_study
 from assay.audit.detectors import BUILT_IN
 from assay.audit.findings import Audit, Example, Finding, Findings
 from assay.audit.judged import Judgement, append
+from assay.plan import TAINTED
+from assay.publish import markdown, page
+from assay.publish.details import FindingShown
 from assay.publish.site.audits import Audits
 from assay.publish.site.index import Index
 from assay.publish.site.server import Server
@@ -189,11 +194,11 @@ def test_a_document_stands_beside_its_original_its_match_marked(browser: Browser
 def test_what_cannot_be_seen_is_seen(browser: Browser, address: str) -> None:  # noqa: F811
     tab = browser.new_page()
     tab.goto(address + PAGES["bait"])
-    shown = tab.inner_text("#extracted")
-    assert BAIT in shown
+    told = tab.inner_text("#extracted")
+    assert BAIT in told
     for code in ("U+202E", "U+2066", "U+200B", "U+0000", "U+001B"):
-        assert code in shown
-    assert not set(shown) & set("\u202e\u2066\u200b\x00\x1b")
+        assert code in told
+    assert not set(told) & set("\u202e\u2066\u200b\x00\x1b")
     tab.close()
 
 
@@ -275,3 +280,20 @@ def test_looking_writes_nothing_but_what_digests_are_found_by(case: Case) -> Non
     case.body("audits/web/document", id="gutter")
     after = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
     assert {path.name for path in after if after[path] != before.get(path)} <= {"digests.json", "digests.lock"}
+
+
+def test_a_sweep_that_touched_a_defect_says_so_at_every_run_and_in_markdown() -> None:
+    report = shown.make(candidates=("cc_code_replace_cc",))
+    touched = report.runs[-1]
+    found = FindingShown(
+        source="code_cc", detector="line_number_gutter", severity="high", share=0.5, message=BAIT, tainting=True
+    )
+    runs = tuple(replace(run, reasons=(f"{TAINTED}source {BAIT}",)) if run == touched else run for run in report.runs)
+    report = replace(report, runs=runs, details=replace(report.details, findings=(found,)))
+    body = page.render(report)
+    assert body.count(">tainted</span>") == 1
+    assert "<iframe" not in body.partition("<main")[2]
+    text = markdown.render(report)
+    assert text.count("**tainted**") == 1
+    assert "| `code_cc` | `line_number_gutter` | high | 50.0% | **yes** |" in text
+    assert "<iframe" not in text

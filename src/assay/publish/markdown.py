@@ -42,6 +42,7 @@ def render(report: Report, *, page: str | None = None) -> str:
         *(_candidate(report, verdict) for verdict in (report.verdict.candidates.values() if report.verdict else ())),
         escape(report.verdict.note) if report.verdict else "Nothing has been compared yet.",
         *(f"**Warning:** {escape(warning)}" for warning in report.plan.warnings),
+        _findings(report),
         _runs(report, page),
         _origin(report),
     ]
@@ -129,14 +130,37 @@ def _table(comparisons: list[Comparison]) -> list[str]:
     return _rows(head, rows, numbers={3, 4, 5})
 
 
+def _findings(report: Report) -> str:
+    """What audits found in the sources of the sweep."""
+    rows = [
+        [
+            code(one.source),
+            code(one.detector),
+            one.severity,
+            words.share(one.share),
+            "**yes**" if one.tainting else "no",
+            escape(words.shortened(one.message, LONG)),
+        ]
+        for one in report.details.findings
+    ]
+    if not rows:
+        return ""
+    head = ["source", "detector", "severity", "documents", "stops training", "finding"]
+    return "\n".join(["### Findings of audits", "", *_rows(head, rows, numbers={3})])
+
+
 def _runs(report: Report, page: str | None) -> str:
     rows = [
-        [code(run.label), _fingerprint(run, page), run.state, escape(words.shortened(run.problem, LONG))]
+        [code(run.label), _fingerprint(run, page), _state(run), escape(words.shortened(run.problem, LONG))]
         for run in report.runs
     ]
     done = f"{report.finished} of {words.count(len(report.runs), 'run')} finished"
     table = "\n".join(_rows(["run", "fingerprint", "state", "what went wrong"], rows))
     return f"<details><summary>Runs: {done}</summary>\n\n{table}\n\n</details>"
+
+
+def _state(run: RunShown) -> str:
+    return f"{run.state}, **tainted**" if run.taints else run.state
 
 
 def _fingerprint(run: RunShown, page: str | None) -> str:

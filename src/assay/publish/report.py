@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from assay.fingerprint import SHORT
+from assay.plan import TAINTED
 from assay.publish.details import Details
 from assay.results import delivered_problem
 
@@ -159,6 +160,11 @@ class RunShown:
         if self.result is None:
             return "refused" if self.planned == "refused" else "never run"
         return self.result.status.state
+
+    @property
+    def taints(self) -> tuple[str, ...]:
+        """The defects of its sources for which it does not vote."""
+        return tuple(reason.removeprefix(TAINTED) for reason in self.reasons if reason.startswith(TAINTED))
 
     @property
     def evaluated(self) -> bool:
