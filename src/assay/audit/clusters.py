@@ -195,7 +195,7 @@ def find(
     texts = [one.text for one in kept]
     rows = make.fit(texts, lambda share: tell("vectors", share))
     tell("clusters", 0.0)
-    labels, centres = _partition(rows, settings.number(len(kept)), settings.seed)
+    labels, centres = partition(rows, settings.number(len(kept)), settings.seed)
     places, hubs = layout.positions(rows, labels, centres, seed=settings.seed)
     nearness = (rows * centres[labels]).sum(axis=1) / np.maximum(np.linalg.norm(centres[labels], axis=1), 1e-9)
     terms = _terms(texts, labels, len(centres))
@@ -224,7 +224,7 @@ def find(
 # --- the clusters
 
 
-def _partition(rows: Matrix, number: int, seed: int) -> tuple[np.ndarray, Matrix]:
+def partition(rows: Matrix, number: int, seed: int) -> tuple[np.ndarray, Matrix]:
     """The cluster of each row, from 0 with the largest first, and the clusters' centres."""
     from sklearn.cluster import MiniBatchKMeans
 
