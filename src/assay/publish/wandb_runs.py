@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from assay.errors import AssayError
+from assay.publish.tracking.content import JobType
 
 TIMEOUT = 60
 """Seconds that one request may take; a page has 50 runs."""
@@ -42,7 +43,7 @@ def finished_runs(project: str, *, progress: Callable[[float], None] | None = No
         total, found = len(listed), []
         for i, run in enumerate(listed):
             config = dict(run.config)
-            if not ("kind" in config and "fingerprint" in config) or config["kind"] == "train":
+            if not _beside_training(config):
                 found.append(
                     FinishedRun(
                         id=run.id,
@@ -60,3 +61,9 @@ def finished_runs(project: str, *, progress: Callable[[float], None] | None = No
             fix="Check the name, `entity/project`; `wandb login` says who you are, WANDB_BASE_URL where the server is.",
         ) from None
     return found
+
+
+def _beside_training(config: Mapping[str, Any]) -> bool:
+    """Whether a run is assay's and no training: an evaluation has its run's fingerprint, all others name their sweep."""
+    kind = config.get("kind")
+    return kind in get_args(JobType) and kind != "train" and ("fingerprint" in config or "sweep" in config)

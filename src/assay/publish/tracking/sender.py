@@ -36,6 +36,10 @@ END_SECONDS = 10.0
 PLACES = {"WANDB_DATA_DIR": "data", "WANDB_CACHE_DIR": "cache", "WANDB_ARTIFACT_DIR": "artifacts"}
 """What W&B's client would put into the user's home. Its settings and keys there stay in force."""
 
+QUIET = {"WANDB_ERROR_REPORTING": "false"}
+"""The client's reports on itself to its makers: a tenth of all its requests, and on their way when it is ended. Who sets
+the variable is heeded."""
+
 
 class Answer(NamedTuple):
     """What became of one run.
@@ -106,6 +110,11 @@ class Sender:
         self._answers.put(None)
 
 
+def environment() -> dict[str, str]:
+    """What a process in which W&B's client runs is given."""
+    return QUIET | dict(os.environ)
+
+
 def start(module: str, *, log: IO[bytes], folder: Path) -> subprocess.Popen[str]:
     """Start a process that runs W&B's client, in a session of its own, so that it can be ended with all its children."""
     return subprocess.Popen(
@@ -115,7 +124,7 @@ def start(module: str, *, log: IO[bytes], folder: Path) -> subprocess.Popen[str]
         stderr=log,
         text=True,
         start_new_session=True,
-        env=os.environ | {name: str((folder / place).absolute()) for name, place in PLACES.items()},
+        env=environment() | {name: str((folder / place).absolute()) for name, place in PLACES.items()},
     )
 
 

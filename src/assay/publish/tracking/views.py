@@ -63,6 +63,7 @@ def publish_views(store: Store, report: Report, *, settings: Tracking, save: boo
             text=True,
             timeout=seconds,
             check=False,
+            env=sender.environment(),
         )
     except subprocess.TimeoutExpired:
         raise AssayError(f"W&B did not take the report of {report.sweep.name} within {seconds:g} s.") from None
