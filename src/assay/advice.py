@@ -99,7 +99,7 @@ def beside(
 ) -> Setting:
     """What is known beside the results, filled up from them: scale and budget of the judged runs, the history as the past."""
     given = setting or Setting()
-    rows = results[results["mix"].isin(mixes)]
+    rows = results[results["mix"].astype(str).isin(mixes)]
     scale = policy.proxy_scale
     if scale is None and "scale" in rows:
         scale = next(iter(rows["scale"].dropna()), None)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from assay.errors import AssayError, did_you_mean
 from assay.stats import multiplicity, power, signal
 from assay.stats.checkpoints import average_last
-from assay.stats.frames import Items, Metric, PairedItems, Results, Scores, Seed
+from assay.stats.frames import Items, Metric, PairedItems, Results, Scores, Seed, require_frame, with_proxy_scale
 from assay.stats.history import noise_by_metric, worth_by_metric
 from assay.stats.moderated import ALONE, NOTHING, Prior, shrink
 from assay.stats.paired import NEGLIGIBLE, Estimate, Part, among_items, crossed, over_seeds
@@ -157,10 +157,12 @@ def compare(
         AssayError: the tables cannot be compared as they are (see `assay.stats.frames`), a mix is not in them, or a metric
             of the policy is not.
     """
+    require_frame(results, "results")
+    baseline, policy = str(baseline), with_proxy_scale(policy, results)
     results, items = average_last(results, policy.average.last, items=items)
     table, questions = Results(results, scale=policy.proxy_scale), Items(items)
     table.require(baseline, "baseline")
-    judged = list(candidates) if candidates is not None else [m for m in table.mixes if m != baseline]
+    judged = [*map(str, candidates)] if candidates is not None else [m for m in table.mixes if m != baseline]
     noise: dict[Metric, Prior] = {}
     worth: dict[Metric, Worth] = {}
     if history is not None:

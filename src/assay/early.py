@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from assay.errors import AssayError, did_you_mean
 from assay.gate import Decision, Verdict, decide
-from assay.stats.frames import SCORE_KEY, Metric, Seed, scale_key, seed_order, with_columns
+from assay.stats.frames import SCORE_KEY, Metric, Seed, scale_key, seed_order, with_columns, with_proxy_scale
 from assay.stats.held import NEAR, Held, how_often
 from assay.stats.sequential import TOLERANCE, ConfidenceSequence, over_looks, schedule
 from assay.suite import Averaging, Criterion, Early, Policy
@@ -195,6 +195,7 @@ def look(
         AssayError: a table cannot be judged as it is, a mix is not in it, or it was trained on more than the budget.
     """
     rows = with_columns(frame, [*SCORE_KEY, "tokens", "value"], "results")
+    baseline, candidate, policy = str(baseline), str(candidate), with_proxy_scale(policy, rows)
     if policy.proxy_scale is not None and "scale" in rows and rows["scale"].notna().any():
         rows = rows[rows["scale"].map(scale_key) == scale_key(policy.proxy_scale)]
     for mix, what in ((baseline, "baseline"), (candidate, "candidate")):

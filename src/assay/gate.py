@@ -29,7 +29,7 @@ from assay import advice, reasons
 from assay.compare import Comparison, compare
 from assay.errors import AssayError, did_you_mean
 from assay.stats.checkpoints import average_last
-from assay.stats.frames import seed_order
+from assay.stats.frames import SCORE_KEY, Results, require_frame, seed_order, with_columns, with_proxy_scale
 from assay.stats.target import TargetEffect, foretell
 from assay.stats.transfer import Reliability
 from assay.suite import Criterion, Policy
@@ -202,7 +202,13 @@ def decide(
     Raises:
         AssayError: the tables cannot be judged as they are, or a name in the call or the policy is not in them.
     """
-    policy = policy.at_the_end
+    require_frame(results, "results")
+    if len(results):  # where all is blocked or nothing finished, there may not even be columns
+        results = with_columns(results, [*SCORE_KEY, "value"], "results")
+    if history is not None:
+        history = with_columns(history, [*SCORE_KEY, "value"], "history")
+    baseline, candidate = str(baseline), str(candidate)  # a mix may be called 7, as a number
+    policy = with_proxy_scale(policy.at_the_end, results)
     results, items = average_last(results, policy.average.last, items=items)
     arms = (_arm(results, baseline, missing), _arm(results, candidate, missing))
     # A blocked change, or one whose runs all failed, may have nothing to compare: that is a verdict, not an error.
@@ -221,6 +227,8 @@ def decide(
         needed = [f"{policy.min_seeds} finished seeds of each mix, the same seeds."]
     else:
         decision, why, needed = _Case(asked, found, arms, target).decide()
+        judged = results[results["mix"].astype(str).isin([baseline, candidate])]
+        why += Results(judged, scale=policy.proxy_scale).uneven_budgets(baseline, candidate)
     ways: tuple[advice.Option, ...] = ()
     if decision is Decision.INCONCLUSIVE and found:
         beside = advice.beside(results, asked, (baseline, candidate), setting, history=history)

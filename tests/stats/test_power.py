@@ -7,18 +7,28 @@ import pytest
 from statsmodels.stats.power import TTestPower
 
 from assay.stats.paired import over_seeds
-from assay.stats.power import noise_at_most, power, seeds_needed, smallest_detectable, smallest_with_seeds
+from assay.stats.power import noise_at_most, power, seeds_needed, smallest_detectable
+
+
+def smallest(n: int, noise: float) -> float:
+    """What so many seeds detect with probability 0.8, at a two-sided 5%."""
+    return smallest_detectable(se=noise / n**0.5, df=n - 1, tail=0.025)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 40])
-def test_the_smallest_effect_is_that_of_statsmodels(n: int) -> None:
-    reference = TTestPower().solve_power(nobs=n, alpha=0.025, power=0.8, alternative="larger")
-    assert smallest_with_seeds(noise=0.5, n_seeds=n, alpha=0.05) == pytest.approx(0.5 * reference, rel=1e-6)
+def test_power_is_that_of_statsmodels_and_the_smallest_effect_has_it_there(n: int) -> None:
+    # Its power, as its solver for the effect stops at a relative 1e-6.
+    reference = TTestPower()
+    for effect in (0.1, 0.5, 1.0, 3.0):
+        expected = reference.power(effect, nobs=n, alpha=0.025, alternative="larger")
+        assert power(effect, se=1 / n**0.5, df=n - 1, tail=0.025) == pytest.approx(expected, rel=1e-8)
+    found = reference.power(smallest(n, 0.5) / 0.5, nobs=n, alpha=0.025, alternative="larger")
+    assert found == pytest.approx(0.8, rel=1e-8)
 
 
 def test_power_is_the_share_of_studies_that_find_the_effect() -> None:
     rng = np.random.default_rng(5)
-    effect = smallest_with_seeds(noise=1.0, n_seeds=3, alpha=0.05)
+    effect = smallest(3, 1.0)
     found = [(e := over_seeds(rng.normal(effect, 1.0, 3))).p_two_sided() < 0.05 and e.effect > 0 for _ in range(3000)]
     assert np.mean(found) == pytest.approx(0.8, abs=0.03)
 
@@ -36,7 +46,7 @@ def test_no_number_of_seeds_makes_up_for_too_few_questions() -> None:
 
 
 def test_one_seed_or_an_unknown_error_detects_nothing() -> None:
-    assert math.isnan(smallest_with_seeds(noise=0.1, n_seeds=1, alpha=0.05))
+    assert math.isnan(smallest(1, 0.1))
     assert math.isnan(smallest_detectable(se=math.nan, df=math.nan, tail=0.025))
 
 

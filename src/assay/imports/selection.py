@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from assay.errors import AssayError, did_you_mean
 from assay.imports.table import QUESTIONS, amount, scale_label
 from assay.stats.checkpoints import average_last
+from assay.stats.frames import with_proxy_scale
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,6 +194,7 @@ def coverage(found: Selected, *, baseline: str, candidate: str) -> Coverage:
 
 def _scale(frame: pd.DataFrame, policy: Policy) -> str:
     known = sorted({str(scale) for scale in frame["scale"]}, key=amount)
+    policy = with_proxy_scale(policy, frame)
     if policy.proxy_scale is not None:
         if policy.proxy_scale not in known:
             raise AssayError(

@@ -77,12 +77,21 @@ class Estimate(NamedTuple):
         return math.sqrt(sum(part.variance for part in self.parts)) if self.parts else math.nan
 
     def critical(self, alpha: float) -> float:
-        """What effect / se exceeds with probability alpha by noise alone (Cochran and Cox 1950)."""
+        """What effect / se exceeds with probability alpha by noise alone (Cochran and Cox 1950).
+
+        No less than one part's own quantile with one variance of the others on top: where the seeds' part has about one degree of
+        freedom, a weighted mean of quantiles falls faster than the variance of the questions widens, and the interval would shrink.
+        """
         from scipy.special import stdtrit
 
         total = sum(part.variance for part in self.parts)
         # The lower quantile's sign is turned, as 1 - alpha has no digits left where alpha is small.
-        return -sum(part.variance / total * float(stdtrit(part.df, alpha)) for part in self.parts)
+        shares = [part.variance / total for part in self.parts]
+        quantiles = [-float(stdtrit(part.df, alpha)) for part in self.parts]
+        mean = sum(share * t for share, t in zip(shares, quantiles, strict=True))
+        others = min(1.0, min(quantiles) ** 2)
+        alone = [math.sqrt(share * t**2 + (1 - share) * others) for share, t in zip(shares, quantiles, strict=True)]
+        return max(mean, *alone)
 
     def interval(self, level: float) -> Interval:
         """The two-sided interval; NaN at both ends where the noise cannot be known."""

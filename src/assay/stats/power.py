@@ -50,21 +50,6 @@ def smallest_detectable(*, se: float, df: float, tail: float, chance: float = PO
     return float(brentq(excess, 0.0, high, xtol=1e-10)) * se
 
 
-def smallest_with_seeds(*, noise: float, n_seeds: int, alpha: float, chance: float = POWER) -> float:
-    """The smallest effect that a sweep of so many seeds can detect, before it runs.
-
-    Args:
-        noise: SD over seeds of the paired differences, known from earlier sweeps, in the metric's unit.
-        n_seeds: replicates of each mix.
-        alpha: two-sided level of the test.
-        chance: the power asked for.
-
-    Returns:
-        NaN for one seed: no effect can be told from noise.
-    """
-    return smallest_detectable(se=noise / math.sqrt(n_seeds), df=n_seeds - 1, tail=alpha / 2, chance=chance)
-
-
 def power_with_seeds(
     effect: float, *, n_seeds: int, noise: float, tail: float, item_variance: float = 0.0, prior_df: float = 0.0
 ) -> float:
