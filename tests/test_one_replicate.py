@@ -102,7 +102,7 @@ def test_questions_widen_the_interval_of_one_replicate_by_their_own_part() -> No
     table, items = accuracy({"base": 0.5, "new": 0.6}, seeds=1)
     rng = np.random.default_rng(2)
     history = pd.DataFrame(
-        [(f"p{m}", s, "mmlu", "acc", 0.5 + 0.01 * rng.standard_normal()) for m in range(8) for s in range(3)],
+        [(f"p{m}", s, "mmlu", "acc", 0.5 + 0.01 * rng.standard_normal()) for m in range(40) for s in range(3)],
         columns=["mix", "seed", "task", "metric", "value"],
     )
     rule = policy(primary=(Criterion(task="mmlu", metric="acc", better="higher"),), guardrails=(), min_seeds=1)
