@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from assay.audit.beside import MOST_ORIGINAL, beside, differences, find, masking, matches, original, seen
-from assay.audit.detectors import BUILT_IN
+from assay.audit.detectors import BUILT_IN, Declared
 from assay.audit.findings import Example
 from assay.audit.markup import as_text, decoded, is_markup
 from assay.audit.visible import PIECES, masked, pieces, plain
@@ -255,6 +255,16 @@ def test_secrets_are_masked_in_all_that_is_shown_however_many(tmp_path: Path) ->
     for secret in (KEY, "@corp.org", "QUJDQUJD"):
         assert secret not in whole
     assert whole.count("end") >= 3
+
+
+def test_what_a_team_calls_a_secret_is_masked_however_often_it_is_there(tmp_path: Path) -> None:
+    source = make(tmp_path, {"text": "x"})
+    own = Declared(name="badge", pattern=r"BADGE-\d{6}", reason="badges of people", secret=True).detector()
+    text = " ".join(f"BADGE-{i:06}" for i in range(3000)) + f" {KEY}"
+    hidden = masking(source, [*BUILT_IN, own])(text)
+    assert len(hidden) == len(text)
+    assert "BADGE" not in hidden
+    assert KEY not in hidden
 
 
 def test_a_detector_of_secrets_that_is_never_content_hides_all() -> None:

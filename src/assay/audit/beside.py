@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal, NamedTuple, cast
 
 from assay.audit.detectors import BUILT_IN, Detector, Text
+from assay.audit.detectors import masked as mask_built_in
 from assay.audit.findings import Example
 from assay.audit.markup import as_text, decoded, is_markup
 from assay.audit.visible import Span, masked
@@ -121,9 +122,9 @@ def masking(source: Source, detectors: Sequence[Detector]) -> Masking:
 
     Args:
         source: whose texts they are.
-        detectors: what an audit looks with; those of secrets are used.
+        detectors: what an audit looks with; a team's own of secrets are asked besides the built-in ones.
     """
-    looking = [each for each in detectors if each.secret]
+    looking = [each for each in detectors if each.secret and each not in BUILT_IN]
 
     def spans(text: str) -> list[Span]:
         asked = Text(text, source)
@@ -131,8 +132,8 @@ def masking(source: Source, detectors: Sequence[Detector]) -> Masking:
         return [_in_characters(asked.data, span) for hit in hits for span in hit.spans or ((0, len(asked.data)),)]
 
     def mask(text: str) -> str:
-        text = _KEY.sub(lambda found: found[0][:11] + "*" * (len(found[0]) - 11), text)
-        return "".join(masked(chunk, spans) for chunk in _chunks(text))
+        text = mask_built_in(_KEY.sub(lambda found: found[0][:11] + "*" * (len(found[0]) - 11), text))
+        return "".join(masked(chunk, spans) for chunk in _chunks(text)) if looking else text
 
     return mask
 
