@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from assay.audit.gutters import find
+from tests.audit import listings
 
 CODE = [
     "#include <stdio.h>",
@@ -93,3 +94,37 @@ def test_where_it_is_and_what_it_counts() -> None:
 def test_a_hostile_number_or_line_takes_no_time_and_no_memory() -> None:
     for text in (b"9" * 1_000_000, b"1 " * 500_000, b" " * 1_000_000 + b"1", b"1\n" * 300_000):
         assert find(text) == []
+
+
+@pytest.mark.parametrize("form", listings.FORMS)
+def test_a_short_listing_of_any_language_is_found_alone_and_amid_prose(form: str) -> None:
+    missed = [
+        (language, first, before)
+        for language, code in listings.LISTINGS.items()
+        for first in listings.FIRST
+        for before in ("", 3 * listings.PROSE)
+        if not find(f"{before}{listings.FORMS[form](code, first)}\n{before}".encode())
+    ]
+    assert missed == []
+
+
+@pytest.mark.parametrize("form", listings.ADDRESSES)
+def test_hexadecimal_addresses_are_a_gutter_too(form: str) -> None:
+    assert find(listings.ADDRESSES[form].encode())
+
+
+@pytest.mark.parametrize("text", listings.HARMLESS)
+def test_what_only_looks_like_a_gutter_is_none(text: str) -> None:
+    assert find(listings.HARMLESS[text].encode()) == []
+
+
+def test_a_row_of_numbers_alone_in_a_short_page_of_prose_is_found() -> None:
+    row = " ".join(map(str, range(1, 35)))
+    [(_, _, first, last, count)] = find(f"{listings.PROSE}{row}\n{listings.PROSE}".encode())
+    assert (first, last, count) == (1, 34, 34)
+
+
+def test_numbers_on_each_fifth_line_are_found() -> None:
+    lines = listings.LISTINGS["C"].split("\n") * 6
+    numbered = [f"{n:>3} {line}" if n % 5 == 0 else f"    {line}" for n, line in enumerate(lines, 1)]
+    assert find("\n".join(numbered).encode())

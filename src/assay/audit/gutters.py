@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.audit import addresses
 from assay.corpus.kernels import compiled
 
 Bytes = NDArray[np.uint8]
@@ -49,7 +50,7 @@ def _classes() -> Bytes:
 def _signs() -> Bytes:
     """Which bytes are signs of code, and which are letters."""
     table = np.zeros(256, np.uint8)
-    table[list(b"{}();=<>[]_#&*/\\\"$@!+^~`'")] = _SIGN
+    table[list(b"{}();=<>[]_#&*/\\\"$@!+^~`'%")] = _SIGN
     table[list(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")] = _LETTER
     table[128:] = _LETTER
     return table
@@ -79,7 +80,7 @@ def find(data: bytes) -> list[Run]:
     found = np.empty((MOST_RUNS, 5), np.int64)
     count = _find(np.frombuffer(data, np.uint8), _CLASS, SIGNS, found)
     runs = [_run(row) for row in found[:count]]
-    return _merged([*runs, *_squeezed(data)])
+    return _merged([*runs, *_squeezed(data), *addresses.find(data)])
 
 
 def _run(row: NDArray[np.int64]) -> Run:
@@ -180,19 +181,23 @@ def _find(data: Bytes, kinds: Bytes, signs: Bytes, found: NDArray[np.int64]) -> 
     count = 0
     # Numbers are few: this loop passes 1 GB/s, and what is dear is done only where a number begins.
     for at in range(size):
-        if np.uint8(data[at] - np.uint8(48)) > 9 or (at > 0 and data[at - 1] > 32 and data[at - 1] != 160):
+        if np.uint8(data[at] - np.uint8(48)) > 9 or (
+            at > 0 and data[at - 1] > 32 and data[at - 1] != 160 and data[at - 1] != 91
+        ):
             continue
+        bracket = at > 0 and data[at - 1] == 91  # [12]
         stop, value = at, 0
         while stop < size and stop - at <= 7 and kinds[data[stop]] == 1:
             value = 10 * value + data[stop] - 48
             stop += 1
         if stop - at > 7 or not _ends(data, kinds, stop) or count == len(found):
             continue
-        if _follow(inline, at, value, stop, REACH, 1):
+        if not bracket and _follow(inline, at, value, stop, REACH, 1):
             count += _judge(data, kinds, signs, inline[10:], False, found[count])
         if (
             count < len(found)
-            and _leads(data, kinds, at)
+            and _leads(data, kinds, at - bracket)
+            and (not bracket or (stop < size and data[stop] == 93))
             and _follow(leading, at, value, stop, LINE_REACH, LARGEST_GAP)
         ):
             count += _judge(data, kinds, signs, leading[10:], True, found[count])
@@ -235,7 +240,7 @@ def _judge(
     gap = LARGEST_GAP if leading else 1
     stop = run[3]
     last = run[1] - 1
-    numbers = empty = streak = longest = own = streak_own = listed = coloned = 0
+    numbers = strays = empty = streak = longest = own = streak_own = listed = coloned = 0
     longest_start = longest_stop = longest_first = longest_last = streak_start = streak_first = 0
     marks = content = 0
     lines = 1
@@ -245,7 +250,12 @@ def _judge(
     newline_between = False
     while at < stop:
         kind = kinds[data[at]]
-        if kind == 1 and (at == run[0] or kinds[data[at - 1]] == 2 or kinds[data[at - 1]] == 3):
+        if data[at] == 91 and fresh and kinds[data[at + 1]] == 1:
+            at += 1
+            continue
+        if kind == 1 and (
+            at == run[0] or kinds[data[at - 1]] == 2 or kinds[data[at - 1]] == 3 or (fresh and data[at - 1] == 91)
+        ):
             start, value = at, 0
             while at < stop and kinds[data[at]] == 1 and at - start <= 7:
                 value = 10 * value + data[at] - 48
@@ -271,12 +281,15 @@ def _judge(
                 if at < len(data) and (data[at] == 46 or data[at] == 41):  # . )
                     listed += 1
                     at += 1
-                elif at + 1 < len(data) and (data[at] == 58 or data[at] == 124 or data[at + 1] == 124):  # : |
+                elif at + 1 < len(data) and (
+                    data[at] == 58 or data[at] == 124 or data[at] == 93 or data[at + 1] == 124
+                ):  # : | ]
                     coloned += 1
                     at += 1 + (data[at + 1] == 124)
                 fresh = newline_between = False
                 continue
             piece_other += at - start
+            strays += fresh
             fresh = False
             continue
         if kind == 3:
@@ -299,7 +312,11 @@ def _judge(
     between = (
         run[1] > 0
         and numbers - longest + 1 >= LEAST
-        and _is_between(numbers, lines, empty, listed, coloned, share, content, leading)
+        and not (leading and 3 * strays > numbers)  # a table's first column, of which some happen to ascend
+        and (
+            _is_between(numbers, lines, empty, listed, coloned, share, content, leading)
+            or (leading and share >= CODE and _is_of_lines(data, kinds, run[0], stop, run[1], listed + coloned))
+        )
     )
     if not column and not between:
         return 0
@@ -337,6 +354,57 @@ def _is_between(
 
 
 @compiled
+def _is_of_lines(data: Bytes, kinds: Bytes, start: int, stop: int, first: int, marked: int) -> bool:
+    """Whether numbers at the beginnings of lines number these lines, and the text behind them is indented as code is.
+
+    A number of which is told that it is line 20 stands five lines below line 15, whether all lines are numbered or each fifth.
+    """
+    at, line, last_line, last = start, 0, 0, first - 1
+    numbers = fitting = 0
+    least_gap = least_column = 1 << 30
+    for turn in range(2):  # first the least indentation, then the lines that have more
+        deeper = 0
+        at, line = start, 0
+        begun = start
+        while at < stop:
+            while at < stop and (kinds[data[at]] == 2 or data[at] == 91):
+                at += 1
+            value, digits = 0, at
+            while at < stop and kinds[data[at]] == 1 and at - digits <= 7:
+                value = 10 * value + data[at] - 48
+                at += 1
+            if at > digits and 0 < value - last <= LARGEST_GAP:
+                if turn == 0:
+                    numbers += 1
+                    fitting += numbers == 1 or value - last == line - last_line
+                    last, last_line = value, line
+                while at < stop and (data[at] == 46 or data[at] == 41 or data[at] == 58 or data[at] == 93):
+                    at += 1
+                gap = at
+                width = 0
+                while at < len(data) and (kinds[data[at]] == 2 or data[at] == 124):
+                    width += 8 if data[at] == 9 else 1
+                    at += 1
+                if at < stop and data[at] != 10:
+                    column = gap - begun + width
+                    if turn == 0:
+                        least_gap, least_column = min(least_gap, width), min(least_column, column)
+                    else:
+                        deeper += width >= least_gap + 2 and column >= least_column + 2
+                if turn == 1:
+                    last = value
+            while at < stop and data[at] != 10:
+                at += 1
+            at += 1
+            line += 1
+            begun = at
+        last = first - 1
+    if numbers < LEAST or fitting < 0.8 * numbers:
+        return False
+    return 2 * marked < numbers or 5 * deeper >= numbers
+
+
+@compiled
 def _is_aligned(data: Bytes, start: int, stop: int) -> bool:
     """Whether numbers on lines of their own end in the same column, with space before the shorter ones."""
     while start > 0 and data[start - 1] == 32:
@@ -368,13 +436,18 @@ def _is_column(
     end = min(len(data), stop + LOOK_AHEAD)
     marks = content = following = 0
     at = stop
+    code = False
     while at < end:
         sign = signs[data[at]]
         marks += sign == 4
         content += sign != 0 or kinds[data[at]] == 1
-        following += data[at] == 10
+        if data[at] == 10:
+            following += 1
+            if following == numbers:  # its lines end here; prose may follow
+                code = marks >= CODE * content and content >= 2 * min(numbers, 100)
         at += 1
-    code = marks >= CODE * content and content >= 2 * min(numbers, 100)
+    listing = code or following < numbers
+    code = code or (marks >= CODE * content and content >= 2 * min(numbers, 100))
     if 2 * own >= numbers:  # each on a line of its own
         if first == 1 and 28 <= last <= 31:  # the days of a month
             return code
@@ -386,7 +459,17 @@ def _is_column(
     while at < len(data) and kinds[data[at]] == 2:
         at += 1
     if at >= len(data) or data[at] == 10:  # alone on its line, or at its end: `node 0 cpus: 1 2 3`, output of a loop
-        return begins and numbers >= 20 and code
+        if not begins or (first == 1 and 28 <= last <= 31 and not code):
+            return False
+        if numbers >= 20:
+            return True
+        if start > 0 and data[start - 1] != 10:  # heads of a diagram's columns
+            return False
+        marks = content = 0
+        for at in range(max(0, start - 100), start):  # behind code it is what the code printed
+            marks += signs[data[at]] == 4
+            content += signs[data[at]] != 0
+        return code and listing and following + 2 >= numbers and marks < CODE * content + 1
     if numbers < 20 and (data[at] == 59 or data[at] == 41 or data[at] == 34):  # `for i in 1 2 3; do`
         return False
     return code

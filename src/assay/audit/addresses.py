@@ -1,0 +1,163 @@
+"""Gutters of hexadecimal addresses: the offsets of a hexdump, and the addresses of a disassembly.
+
+Addresses begin lines (`00000010  7f 45 4c 46`, `401136:  push %rbp`, `0x00401000: ret`), or an extractor put them all before what they
+number (`0000 0010 0020`). Code points, product ids and postal codes ascend in hexadecimal as well: they do so in steps of
+one, or in uneven ones with nothing behind them that marks an address.
+"""
+
+# ruff: noqa: PLR1714  # machine code takes plain arguments, and compares faster than it looks up
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.corpus.kernels import compiled
+
+Run = tuple[int, int, int, int, int]
+"""Begin and end in bytes, first and last address, and how many there are."""
+
+LEAST = 10
+FURTHEST = 64
+"""Bytes of a hexdump's line."""
+LINE_REACH = 160
+"""Bytes of a line of 32 bytes, or of an instruction with its code and a comment."""
+LONGEST = 15
+"""Bytes of an instruction."""
+MOST_RUNS = 64
+
+
+def _values() -> NDArray[np.int8]:
+    table = np.full(256, -1, np.int8)
+    for digit, byte in enumerate(b"0123456789abcdef"):
+        table[byte] = digit
+    for digit, byte in enumerate(b"ABCDEF", 10):
+        table[byte] = digit
+    return table
+
+
+_VALUE = _values()
+
+
+def find(data: bytes) -> list[Run]:
+    r"""The runs of addresses in a document, in order.
+
+    >>> dump = "".join(f"{16 * n:08x}  7f 45 4c 46 02 01 01 00\n" for n in range(20))
+    >>> find(dump.encode())
+    [(0, 635, 0, 304, 20)]
+    >>> find("".join(f"{n:04x} LATIN SMALL LETTER\n" for n in range(0x1D00, 0x1D40)).encode())
+    []
+    """
+    if len(data) < 4 * LEAST:
+        return []
+    found = np.empty((MOST_RUNS, 5), np.int64)
+    count = _find(np.frombuffer(data, np.uint8), _VALUE, found)
+    return [(int(a), int(b), int(c), int(d), int(e)) for a, b, c, d, e in found[:count]]
+
+
+# A run has nine places: begin, end, first and last address, how many, the step, how many other steps, digits, and marks.
+
+
+@compiled
+def _find(data: NDArray[np.uint8], values: NDArray[np.int8], found: NDArray[np.int64]) -> int:
+    """Follow addresses at the beginnings of lines, and in rows with nothing between them."""
+    run, here, row = np.zeros(9, np.int64), np.zeros(9, np.int64), np.zeros(9, np.int64)
+    size = len(data)
+    count = 0
+    at = -1
+    while at < size and count < len(found):
+        # Only a line's beginning, and a zero behind a blank, can begin an address; this loop passes 1 GB/s.
+        at += 1
+        while at > 0 and at < size and data[at] != 10 and data[at] != 48:
+            at += 1
+        leads = at == 0 or (at < size and data[at] == 10)
+        if leads:
+            at += at > 0 or data[0] == 10
+            while at < size and (data[at] == 32 or data[at] == 9):
+                at += 1
+            if at < size and data[at] == 10:
+                at -= 1  # it begins the next line
+                continue
+        if at >= size or (not leads and data[at - 1] > 32) or not _read(data, values, at, here):
+            continue
+        row[:] = here
+        while row[1] + 1 < size and data[row[1]] <= 32 and _read(data, values, row[1] + 1 + (data[row[1]] == 13), here):
+            if not _goes_on(row, here, 2) or (row[4] > 1 and here[3] - row[3] != row[5]):
+                break
+            _add(row, here)
+        if _is_gutter(row):
+            found[count] = row[:5]
+            count += 1
+            at = row[1] - 1
+            run[:] = 0
+        elif leads:
+            _read(data, values, at, here)
+            if _goes_on(run, here, LINE_REACH):
+                _add(run, here)
+            else:
+                if _is_gutter(run):
+                    found[count] = run[:5]
+                    count += 1
+                run[:] = here
+            at = here[1] - 1
+    if count < len(found) and _is_gutter(run):
+        found[count] = run[:5]
+        count += 1
+    return count
+
+
+@compiled
+def _read(data: NDArray[np.uint8], values: NDArray[np.int8], start: int, run: NDArray[np.int64]) -> bool:
+    """Read an address of 4 to 15 digits, and begin a run with it."""
+    size = len(data)
+    if start >= size or values[data[start]] < 0:
+        return False
+    prefix = start + 2 < size and data[start] == 48 and (data[start + 1] == 120 or data[start + 1] == 88)  # 0x
+    begin = stop = start + 2 * prefix
+    value = letters = 0
+    while stop < size and values[data[stop]] >= 0 and stop - begin < 17:
+        value = (value << 4) | values[data[stop]]
+        letters += values[data[stop]] > 9
+        stop += 1
+    digits = stop - begin
+    if (
+        digits < 4
+        or digits > 16
+        or value < 0
+        or (stop < size and data[stop] > 32 and data[stop] != 58 and data[stop] != 124)
+    ):
+        return False
+    run[0], run[1], run[2], run[3], run[4] = start, stop, value, value, 1
+    run[5], run[6], run[7] = 0, 0, digits
+    # A decimal number has no letter, no zero at its beginning and no 0x.
+    run[8] = 1 if letters or prefix or data[begin] == 48 else 0
+    if digits >= 6 and stop < size and data[stop] == 58:
+        run[8] |= 2
+    return True
+
+
+@compiled
+def _goes_on(run: NDArray[np.int64], here: NDArray[np.int64], reach: int) -> bool:
+    return run[4] > 0 and 0 < here[3] - run[3] <= FURTHEST and here[7] == run[7] and here[0] - run[1] <= reach
+
+
+@compiled
+def _add(run: NDArray[np.int64], here: NDArray[np.int64]) -> None:
+    step = here[3] - run[3]
+    run[6] += run[4] > 1 and step != run[5]
+    run[5] = max(step, run[5])
+    run[1], run[3] = here[1], here[3]
+    run[4] += 1
+    run[8] = (run[8] | (here[8] & 1)) & (here[8] | 1)  # one number that is no decimal will do; all have to have colons
+
+
+@compiled
+def _is_gutter(run: NDArray[np.int64]) -> bool:
+    if run[4] < LEAST or run[8] == 0:
+        return False
+    step = run[5]
+    if run[7] < 6 and run[2] >= 0x1000:  # years, registers, names such as a101; short offsets begin with a zero
+        return False
+    if run[6] == 0:  # a hexdump
+        return (run[8] & 1) and (step == 2 or step == 4 or step == 8 or step == 16 or step == 32 or step == 64)
+    return step <= LONGEST and (run[7] >= 8 or run[8] >= 2)  # a disassembly
