@@ -25,7 +25,7 @@ CHARACTERS = 10_000
 BATCH = 1000
 """Documents at once."""
 WORDS = 1 << 16
-"""Columns that words are hashed into; in 29 MB of mixed text few frequent words share one."""
+"""Columns that words are hashed into; words that share one are taken for the same."""
 ATTEMPTS = 3
 PASSES = 20_000_000
 """Bytes that fastText goes through at least, over and over if there are fewer: little text teaches it nothing in one pass."""
