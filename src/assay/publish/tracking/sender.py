@@ -40,6 +40,9 @@ QUIET = {"WANDB_ERROR_REPORTING": "false"}
 """The client's reports on itself to its makers: a tenth of all its requests, and on their way when it is ended. Who sets
 the variable is heeded."""
 
+SERVICE = "WANDB_SERVICE"
+"""Where W&B's client finds the service of the process that it was started by."""
+
 
 class Answer(NamedTuple):
     """What became of one run.
@@ -111,8 +114,12 @@ class Sender:
 
 
 def environment() -> dict[str, str]:
-    """What a process in which W&B's client runs is given."""
-    return QUIET | dict(os.environ)
+    """What a process in which W&B's client runs is given.
+
+    A client that is at work in this process, or that began it, has a service which those it starts would share; ours is
+    its own, so that it ends with the process.
+    """
+    return QUIET | {name: value for name, value in os.environ.items() if name != SERVICE}
 
 
 def start(module: str, *, log: IO[bytes], folder: Path) -> subprocess.Popen[str]:
