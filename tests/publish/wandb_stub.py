@@ -74,7 +74,7 @@ class Received:
     uploads: dict[str, bytes] = field(default_factory=dict)
     requests: int = 0
     unknown: list[str] = field(default_factory=list)
-    """Operations that this server has no answer to."""
+    """Operations and addresses that this server has no answer to."""
 
 
 @contextlib.contextmanager
@@ -123,6 +123,7 @@ def serve(*, status: int = 200, answers: bool = True) -> Iterator[tuple[str, Rec
                     _stream(received.runs[self.path.split("/")[-2]], json.loads(body))
                     answer = {"exitcode": None, "limits": {}}
                 else:
+                    received.unknown.append(self.path)
                     answer = {}
             self._answer(answer)
 
