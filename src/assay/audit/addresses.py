@@ -138,7 +138,7 @@ def _read(data: NDArray[np.uint8], values: NDArray[np.int8], start: int, run: ND
 
 @compiled
 def _goes_on(run: NDArray[np.int64], here: NDArray[np.int64], reach: int) -> bool:
-    return run[4] > 0 and 0 < here[3] - run[3] <= FURTHEST and here[7] == run[7] and here[0] - run[1] <= reach
+    return bool(run[4] > 0 and 0 < here[3] - run[3] <= FURTHEST and here[7] == run[7] and here[0] - run[1] <= reach)
 
 
 @compiled
@@ -159,5 +159,5 @@ def _is_gutter(run: NDArray[np.int64]) -> bool:
     if run[7] < 6 and run[2] >= 0x1000:  # years, registers, names such as a101; short offsets begin with a zero
         return False
     if run[6] == 0:  # a hexdump
-        return (run[8] & 1) and (step == 2 or step == 4 or step == 8 or step == 16 or step == 32 or step == 64)
-    return step <= LONGEST and (run[7] >= 8 or run[8] >= 2)  # a disassembly
+        return bool((run[8] & 1) and (step == 2 or step == 4 or step == 8 or step == 16 or step == 32 or step == 64))
+    return bool(step <= LONGEST and (run[7] >= 8 or run[8] >= 2))  # a disassembly

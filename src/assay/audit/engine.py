@@ -241,8 +241,9 @@ def _compare(totals: Mapping[str, dict[str, Any]], tasks: Mapping[str, Sequence[
     ]
     ids = total_ids((task.source.name, _sums(folder, task)["ids"]) for task in files)
     exact, near = copies(prints)
-    add_copies(totals, ids, "exact_duplicates", exact)
-    add_copies(totals, ids, "near_duplicates", near)
+    repairs = {task.source.name: task.source.repairs for task in files}
+    add_copies(totals, ids, "exact_duplicates", exact, repairs)
+    add_copies(totals, ids, "near_duplicates", near, repairs)
 
 
 def _teller(

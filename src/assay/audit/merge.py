@@ -185,7 +185,11 @@ def copies(prints: Sequence[Prints]) -> tuple[NDArray[np.int64], NDArray[np.int6
 
 
 def add_copies(
-    totals: Mapping[str, dict[str, Any]], ids: Sequence[tuple[str, str, str]], name: str, earlier: NDArray[np.int64]
+    totals: Mapping[str, dict[str, Any]],
+    ids: Sequence[tuple[str, str, str]],
+    name: str,
+    earlier: NDArray[np.int64],
+    repairs: Mapping[str, str | None] = {},  # read only
 ) -> None:
     """Write copies down as hits of each source.
 
@@ -194,10 +198,18 @@ def add_copies(
         ids: source, id and place of each document.
         name: of the detector.
         earlier: what `copies` gave.
+        repairs: the source that each repairs, if any: the two are never mixed, and have their documents in common by right.
     """
+    first: dict[tuple[str, int], int] = {}
     for index in np.flatnonzero(earlier >= 0).tolist():
         source, document, where = ids[index]
-        other, other_id, other_where = ids[earlier[index]]
+        original = int(earlier[index])
+        other = ids[original][0]
+        if repairs.get(source) == other or repairs.get(other) == source:
+            original = first.setdefault((source, original), index)  # copies within the source still count
+            if original == index:
+                continue
+        other, other_id, other_where = ids[original]
         total = totals[source]
         record = total["hits"].setdefault(
             name, {"documents": 0, "bytes": 0, "matched": 0, "parts": {}, "examples": [], "tasks": {}, "with": {}}

@@ -61,7 +61,8 @@ def audit(
 ) -> None:
     """Look for defects in the sources; what was looked at before is not read again.
 
-    Exits with 1 where something was found that no audit of the source had found before, for cron; with 2 on an error.
+    Exits with 1 where something was found that no audit of the source had found before, for cron; with 2 on an error. Sources
+    that cannot be read are named, and the others are audited; with 2 only where none can be read.
     """
     from assay.audit.findings import SEVERITIES, Findings
 
@@ -83,14 +84,17 @@ def audit(
         _ngram(chosen, asked, exact=exact, as_json=as_json)
         return
     before = {source: Findings(space.store.root).seen(source) for source in chosen}
-    done = look_at(space, chosen, workers=workers, quiet=as_json)
+    missing: dict[str, str] = {}
+    done = look_at(space, chosen, workers=workers, quiet=as_json, missing=missing)
     found = [finding for _, findings in done.values() for finding in findings]
     fresh = {f.id for f in found if not f.isolated and f.detector not in before[f.source]}
     shown = [f for f in found if (show_all or not f.isolated) and (not new or f.id in fresh)]
     if as_json:
-        print_json(_plain(done, shown, found, fresh))
+        print_json({**_plain(done, shown, found, fresh), "missing": missing})
     else:
         _print(done, shown, fresh)
+        for source, why in missing.items():
+            console.print(f"{source}  not audited: {why}", style="bold red", markup=False)
     if any(f.id in fresh and f.reaches(at_least) for f in found):
         raise typer.Exit(NEW)
 
@@ -113,7 +117,12 @@ def _sources(
 
 
 def look_at(
-    space: Workspace, chosen: dict[str, Source], *, workers: int | None = None, quiet: bool = False
+    space: Workspace,
+    chosen: dict[str, Source],
+    *,
+    workers: int | None = None,
+    quiet: bool = False,
+    missing: dict[str, str] | None = None,
 ) -> dict[str, tuple[Audit, list[Finding]]]:
     """Audit sources with the project's detectors, and keep what was found in its store.
 
@@ -122,6 +131,10 @@ def look_at(
         chosen: the sources, by name.
         workers: processes; one a core if left out.
         quiet: whether to show no progress.
+        missing: told why a source cannot be read, which is then left out.
+
+    Raises:
+        AssayError: a source cannot be read and nobody is told, or none can be.
     """
     from assay.audit.contamination import index
     from assay.audit.engine import Settings
@@ -135,8 +148,16 @@ def look_at(
         questions = None
         if mirror is not None and (mirror / "manifest.json").exists():
             questions = str(index(mirror, store / "audits" / ".files"))
+        digests: dict[str, tuple[Source, str]] = {}
+        for name, source in chosen.items():
+            try:
+                digests[name] = (source, source_digest(source, cache=store))
+            except AssayError as error:
+                if missing is None or len(missing) + 1 == len(chosen):
+                    raise
+                missing[name] = error.what
         return look(
-            {name: (source, source_digest(source, cache=store)) for name, source in chosen.items()},
+            digests,
             store=store,
             settings=Settings(declared=declared, without=without, questions=questions),
             workers=workers,
