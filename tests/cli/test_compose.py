@@ -46,6 +46,15 @@ def test_the_packaged_sweep_runs_in_a_project_that_has_sources_of_its_own(team: 
     assert {"code_cc", "code_github", "ours"} <= set(compose(["sweep=code_replace"], root=team).sources)
 
 
+def test_what_is_chosen_has_its_files_name_unless_it_gives_itself_another(team: Path) -> None:
+    (team / "conf/policy").mkdir()
+    text = "{primary: [{task: piqa, metric: acc, better: higher}], guardrails: [], alpha: 0.05, min_seeds: 3}"
+    (team / "conf/policy/ours.yaml").write_text(text)
+    assert compose(["sweep=first", "policy=ours"], root=team).policy.name == "ours"
+    (team / "conf/policy/ours.yaml").write_text(text.replace("{primary", "{name: theirs, primary"))
+    assert compose(["sweep=first", "policy=ours"], root=team).policy.name == "theirs"
+
+
 def test_a_sweep_file_without_its_first_line_is_named(team: Path) -> None:
     (team / "sweeps/first.yaml").write_text("foo: 1\n")
     with pytest.raises(AssayError, match=r"sweeps/first\.yaml does not begin with"):

@@ -101,11 +101,24 @@ def _compose(overrides: list[str], roots: Sequence[Path]) -> DictConfig:
     GlobalHydra.instance().clear()
     try:
         with _found_in(roots), initialize_config_dir(str(packaged() / "conf"), version_base="1.3"):
-            return hydra_compose("config", overrides=overrides)
+            return _named(hydra_compose("config", overrides=overrides, return_hydra_config=True))
     except (HydraException, OmegaConfBaseException) as error:
         raise AssayError(_explain(error)) from None
     except YAMLError as error:
         raise AssayError(f"a configuration file is not YAML: {error}") from None
+
+
+def _named(config: DictConfig) -> DictConfig:
+    """The configuration, where what was chosen of a group has its file's name unless it gives itself another."""
+    from omegaconf import OmegaConf, open_dict
+
+    chosen = config.hydra.runtime.choices
+    with open_dict(config):
+        del config["hydra"]
+        for group in GROUPS:
+            if group in chosen and OmegaConf.is_dict(config.get(group)) and "name" not in config[group]:
+                config[group]["name"] = chosen[group]
+    return config
 
 
 @contextlib.contextmanager
