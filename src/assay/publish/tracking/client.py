@@ -35,6 +35,9 @@ METADATA_KEYS = 50
 _used: dict[tuple[str, ...], Any] = {}
 """Artifacts that W&B has, by project, name and record: further runs that use one need not tell of it again."""
 _using = threading.Lock()
+_drafting = threading.Lock()
+"""The client keeps its newest 100 artifacts in a table that two threads must not write at once: it raised KeyError for
+one of 221 runs that were told four at a time. Tables are artifacts, too."""
 
 
 class Taken(AssayError):  # noqa: N818  # it says what the run is
@@ -146,7 +149,8 @@ def complete(run: Any, content: Content, *, online: bool) -> None:
         summary[f"tables/{name}"] = wandb.Table(columns=list(table.columns), data=[*_cells(run, table)])
     for name, figure in content.figures.items():
         summary[f"plots/{name}"] = wandb.Plotly(_plot(figure))
-    run.summary.update(summary)
+    with _drafting:
+        run.summary.update(summary)
     if online:  # the client refuses `use_artifact` offline; what is made names what it came from
         for artifact in content.uses:
             _use(run, artifact)
@@ -193,7 +197,8 @@ def _draft(artifact: Artifact) -> Any:
         for key, value in artifact.metadata.items()
         if not isinstance(value, (dict, list)) or len(value) <= METADATA_KEYS
     }
-    draft = wandb.Artifact(artifact.name, artifact.type, description=artifact.description, metadata=small)
+    with _drafting:
+        draft = wandb.Artifact(artifact.name, artifact.type, description=artifact.description, metadata=small)
     with draft.new_file("record.json") as file:
         file.write(_record(artifact))
     for name, path in artifact.files.items():
