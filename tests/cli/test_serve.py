@@ -66,7 +66,10 @@ def serving(root: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str]
         yield process, json.loads(process.stdout.readline())["address"]
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        try:
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="module")
