@@ -44,7 +44,7 @@ def find(data: bytes) -> list[Run]:
 
     >>> dump = "".join(f"{16 * n:08x}  7f 45 4c 46 02 01 01 00\n" for n in range(20))
     >>> find(dump.encode())
-    [(0, 635, 0, 304, 20)]
+    [(0, 654, 0, 304, 20)]
     >>> find("".join(f"{n:04x} LATIN SMALL LETTER\n" for n in range(0x1D00, 0x1D40)).encode())
     []
     """

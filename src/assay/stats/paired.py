@@ -142,10 +142,11 @@ class Estimate(NamedTuple):
         size = abs(t)
         # The weighted quantile lies between the parts' own, so its tail lies between theirs.
         tails = [max(float(stdtr(part.df, -size)), 1e-300) for part in self.parts]
-        low, high = math.log(min(tails)), math.log(max(tails))
-        tail = math.exp(
-            brentq(lambda log_p: self.critical(math.exp(log_p)) - size, low - 1e-9, high + 1e-9, xtol=1e-13)
-        )
+        low, high = (
+            math.log(min(tails)) - 1e-9,
+            min(math.log(max(tails)) + 1e-9, math.log(0.5)),
+        )  # 0 is exceeded by half
+        tail = math.exp(brentq(lambda log_p: self.critical(math.exp(log_p)) - size, low, high, xtol=1e-13))
         return tail if t > 0 else 1 - tail
 
 
