@@ -170,5 +170,6 @@ class Tracking:
             raise AssayError(f"tracking.patience_seconds is {self.patience_seconds}.", fix="It is above 0.")
         if self.sweep is not None and (not self.sweep or "/" in self.sweep):
             raise AssayError(
-                f"tracking.sweep is {self.sweep!r}.", fix="Give the sweep's id alone: `abc123` of entity/project/abc123."
+                f"tracking.sweep is {self.sweep!r}.",
+                fix="Give the sweep's id alone: `abc123` of entity/project/abc123.",
             )

@@ -57,9 +57,7 @@ def test_work_that_was_done_before_is_not_done_again(workspace: MakeWorkspace, m
         pytest.fail("trained again")
 
     monkeypatch.setattr("assay.train.loop.train", train)
-    other = workspace(
-        cluster__executor="debug", sweep__name="another", sweep__seeds=[0], suite__validation_bytes=5_000
-    )
+    other = workspace(cluster__executor="debug", sweep__name="another", sweep__seeds=[0], suite__validation_bytes=5_000)
     assert other.store.root == space.store.root
     submit(other, other.plan())
     for run in other.store.runs():
