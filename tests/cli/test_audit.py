@@ -97,9 +97,7 @@ def test_a_string_is_counted_in_all_sources(assay: Callable[..., Said]) -> None:
     assert (crawl["documents"], news["documents"]) == (1, 0)
 
 
-def test_questions_of_a_benchmark_are_found_in_the_text(
-    assay: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_questions_of_a_benchmark_are_found_in_the_text(assay: Callable[..., Said], tmp_path: Path) -> None:
     import pyarrow as pa
 
     question = "Which of these small animals sleeps through the whole winter in a hole under the roots of a tree?"
@@ -109,9 +107,9 @@ def test_questions_of_a_benchmark_are_found_in_the_text(
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     (tmp_path / "mirror/manifest.json").write_text("{}")
-    monkeypatch.setattr("assay.workspace.Workspace.mirror", property(lambda _: tmp_path / "mirror"))
     write(tmp_path / "data/news.jsonl", [*CLEAN, *({"text": f"Number {n}: {question} He knew."} for n in range(4))])
-    [found] = [one for one in assay("news", "--json").json["findings"] if one["detector"] == "benchmark_contamination"]
+    said = assay("news", f"paths.benchmarks={tmp_path}/mirror", "--json").json
+    [found] = [one for one in said["findings"] if one["detector"] == "benchmark_contamination"]
     assert found["documents"] == 4
     assert found["detail"] == {"tasks": {"animals": 4}}
 

@@ -141,7 +141,7 @@ def look_at(
     from assay.audit.engine import audit as look
     from assay.corpus.read import source_digest
 
-    declared, without = _declared()
+    detectors, without = declared()
     store = space.store.root
     mirror = space.mirror
     with progress_bars(quiet=quiet) as tell:
@@ -159,13 +159,13 @@ def look_at(
         return look(
             digests,
             store=store,
-            settings=Settings(declared=declared, without=without, questions=questions),
+            settings=Settings(declared=detectors, without=without, questions=questions),
             workers=workers,
             progress=tell,
         )
 
 
-def _declared() -> tuple[tuple[dict[str, Any], ...], tuple[str, ...]]:
+def declared() -> tuple[tuple[dict[str, Any], ...], tuple[str, ...]]:
     """The team's own detectors, and what it wants to leave out: of every file in `conf/audit/`."""
     import yaml
 

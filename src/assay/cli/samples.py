@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
 def looking() -> Sequence[Detector]:
     """The detectors of the project, the team's own among them; those of secrets say what is masked."""
     from assay.audit.detectors import detectors
-    from assay.cli.audit import _declared as declared  # what `assay audit` looks with
+    from assay.cli.audit import declared  # what `assay audit` looks with
 
     own, without = declared()
     return detectors(own, without=without)
