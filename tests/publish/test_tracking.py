@@ -28,7 +28,7 @@ from assay.publish.report import Report
 from assay.publish.tracking.comparisons import COMPARISON, sweep_contents
 from assay.publish.tracking.content import Content, cell, wandb_id
 from assay.publish.tracking.live import told as told_live
-from assay.publish.tracking.publish import recipe_versions
+from assay.publish.tracking.publish import marker_of, recipe_versions
 from assay.settings import Tracking
 from assay.store import Failure, RunDirectory, Store
 
@@ -491,6 +491,25 @@ def test_an_outage_is_waited_for_once_and_what_was_not_sent_is_sent_later(
         monkeypatch.setenv("WANDB_BASE_URL", url)
         assert [one.problem for one in tracking.publish(store, told, settings=ONLINE)] == [None] * len(told)
     assert len(received.runs) == len(told)
+
+
+def test_a_damaged_marker_costs_one_more_publication(copied: Store, report: Report) -> None:
+    marker_of(run_of(copied, report).path, "train").write_text('{"id"')
+    assert publish(copied, report).problem is None
+    assert folder_of(copied, trained(report)).is_dir(), "one folder, in the place of the one before"
+
+
+def test_the_users_own_wandb_settings_say_where_the_server_is(
+    store: Store, report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with wandb_stub.serve() as (url, received):
+        settings = tmp_path / "home" / ".config" / "wandb" / "settings"
+        settings.parent.mkdir(parents=True)
+        settings.write_text(f"[default]\nbase_url = {url}\n")
+        published = publish(store, report, settings=ONLINE)
+    assert published.problem is None
+    assert published.id in received.runs
 
 
 def test_without_a_key_nothing_is_sent_and_nothing_asked(
