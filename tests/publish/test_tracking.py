@@ -89,17 +89,27 @@ def odd(
 
 
 @pytest.fixture(scope="module")
-def online(
+def served(
     tmp_path_factory: pytest.TempPathFactory, report: Report, environment: pytest.MonkeyPatch
-) -> Iterator[tuple[Store, wandb_stub.Received, list[float]]]:
-    """A store, a server that was told all of it, and the shares that progress went through."""
+) -> Iterator[tuple[str, Store, wandb_stub.Received, list[float]]]:
+    """A server's address, a store that it was told all of, what it has, and the shares that progress went through."""
     store, shares = filled(tmp_path_factory.mktemp("online") / "store", report), list[float]()
-    with wandb_stub.serve() as (url, received), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WANDB_BASE_URL", url)
-        done = tracking.publish(store, tellings(store, report), settings=ONLINE, progress=shares.append)
+    with wandb_stub.serve() as (url, received):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("WANDB_BASE_URL", url)
+            done = tracking.publish(store, tellings(store, report), settings=ONLINE, progress=shares.append)
         assert [(one.problem, one.sent) for one in done] == [(None, True)] * TOLD
         assert received.unknown == []
-        yield store, received, shares
+        yield url, store, received, shares
+
+
+@pytest.fixture
+def online(
+    served: tuple[str, Store, wandb_stub.Received, list[float]], monkeypatch: pytest.MonkeyPatch
+) -> tuple[Store, wandb_stub.Received, list[float]]:
+    """The store and its server, whose address is set for this test only: others name servers of their own."""
+    monkeypatch.setenv("WANDB_BASE_URL", served[0])
+    return served[1:]
 
 
 def filled(folder: Path, report: Report) -> Store:
