@@ -197,6 +197,16 @@ ADDRESSES = {
     "addresses of 16 digits": "\n".join(
         f"0x{0x401136 + sum(_SIZES[:i]):016x} <+{i}>:\tpush   %rbp" for i in range(len(_SIZES))
     ),
+    "of a kernel": "\n".join(
+        f"ffffffff{0x81044290 + sum(_SIZES[:i]):x}:       55 \tpush   %rbp" for i in range(len(_SIZES))
+    ),
+    "hexdump without lines like the one before": "\n".join(
+        "*" if 8 <= n <= 10 else f"{16 * n:08x}  {n:02x} 45 4c 46 02" for n in range(20)
+    ),
+    "disassembly of a shared object": "".join(
+        ("\n0000000000004028 <f@plt>:\n" if i == 6 else "") + f"    {0x4012 + sum(_SIZES[:i]):x}:\tc3   \tret\n"
+        for i in range(len(_SIZES))
+    ),
 }
 WORDS = "Then he went up to the city and they spoke to him of many things"
 HARMLESS = {
@@ -207,6 +217,9 @@ HARMLESS = {
     "registers": "\n\n".join(f"{0x2800 + 4 * n:04x}\nbit 0: enable" for n in range(20)),
     "names that are hexadecimal": "\n".join(f"            a{n}1 = a{n}2 = \\" for n in range(10, 30)),
     "decades": "\n".join(f"{n}  a thing happened" for n in range(1900, 2000, 10)),
+    "bugs of a changelog": "\n".join(f"{491957 + n * 3 + n % 4}: {WORDS}" for n in range(30)),
+    "years of a chronicle": "\n".join(f"{1800 + n * 3 + n % 4}: {WORDS}" for n in range(30)),
+    "labels": "\n".join(f"add{n}: x = {n};" for n in (0, 1, 2, 4, 5, 7, 8, 9, "a", "c", "d", "f")),
     "postal codes": "\n".join(f"{1067 + n * 3 + n % 2:05}  Dresden" for n in range(60)),
     "a timetable": "\n".join(f"{8 + n // 2:02}{30 * (n % 2):02} {WORDS}" for n in range(20)),
     "a bibliography": "\n".join(f'[{n}] A. Author, "{WORDS}", 2020.' for n in range(1, 40)),

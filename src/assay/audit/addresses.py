@@ -2,7 +2,7 @@
 
 Addresses begin lines (`00000010  7f 45 4c 46`, `401136:  push %rbp`, `0x00401000: ret`), or an extractor put them all before what they
 number (`0000 0010 0020`). Code points, product ids and postal codes ascend in hexadecimal as well: they do so in steps of
-one, or in uneven ones with nothing behind them that marks an address.
+one, or in uneven ones with nothing behind them that marks an address. Years have no letters, and names such as `a101` always have.
 """
 
 # ruff: noqa: PLR1714  # machine code takes plain arguments, and compares faster than it looks up
@@ -25,6 +25,11 @@ LINE_REACH = 160
 LONGEST = 15
 """Bytes of an instruction."""
 MOST_RUNS = 64
+SKIPS = 8
+"""One step in so many may be several lines of a hexdump: it leaves out those that are like the one before."""
+_ALL = 1 << 64
+_NO_DECIMAL, _COLONS, _DECIMAL, _UNEVEN = 1, 2, 4, 8
+"""Marks: an address that is no decimal number; colons behind all; one that could be a decimal number; a step that is no multiple."""
 
 
 def _values() -> NDArray[np.int8]:
@@ -52,16 +57,18 @@ def find(data: bytes) -> list[Run]:
         return []
     found = np.empty((MOST_RUNS, 5), np.int64)
     count = _find(np.frombuffer(data, np.uint8), _VALUE, found)
-    return [(int(a), int(b), int(c), int(d), int(e)) for a, b, c, d, e in found[:count]]
+    # A kernel's addresses have the highest bit set, which is the sign of what machine code counts with.
+    return [(int(a), int(b), int(c) % _ALL, int(d) % _ALL, int(e)) for a, b, c, d, e in found[:count]]
 
 
-# A run has nine places: begin, end, first and last address, how many, the step, how many other steps, digits, and marks.
+# A run has ten places: begin, end, first and last address, how many, the least and the largest step, how many other steps than the
+# least, digits, and marks.
 
 
 @compiled
 def _find(data: NDArray[np.uint8], values: NDArray[np.int8], found: NDArray[np.int64]) -> int:
     """Follow addresses at the beginnings of lines, and in rows with nothing between them."""
-    run, here, row = np.zeros(9, np.int64), np.zeros(9, np.int64), np.zeros(9, np.int64)
+    run, here, row = np.zeros(10, np.int64), np.zeros(10, np.int64), np.zeros(10, np.int64)
     size = len(data)
     count = 0
     at = -1
@@ -94,6 +101,8 @@ def _find(data: NDArray[np.uint8], values: NDArray[np.int8], found: NDArray[np.i
             _read(data, values, at, here)
             if _goes_on(run, here, LINE_REACH):
                 _add(run, here)
+            elif _is_label(run, here):
+                run[1] = here[1]
             else:
                 if _is_gutter(run):
                     found[count] = run[:5]
@@ -108,7 +117,7 @@ def _find(data: NDArray[np.uint8], values: NDArray[np.int8], found: NDArray[np.i
 
 @compiled
 def _read(data: NDArray[np.uint8], values: NDArray[np.int8], start: int, run: NDArray[np.int64]) -> bool:
-    """Read an address of 4 to 15 digits, and begin a run with it."""
+    """Read an address of 4 to 16 digits, and begin a run with it."""
     size = len(data)
     if start >= size or values[data[start]] < 0:
         return False
@@ -120,20 +129,21 @@ def _read(data: NDArray[np.uint8], values: NDArray[np.int8], start: int, run: ND
         letters += values[data[stop]] > 9
         stop += 1
     digits = stop - begin
-    if (
-        digits < 4
-        or digits > 16
-        or value < 0
-        or (stop < size and data[stop] > 32 and data[stop] != 58 and data[stop] != 124)
-    ):
+    if digits < 4 or digits > 16 or (stop < size and data[stop] > 32 and data[stop] != 58 and data[stop] != 124):
         return False
     run[0], run[1], run[2], run[3], run[4] = start, stop, value, value, 1
-    run[5], run[6], run[7] = 0, 0, digits
+    run[5], run[6], run[7], run[9] = 0, 0, digits, 0
     # A decimal number has no letter, no zero at its beginning and no 0x.
-    run[8] = 1 if letters or prefix or data[begin] == 48 else 0
-    if digits >= 6 and stop < size and data[stop] == 58:
-        run[8] |= 2
+    run[8] = _NO_DECIMAL if letters or prefix or data[begin] == 48 else _DECIMAL
+    if stop < size and data[stop] == 58:
+        run[8] |= _COLONS
     return True
+
+
+@compiled
+def _is_label(run: NDArray[np.int64], here: NDArray[np.int64]) -> bool:
+    """Whether it is the line of a symbol, which `objdump` writes with all 16 digits between the instructions."""
+    return bool(run[4] > 0 and run[7] < 16 and here[7] == 16 and 0 < here[3] - run[3] <= FURTHEST)
 
 
 @compiled
@@ -144,20 +154,31 @@ def _goes_on(run: NDArray[np.int64], here: NDArray[np.int64], reach: int) -> boo
 @compiled
 def _add(run: NDArray[np.int64], here: NDArray[np.int64]) -> None:
     step = here[3] - run[3]
-    run[6] += run[4] > 1 and step != run[5]
-    run[5] = max(step, run[5])
+    if run[4] == 1:
+        run[5], run[9] = step, step
+    run[6] = run[4] - 1 if step < run[5] else run[6] + (step > run[5])
+    if max(step, run[5]) % min(step, run[5]) != 0:
+        run[8] |= _UNEVEN
+    run[5], run[9] = min(step, run[5]), max(step, run[9])
     run[1], run[3] = here[1], here[3]
     run[4] += 1
-    run[8] = (run[8] | (here[8] & 1)) & (here[8] | 1)  # one number that is no decimal will do; all have to have colons
+    run[8] |= here[8] & (_NO_DECIMAL | _DECIMAL)  # one number that is no decimal will do
+    if not here[8] & _COLONS:  # all have to have colons
+        run[8] &= ~_COLONS
 
 
 @compiled
 def _is_gutter(run: NDArray[np.int64]) -> bool:
-    if run[4] < LEAST or run[8] == 0:
+    if run[4] < LEAST:
         return False
-    step = run[5]
-    if run[7] < 6 and run[2] >= 0x1000:  # years, registers, names such as a101; short offsets begin with a zero
+    step, colons = run[5], (run[8] & _COLONS) != 0
+    # Years, registers and names such as a101; short offsets of a hexdump begin with a zero, those of a program have colons.
+    if run[7] < 6 and not 0 <= run[2] < 0x1000 and not (colons and run[8] & _NO_DECIMAL and run[8] & _DECIMAL):
         return False
-    if run[6] == 0:  # a hexdump
-        return bool((run[8] & 1) and (step == 2 or step == 4 or step == 8 or step == 16 or step == 32 or step == 64))
-    return bool(step <= LONGEST and (run[7] >= 8 or run[8] >= 2))  # a disassembly
+    if run[6] == 0 or (step >= 8 and SKIPS * run[6] <= run[4] and not run[8] & _UNEVEN):  # a hexdump
+        return bool(
+            (run[8] & _NO_DECIMAL) and (step == 2 or step == 4 or step == 8 or step == 16 or step == 32 or step == 64)
+        )
+    if run[9] > LONGEST or not run[8] & _NO_DECIMAL:  # ten addresses without a letter are numbers of bugs or products
+        return False
+    return bool(run[7] >= 8 or (colons and (run[7] >= 6 or run[2] >= 0x1000)))  # a disassembly
