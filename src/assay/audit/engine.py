@@ -24,6 +24,7 @@ from assay.audit.detectors import Detector, detectors
 from assay.audit.examine import Prints, Questions, examine
 from assay.audit.findings import Audit, Finding, Findings, Severity, Unread, ranked
 from assay.audit.merge import BYTES_A_TOKEN, MADE, add_copies, copies, findings, summed, total_ids
+from assay.audit.unknown import Seen, gather
 from assay.corpus.read import Look, file_digests
 from assay.errors import AssayError
 from assay.files import read_json, replacing, write_json
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same file would be summed up otherwise."""
 PART_BYTES = 64 << 20
 """Of a stored file, after which several processes share it."""
@@ -100,18 +101,87 @@ def audit(
     Raises:
         AssayError: a detector's declaration is wrong, or a source has no file.
     """
-    kept, looking = Findings(store), settings.detectors()
-    tasks = {name: _tasks(source, settings, looking, store) for name, (source, _) in sources.items()}
-    todo = [task for each in tasks.values() for task in each if not (kept.files / task.key / "sums.json").exists()]
+    tasks = tasks_of(sources, settings, store=store)
+    todo = left(tasks, store=store)
     tell = _teller({name: sum(task.size for task in each) for name, each in tasks.items()}, todo, progress)
-    if workers == 0:
-        for task in todo:
-            _work(task, settings, looking, kept.files, functools.partial(tell, task), lambda _n, _d: None)
-    elif todo:
-        _Pool(workers or len(os.sched_getaffinity(0)), settings, kept.files, tell).run(todo)
+    for _, error in look(todo, settings, store=store, workers=workers, tell=tell):
+        raise error
+    done = conclude(sources, tasks, settings, store=store, bytes_a_token=bytes_a_token)
+    if progress is not None:
+        for name in done:
+            progress(name, 1.0)
+    return done
+
+
+def tasks_of(sources: Mapping[str, tuple[Source, str]], settings: Settings, *, store: Path) -> dict[str, list[Task]]:
+    """The files of sources, and parts of large ones, as they are dealt out; what each has to be looked at for is in its key.
+
+    Raises:
+        AssayError: a detector's declaration is wrong, or a source has no file.
+    """
+    looking = settings.detectors()
+    return {name: _tasks(source, settings, looking, store) for name, (source, _) in sources.items()}
+
+
+def left(tasks: Mapping[str, Sequence[Task]], *, store: Path) -> list[Task]:
+    """Those that nobody has looked at yet."""
+    folder = Findings(store).files
+    return [task for each in tasks.values() for task in each if not (folder / task.key / "sums.json").exists()]
+
+
+def look(
+    tasks: Sequence[Task],
+    settings: Settings,
+    *,
+    store: Path,
+    workers: int | None = None,
+    tell: Callable[[Task, int], None] = lambda _task, _size: None,
+) -> list[tuple[Task, AssayError]]:
+    """Look at files, and keep what was seen of each under its key.
+
+    Args:
+        tasks: what to look at.
+        settings: what to look with.
+        store: the folder in which `audits/` is.
+        workers: processes; one a core if left out, none (this process) for 0.
+        tell: told the bytes of a task that were read.
+
+    Returns:
+        Those that could not be looked at, and why; the others are done all the same.
+    """
+    folder = Findings(store).files
+    if workers != 0 and tasks:
+        return _Pool(workers or len(os.sched_getaffinity(0)), settings, folder, tell).run(tasks)
+    looking, failed = settings.detectors(), []
+    for task in tasks:
+        try:
+            _work(task, settings, looking, folder, functools.partial(tell, task), lambda _n, _d: None)
+        except AssayError as error:
+            failed.append((task, error))
+    return failed
+
+
+def conclude(
+    sources: Mapping[str, tuple[Source, str]],
+    tasks: Mapping[str, Sequence[Task]],
+    settings: Settings,
+    *,
+    store: Path,
+    bytes_a_token: Mapping[str, float] | None = None,
+) -> dict[str, tuple[Audit, list[Finding]]]:
+    """Sum up what was seen of the sources' files, and keep it with their versions.
+
+    Args:
+        sources: each with its digest, by name.
+        tasks: what `tasks_of` gave for them; all of it was looked at.
+        settings: what it was looked at with.
+        store: the folder in which `audits/` is.
+        bytes_a_token: of those sources that were tokenised.
+    """
+    kept = Findings(store)
     totals = {name: summed([_sums(kept.files, task) for task in each]) for name, each in tasks.items()}
     _compare(totals, tasks, kept.files)
-    known = {each.name: (each.version, each.severity, each.clean, each.reason) for each in looking}
+    known = {each.name: (each.version, each.severity, each.clean, each.reason) for each in settings.detectors()}
     known |= {name: (1, *made) for name, made in MADE.items()}
     done = {}
     for name, (_, digest) in sources.items():
@@ -121,9 +191,8 @@ def audit(
             _record(name, digest, totals[name], found, known, questions=settings.questions is not None),
             found,
         )
+        gather(store, name, digest, [kept.files / task.key for task in tasks[name]])
         kept.add(*done[name])
-        if progress is not None:
-            progress(name, 1.0)
     return done
 
 
@@ -194,6 +263,7 @@ def _work(  # noqa: PLR0917  # what it is about, and where it tells of it
     skip: dict[int, set[str]] = {}
     for number, name in task.skip:
         skip.setdefault(number, set()).add(name)
+    unknown = Seen()
     sums, prints = examine(
         task.source,
         looking,
@@ -203,11 +273,13 @@ def _work(  # noqa: PLR0917  # what it is about, and where it tells of it
         skip=skip,
         progress=progress,
         beat=beat,
+        seen=unknown.add,
     )
     with replacing(folder / task.key) as temporary:
         temporary.mkdir()
         for name, array in asdict(prints).items():
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+        unknown.write(temporary)
         write_json(temporary / "sums.json", to_mapping(sums))
 
 
@@ -274,14 +346,11 @@ class _Pool:
         self._width = width
         self._context = multiprocessing.get_context("spawn")  # forking a process with Arrow's threads in it can hang
 
-    def run(self, tasks: Sequence[Task]) -> None:
-        """Do all tasks, the largest first.
-
-        Raises:
-            AssayError: a file ended its process again and again.
-        """
+    def run(self, tasks: Sequence[Task]) -> list[tuple[Task, AssayError]]:
+        """Do all tasks, the largest first; returns those that failed: a file ended its process again and again, say."""
         waiting = sorted(tasks, key=lambda task: task.size)
         busy: list[_Worker] = []
+        failed: list[tuple[Task, AssayError]] = []
         try:
             while waiting or any(worker.task for worker in busy):
                 while waiting and len(busy) < self._width:
@@ -291,12 +360,22 @@ class _Pool:
                         worker.give(waiting.pop())
                 multiprocessing.connection.wait([worker.pipe for worker in busy], timeout=1.0)
                 for worker in list(busy):
-                    if not worker.listen(self._tell):
+                    task = worker.task
+                    try:
+                        if worker.listen(self._tell):
+                            continue
                         busy.remove(worker)
                         waiting.append(worker.retried())
+                    except AssayError as error:
+                        assert task is not None, "what fails is about a task"
+                        failed.append((task, error))
+                        if worker in busy:
+                            busy.remove(worker)
+                            worker.end()
         finally:
             for worker in busy:
                 worker.end()
+        return failed
 
 
 class _Worker:
