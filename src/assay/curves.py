@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from assay.results import DAMAGE
 from assay.stats.frames import Seed
 from assay.stats.match import Curve, Match, knots, tokens_to_match
 
@@ -94,10 +95,17 @@ def match(
     arms = {*names, *map(sweep.control, names)}
     curves: dict[str, dict[str, dict[Seed, Curve]]] = {arm: {} for arm in arms}
     repeated: set[tuple[str, str]] = set()
+    unread: list[str] = []
     for run in plan.runs:
         if run.mix in arms and run.status == "reuse" and run.fingerprint is not None:
             known = (records or {}).get(run.fingerprint)
-            fresh, again = _read(known if known is not None else _record(store.run(run.fingerprint)))
+            try:
+                fresh, again = _read(known if known is not None else _record(store.run(run.fingerprint)))
+            except DAMAGE:
+                unread.append(
+                    f"{run.label} is left out: its history ({store.run(run.fingerprint).metrics}) cannot be read."
+                )
+                continue
             repeated |= {(source, run.mix) for source in again}
             for source, curve in fresh.items():
                 curves[run.mix].setdefault(source, {})[run.seed] = curve
@@ -107,7 +115,7 @@ def match(
         "once, and its training loss is partly memory."
         for source in sorted({source for source, _ in repeated})
     ]
-    return Matches(tuple(found), tuple(notes))
+    return Matches(tuple(found), (*unread, *notes))
 
 
 def _pair(curves: Mapping[str, Curves], candidate: str, control: str, repeated: set[str]) -> list[SourceMatch]:
@@ -117,8 +125,8 @@ def _pair(curves: Mapping[str, Curves], candidate: str, control: str, repeated: 
         seeds = [seed for seed in theirs if seed in ours]
         if not seeds:
             continue
-        end, ours_end = (float(np.mean([knots(part[seed]).loss[-1] for seed in seeds])) for part in (theirs, ours))
-        worth, needed = tokens_to_match(theirs, ours), tokens_to_match(ours, theirs)
+        end, ours_end = (float(np.mean([part[seed].loss[-1] for seed in seeds])) for part in (theirs, ours))
+        worth, needed = (tokens_to_match(a, b, fallen=True) for a, b in ((theirs, ours), (ours, theirs)))
         found.append(SourceMatch(candidate, control, source, end, ours_end, worth, needed))
     return found
 
@@ -128,7 +136,7 @@ def _record(run: RunDirectory) -> Record:
 
 
 def _read(record: Record) -> tuple[dict[str, Curve], list[str]]:
-    """A run's curves by source, and the sources that it went through more than once."""
+    """A run's curves by source as `knots` makes them, and the sources that it went through more than once."""
     delivered = (record.delivered or {}).get("delivered", {})
     again = [source for source, part in delivered.items() if (part.get("epochs") or 0.0) > ONCE]
     # Steps that were trained again after a kill were logged again; the last record of a step counts.
@@ -142,7 +150,7 @@ def _read(record: Record) -> tuple[dict[str, Curve], list[str]]:
         for source, loss in logged["loss_by_source"].items():
             points.setdefault(source, []).append((middle, loss))
     curves = {
-        source: Curve(*np.array(rows, np.float64).T)
+        source: knots(Curve(*np.array(rows, np.float64).T))
         for source, rows in points.items()
         if source not in again and len(rows) >= FEWEST
     }

@@ -42,8 +42,8 @@ class Results(NamedTuple):
 def collect(store: Store, plan: Plan) -> Results:
     """Read every evaluated run of a plan.
 
-    A run whose delivered mix is not the requested one, whose record is damaged, or of which a checkpoint that counts was
-    not scored, is left out and said to be missing.
+    A run whose delivered mix is not the requested one, whose record is damaged (its spec, too, which says what was
+    trained), or of which a checkpoint that counts was not scored, is left out and said to be missing.
     """
     import pandas as pd
 
@@ -58,7 +58,7 @@ def collect(store: Store, plan: Plan) -> Results:
                 scores.append(measured)
                 items.append(questions)
         except DAMAGE as error:
-            problem = f"its record cannot be read: {type(error).__name__}: {error}".replace("\n", " ")
+            problem = f"its record cannot be read: {_told(error)}"
         if problem is not None:
             missing.setdefault(run.mix, {}).setdefault(problem.rstrip("."), []).append(run.seed)
     table = pd.concat(scores, ignore_index=True) if scores else pd.DataFrame(columns=SCORES)
@@ -67,6 +67,12 @@ def collect(store: Store, plan: Plan) -> Results:
         mix: [f"{_seeds(seeds)}: {problem}" for problem, seeds in problems.items()] for mix, problems in missing.items()
     }
     return Results(table, everything[ITEMS], told)
+
+
+def _told(error: Exception) -> str:
+    """What is wrong with a record and what to do, in one line; of other errors than ours their kind, too."""
+    kind = "" if isinstance(error, (AssayError, OSError)) else f"{type(error).__name__}: "
+    return f"{kind}{error}".replace("\n", " ")
 
 
 def _seeds(seeds: Sequence[int]) -> str:
@@ -86,6 +92,7 @@ def _read(store: Store, run: PlannedRun, plan: Plan) -> tuple[pd.DataFrame, pd.D
     import pandas as pd
 
     assert run.spec is not None, "an evaluated run has a spec"
+    store.run(run.spec.fingerprint).spec()  # raises unless it says that this is what was trained
     scores, items = [], []
     for record, step in checkpoints(store, run, plan):
         tokens = step * run.spec.tokens_per_step

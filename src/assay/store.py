@@ -26,7 +26,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,6 +83,9 @@ class Status:
     failure: Failure | None = None
 
 
+_TOLD = frozenset(field.name for field in fields(Status))
+
+
 class Measured:
     """A folder with weights and what was measured of them."""
 
@@ -105,11 +108,20 @@ class Measured:
             self._lease.check()
 
     def delivered(self) -> dict[str, Any] | None:
-        """What each source had really given when the weights were these; ``None`` where it was not written yet."""
-        with contextlib.suppress(FileNotFoundError):
-            delivered: dict[str, Any] = read_json(self.path / "delivered.json")
-            return delivered
-        return None
+        """What each source had really given when the weights were these; ``None`` where it was not written yet.
+
+        Raises:
+            AssayError: what is written there is something else.
+        """
+        path = self.path / "delivered.json"
+        try:
+            plain = read_json(path)
+        except FileNotFoundError:
+            return None
+        sources = plain.get("delivered") if isinstance(plain, dict) else None
+        if not isinstance(sources, dict) or not all(isinstance(part, dict) for part in sources.values()):
+            raise AssayError(f"{path}: it does not say what each source gave.", fix="Move the run's folder away.")
+        return {**plain}
 
     def evaluation(self, fingerprint: str) -> Path:
         """The folder of one evaluation, whether it exists or not."""
@@ -125,8 +137,19 @@ class Measured:
         return sorted(path.name for path in (self.path / "evaluations").glob("*") if self.evaluated(path.name))
 
     def scores(self, fingerprint: str) -> list[dict[str, Any]]:
-        """Its scores: records of task, metric, value, n, stderr, chance."""
-        records: list[dict[str, Any]] = read_json(self.evaluation(fingerprint) / "scores.json")["scores"]
+        """Its scores: records of task, metric, value, n, stderr, chance.
+
+        Raises:
+            AssayError: there are none, or one lacks its task, its metric or its value. Runs are never judged by a part.
+        """
+        path = self.evaluation(fingerprint) / "scores.json"
+        plain = read_json(path)
+        records = plain.get("scores") if isinstance(plain, dict) else None
+        if not isinstance(records, list) or not records or not all(map(_scored, records)):
+            raise AssayError(
+                f"{path}: not every score in it has a task, a metric and a value.",
+                fix=f"Delete the folder {path.parent} and submit again: the run is evaluated again, not trained again.",
+            )
         return records
 
     @contextlib.contextmanager
@@ -212,28 +235,55 @@ class RunDirectory(Measured):
         write_json(self.path / "spec.json", {"spec": to_mapping(spec), "labels": dict(labels)})
 
     def spec(self) -> RunSpec:
-        """The run's spec, checked against the folder's name."""
-        spec = from_mapping(RunSpec, read_json(self.path / "spec.json")["spec"], where=f"{self.path}/spec.json")
+        """The run's spec, checked against the folder's name.
+
+        Raises:
+            AssayError: it is damaged, or of a version of assay that wrote it otherwise.
+            FileNotFoundError: there is none.
+        """
+        path = self.path / "spec.json"
+        try:
+            spec = from_mapping(RunSpec, self._described().get("spec") or {}, where=str(path))
+        except AssayError as error:
+            raise AssayError(
+                error.what,
+                fix=error.fix or "Another version of assay wrote it, or it is damaged: move the folder away.",
+            ) from error
         if spec.fingerprint != self.fingerprint:
-            raise AssayError(f"{self.path}/spec.json: its fingerprint is {spec.short}.", fix="Move the folder away.")
+            raise AssayError(f"{path}: its fingerprint is {spec.short}.", fix="Move the folder away.")
         return spec
 
     def labels(self) -> dict[str, Any]:
-        """What people call the run."""
-        labels: dict[str, Any] = read_json(self.path / "spec.json")["labels"]
-        return labels
+        """What people call the run; nothing where nobody wrote that down, for it bears no identity."""
+        labels = self._described().get("labels")
+        return labels if isinstance(labels, dict) else {}
+
+    def _described(self) -> dict[str, Any]:
+        path = self.path / "spec.json"
+        plain = read_json(path)
+        if not isinstance(plain, dict):
+            raise AssayError(
+                f"{path}: {type(plain).__name__} where a mapping was expected.", fix="Move the folder away."
+            )
+        return plain
 
     def status(self) -> Status:
         """Where the run stands; `queued` where nothing was written yet, or what was written is damaged.
 
-        A status is progress, not a result: a damaged one costs what it told, and never stops another run.
+        A status is progress, not a result: a damaged one costs what it told, and never stops another run. What a later
+        version tells beside is left out.
         """
+        path = self.path / "status.json"
         try:
-            return from_mapping(Status, read_json(self.path / "status.json"), where=f"{self.path}/status.json")
+            plain = read_json(path)
+            known = {key: plain[key] for key in _TOLD & plain.keys()} if isinstance(plain, dict) else plain
+            return from_mapping(Status, known, where=str(path))
         except FileNotFoundError:
             return Status(state="queued")
         except AssayError as error:
             return Status(state="queued", failure=Failure(kind=DAMAGED, message=error.what))
+        except OSError as error:
+            return Status(state="queued", failure=Failure(kind=DAMAGED, message=f"{path}: {error.strerror}."))
 
     def update(self, **changes: Any) -> Status:
         """Write changed fields of the status; `updated`, `host` and `pid` are filled in."""
@@ -268,18 +318,27 @@ class RunDirectory(Measured):
         return looks_held(self.path)
 
     def history(self) -> list[dict[str, Any]]:
-        """The logged records; a last line that a kill cut off is left out."""
+        """The logged records; a last line that a kill cut off, and what is no record, are left out."""
         if not self.metrics.exists():
             return []
         lines = [line for line in self.metrics.read_bytes().split(b"\n") if line.strip()]
-        with contextlib.suppress(json.JSONDecodeError, UnicodeDecodeError):
-            whole: list[dict[str, Any]] = json.loads(b"[" + b",".join(lines) + b"]")  # half the time of line by line
-            return whole
-        records = []
-        for line in lines:
-            with contextlib.suppress(json.JSONDecodeError, UnicodeDecodeError):
-                records.append(json.loads(line))
-        return records
+        records: list[Any] = []
+        try:
+            records = json.loads(b"[" + b",".join(lines) + b"]")  # half the time of line by line
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            for line in lines:
+                with contextlib.suppress(json.JSONDecodeError, UnicodeDecodeError):
+                    records.append(json.loads(line))
+        return [record for record in records if isinstance(record, dict)]
+
+
+def _scored(record: Any) -> bool:
+    """Whether a score says what it is of."""
+    if not isinstance(record, dict):
+        return False
+    value = record.get("value")
+    named = all(isinstance(record.get(key), str) for key in ("task", "metric"))
+    return named and isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _ends_with(path: Path, ending: bytes) -> bool:
@@ -321,7 +380,7 @@ class Store:
         Raises:
             AssayError: none does, or more than one.
         """
-        found = [run for run in self.runs() if run.fingerprint.startswith(prefix)]
+        found = [run for run in self.newest() if run.fingerprint.startswith(prefix)]
         if len(found) != 1:
             problem = "no run's fingerprint begins" if not found else f"{len(found)} runs' fingerprints begin"
             raise AssayError(f"{problem} with {prefix!r} in {self.root}.", fix="`assay plan` prints fingerprints.")

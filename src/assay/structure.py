@@ -29,6 +29,10 @@ def from_mapping(kind: type[T], mapping: Mapping[str, Any], *, where: str) -> T:
         AssayError: a key is unknown (with the nearest valid one), missing, or of the wrong type; or the
             dataclass itself refuses a value.
     """
+    if not isinstance(mapping, Mapping):  # whoever reads a record hands on what its file held
+        raise AssayError(
+            f"{where}: {'nothing' if mapping is None else type(mapping).__name__} where a mapping was expected."
+        )
     try:
         return _converter.structure(mapping, kind)
     except ClassValidationError as error:

@@ -139,6 +139,16 @@ class SubmissionDirectory:
         path = self.path / "submission.json"
         return from_mapping(Submission, read_json(path), where=str(path))
 
+    def check_records(self) -> None:
+        """Read what says what it is and whether it is over; workers' records are looked at where they are needed.
+
+        Raises:
+            AssayError: a record is damaged, or of a version of assay that wrote it otherwise.
+        """
+        self.read()
+        self.jobs()
+        _ = self.cancellation, self.closed
+
     def runs(self) -> list[RunDirectory]:
         """The folders of its runs, in order."""
         return [self.store.run(run.fingerprint) for run in self.read().runs]
@@ -153,7 +163,10 @@ class SubmissionDirectory:
         """The processes that were started for it; none where it never came to that."""
         path = self.path / "jobs.json"
         with contextlib.suppress(FileNotFoundError):
-            return [from_mapping(ProcessIdentity, process, where=str(path)) for process in read_json(path)]
+            plain = read_json(path)
+            if not isinstance(plain, list):
+                raise AssayError(f"{path}: {type(plain).__name__} where a list of processes was expected.")
+            return [from_mapping(ProcessIdentity, process, where=str(path)) for process in plain]
         return []
 
     def record_worker(self, worker: Worker) -> None:
@@ -267,18 +280,23 @@ class SubmissionDirectory:
 
 
 def submissions(store: Store, sweep: str) -> list[SubmissionDirectory]:
-    """A sweep's submissions, the oldest first; one whose record is damaged is passed over with a warning.
+    """A sweep's submissions, the oldest first; one with a record that cannot be read is passed over with a warning.
 
     What its workers do is seen all the same, in the runs that they hold.
     """
     found = []
     for path in sorted((store.sweep(sweep) / "submissions").glob("*/submission.json")):
+        directory = SubmissionDirectory(path.parent)
         try:
-            read_json(path)
+            directory.check_records()
         except AssayError as error:
-            log.warning("%s It is passed over.", error.what)
+            log.warning(
+                "%s A submission that another version of assay made, or that is damaged, is passed over: its runs are shown by"
+                " their own records, and only that version's `assay cancel` ends its workers.",
+                error.what,
+            )
             continue
-        found.append(SubmissionDirectory(path.parent))
+        found.append(directory)
     return found
 
 

@@ -137,9 +137,12 @@ def done_elsewhere(store: Store, submission: Submission) -> set[str]:
     found: set[str] = set()
     for path in sorted((store.root / "sweeps").glob("*/submissions/*/batches")):
         other = SubmissionDirectory(path.parent)
-        if other.path.name == submission.id or not other.live:
+        try:
+            if other.path.name == submission.id or not other.live:
+                continue
+            theirs = other.read()
+        except AssayError:  # another version's, or damaged: who holds a run is seen by its lease
             continue
-        theirs = other.read()
         if (theirs.created, theirs.id) < (submission.created, submission.id) and (
             theirs.evaluation.fingerprint == submission.evaluation.fingerprint
         ):
