@@ -1,7 +1,5 @@
 """A document's words as numbers, and what is made of them: n-grams, repetition, MinHash. One pass each, in machine code."""
 
-# ruff: noqa: PLR1714, SIM110  # machine code compares faster than it looks up
-
 from __future__ import annotations
 
 import numpy as np
@@ -20,19 +18,9 @@ BANDS, ROWS = 16, 8
 SHINGLE = 5
 """Words of a shingle, of which MinHash compares sets."""
 
-PROFILE = (
-    "letters",
-    "digits",
-    "spaces",
-    "signs",
-    "newlines",
-    "controls",
-    "late_controls",
-    "indented",
-    "lines",
-    "longest",
-)
-"""What `profile` counts, in its order. `late_controls` are U+0080 to U+009F, which no text has by right."""
+PROFILE = ("letters", "digits", "signs", "controls", "c2", "markup")
+"""What `classes` tells apart: ASCII letters and all of other scripts; decimal digits; signs of code; control characters that no text
+has by right; the byte that U+0080 to U+009F begin with, among others; and what tags and entities begin with."""
 
 
 def _word_bytes() -> Bytes:
@@ -181,46 +169,91 @@ def repeated(grams: Hashes, room: Hashes, length: int) -> tuple[int, int, int]:
     return covered, best_start, best_stop
 
 
-@compiled
-def profile(data: Bytes, signs: Bytes, counts: Integers) -> None:
-    """Count what a text is made of.
+def classes(signs: Bytes) -> Integers:
+    """Which bytes are of each class of `PROFILE`, as ones; shape (classes, 256).
 
     Args:
-        data: UTF-8.
         signs: class of each byte: 5 for letters, 4 for signs of code.
-        counts: filled as `PROFILE` says.
     """
-    letters = digits = spaces = marks = newlines = controls = late = indented = lines = longest = 0
-    begun = 0
-    for at in range(len(data)):
-        byte = data[at]
-        kind = signs[byte]
-        letters += kind == 5
-        marks += kind == 4
-        digits += np.uint8(byte - np.uint8(48)) < 10  # type: ignore[assignment]  # a NumPy integer, in machine code the same
-        if byte == 10:
-            newlines += 1
-            longest = max(longest, at - begun)
-            begun = at + 1
-        elif byte <= 32:
-            spaces += byte == 32 or byte == 9
-            controls += byte < 9 or (byte > 13 and byte < 27) or (byte > 27 and byte < 32)
-        elif byte == 0xC2:
-            late += at + 1 < len(data) and 0x80 <= data[at + 1] < 0xA0 and data[at + 1] != 0x85
-        if byte > 32 and (at == 0 or data[at - 1] <= 32):
-            if at == begun:
-                lines += 1
-            elif at > 0 and _only_space(data, begun, at):
-                lines += 1
-                indented += 1
-    longest = max(longest, len(data) - begun)
-    counts[0], counts[1], counts[2], counts[3], counts[4] = letters, digits, spaces, marks, newlines
-    counts[5], counts[6], counts[7], counts[8], counts[9] = controls, late, indented, lines, longest
+    numbers = np.arange(256)
+    controls = ((numbers < 32) & ~np.isin(numbers, (9, 10, 11, 12, 13, 27))).astype(np.int64)
+    digits = np.isin(numbers, list(b"0123456789"))
+    return np.stack([signs == 5, digits, signs == 4, controls, numbers == 0xC2, np.isin(numbers, list(b"<&"))]).astype(
+        np.int64
+    )
 
 
 @compiled
-def _only_space(data: Bytes, start: int, stop: int) -> bool:
-    for at in range(stop - 1, start - 1, -1):
-        if data[at] > 32:
-            return False
-    return True
+def counts(data: Bytes) -> Integers:
+    """How often each byte occurs; shape (256,).
+
+    Four tables take turns: a count waits for the one before it in the same place, and text repeats its letters.
+    """
+    found = np.zeros((4, 256), np.int64)
+    whole = len(data) // 4
+    for at in range(whole):
+        found[0, data[4 * at]] += 1
+        found[1, data[4 * at + 1]] += 1
+        found[2, data[4 * at + 2]] += 1
+        found[3, data[4 * at + 3]] += 1
+    for at in range(4 * whole, len(data)):
+        found[0, data[at]] += 1
+    total: Integers = found[0] + found[1] + found[2] + found[3]
+    return total
+
+
+@compiled
+def late_controls(data: Bytes) -> int:
+    """How many of U+0080 to U+009F a text has, U+0085 aside, which ends lines."""
+    count = 0
+    for at in range(len(data) - 1):
+        count += data[at] == 0xC2 and 0x80 <= data[at + 1] < 0xA0 and data[at + 1] != 0x85
+    return count
+
+
+@compiled
+def lines(data: Bytes) -> tuple[int, int]:
+    """How many lines have text, and how many of these begin with space."""
+    count = indented = 0
+    begun, at = 0, 0
+    while at < len(data):
+        if data[at] == 10:
+            begun = at + 1
+        elif data[at] > 32:
+            count += 1
+            indented += at > begun
+            while at < len(data) and data[at] != 10:
+                at += 1
+            continue
+        at += 1
+    return count, indented
+
+
+@compiled
+def repeated_lines(data: Bytes, room: Hashes, least: int) -> int:
+    """Bytes of the lines that came before, as their hashes tell.
+
+    Args:
+        data: the text.
+        room: for a hash table; at least twice as many as lines of this length fit in, and a power of two.
+        least: bytes of a line that counts.
+    """
+    room[:] = np.uint64(0)
+    mask = np.uint64(len(room) - 1)
+    again = begun = 0
+    value = np.uint64(14695981039346656037)
+    for at in range(len(data) + 1):
+        if at < len(data) and data[at] != 10:
+            value = (value ^ np.uint64(data[at])) * np.uint64(1099511628211)
+            continue
+        if at - begun >= least:
+            entry = mixed(value) | np.uint64(1)
+            place = (entry >> np.uint64(8)) & mask
+            while room[place] != 0 and room[place] != entry:
+                place = (place + np.uint64(1)) & mask
+            if room[place] == entry:
+                again += at - begun
+            room[place] = entry
+        begun = at + 1
+        value = np.uint64(14695981039346656037)
+    return again
