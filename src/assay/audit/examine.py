@@ -100,6 +100,7 @@ def examine(
     skip: Mapping[int, set[str]],
     progress: Callable[[int], None],
     beat: Callable[[int, str], None],
+    seen: Callable[[Document, Text], None] = lambda _document, _text: None,
 ) -> tuple[Sums, Prints]:
     """Look at every document of a source's files once, with all detectors.
 
@@ -112,6 +113,7 @@ def examine(
         skip: detectors that are not to look at a document, by its number from 0: they did not come back from it.
         progress: told the bytes read.
         beat: told which document, and which detector, is at work.
+        seen: shown every document, for what is kept beside what detectors find.
     """
     sums = Sums()
     exact: list[int] = []
@@ -123,6 +125,7 @@ def examine(
             text = Text(document.text, source)
             places = _places(document, sums)
             _count(sums, text, places)
+            seen(document, text)
             skipped = skip.get(number, set())
             for detector in detectors:
                 beat(number, detector.name)
