@@ -61,8 +61,7 @@ def submit(
             registered ones, and results are there; or the workers could not be started.
     """
     store, cluster, sweep = workspace.store, workspace.study.cluster, plan.sweep.name
-    _check_path(store)
-    _check_writable(store)
+    check_store(store)
     if cluster.executor == "slurm":
         tend_open(store, sweep)
     wanted = [run for run in _in_order(plan) if only is None or run.fingerprint in only]
@@ -182,6 +181,16 @@ def _put_back(workspace: Workspace, run: PlannedRun) -> None:
     with folder.claim() as held:
         if held:  # otherwise somebody is at it, and its state is theirs to tell
             folder.update(state="trained" if trained(folder) else "queued", failure=None, finished=None)
+
+
+def check_store(store: Store) -> None:
+    """Find out whether jobs can be sent from a store, before anything is written.
+
+    Raises:
+        AssayError: submitit would change its path, or it cannot be written.
+    """
+    _check_path(store)
+    _check_writable(store)
 
 
 def _check_path(store: Store) -> None:

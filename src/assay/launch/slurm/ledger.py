@@ -1,4 +1,4 @@
-"""The ledger of a submission on a cluster: which arrays of jobs were meant, which came to be, and for which runs.
+"""The ledger of a submission on a cluster: which arrays of jobs were meant, which came to be, and for what.
 
 A batch is one array. It is written down with a key of its own before sbatch is called, and the key is the jobs' name:
 whoever finds a batch without a job's number asks SLURM for the key. A task of the array knows its runs from the
@@ -11,7 +11,7 @@ import contextlib
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -20,8 +20,9 @@ from assay.files import read_json, write_json
 from assay.launch.records import Submission, SubmissionDirectory
 from assay.structure import from_mapping, to_mapping
 
-Kind = Literal["prepare", "runs", "tend"]
-"""Making tokenizer and corpora; training and evaluating; looking after the sweep and judging it."""
+Kind = Literal["prepare", "runs", "tend", "shards", "merge"]
+"""Making tokenizer and corpora; training and evaluating; looking after the sweep and judging it. Of an audit: looking at files,
+and summing up what was seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class Batch:
     """The jobs' name, which no other batch has."""
     created: float
     tasks: tuple[tuple[str, ...], ...] = ((),)
-    """Fingerprints of the runs of each task of the array; none where the job is about the whole submission."""
+    """Fingerprints of the runs of each task of the array, or keys of its shards; none where the job is about the whole submission."""
     after: tuple[str, ...] = ()
     """Jobs that have to end first, however they do."""
     after_success: tuple[str, ...] = ()
@@ -70,12 +71,20 @@ class Placed:
     """The task's name in SLURM; ``None`` where its batch is not known to have been taken."""
 
 
-class Ledger:
-    """The batches of one submission. Whoever writes holds `SubmissionDirectory.tending`."""
+class Batches:
+    """The batches of one folder."""
 
-    def __init__(self, directory: SubmissionDirectory) -> None:
-        self.directory = directory
-        self.folder = directory.path / "batches"
+    def __init__(self, path: Path, *, name: str, check: Callable[[], None] = lambda: None) -> None:
+        """Look into a folder; nothing is made before a batch is meant.
+
+        Args:
+            path: the submission's folder.
+            name: what the keys of its batches begin with.
+            check: called before anything is written or sent; what it raises keeps that from happening.
+        """
+        self.folder = path / "batches"
+        self.check = check
+        self._name = f"assay-{_plain(name)}-{path.name}"
 
     def batches(self) -> list[Batch]:
         """Every batch, in the order in which they were meant."""
@@ -105,13 +114,12 @@ class Ledger:
         Raises:
             LeaseLost: somebody else has taken over to look after the submission.
         """
-        self.directory.check()
+        self.check()
         number = max((batch.number for batch in self.batches()), default=0) + 1
-        path = self.directory.path
         batch = Batch(
             number=number,
             kind=kind,
-            key=f"assay-{_plain(path.parents[1].name)}-{path.name}-{kind}{number}",
+            key=f"{self._name}-{kind}{number}",
             created=time.time(),
             tasks=tuple(tuple(task) for task in tasks),
             after=tuple(after),
@@ -140,6 +148,14 @@ class Ledger:
         """The arrays that SLURM took, with their keys; of all kinds, if none is named."""
         taken = ((batch, self.handed(batch)) for batch in self.batches() if not kinds or batch.kind in kinds)
         return {handed.job: batch.key for batch, handed in taken if handed is not None}
+
+
+class Ledger(Batches):
+    """The batches of one submission. Whoever writes holds `SubmissionDirectory.tending`."""
+
+    def __init__(self, directory: SubmissionDirectory) -> None:
+        super().__init__(directory.path, name=directory.path.parents[1].name, check=directory.check)
+        self.directory = directory
 
     def places(self) -> dict[str, Placed]:
         """Where each run is, by fingerprint: in the newest batch that has it."""

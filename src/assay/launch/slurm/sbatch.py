@@ -20,7 +20,8 @@ from assay.launch.snapshot import snapshot_of
 
 if TYPE_CHECKING:
     from assay.launch.records import Submission
-    from assay.launch.slurm.ledger import Handed, Kind, Ledger
+    from assay.launch.slurm.ledger import Batches, Handed, Kind, Ledger
+    from assay.launch.snapshot import Snapshot
     from assay.settings import Cluster, Slurm
 
 SBATCH_SECONDS = 180.0
@@ -67,10 +68,15 @@ def hand_over(ledger: Ledger, batch: Batch, cluster: Cluster, *, sleep: Callable
         Unreachable: SLURM did not answer in several tries.
         LeaseLost: somebody else has taken over to look after the submission.
     """
-    submission = ledger.directory.read()
-    executor, script = write_script(ledger, batch, submission, cluster)
+    return have_taken(ledger, batch, *write_script(ledger, batch, ledger.directory.read(), cluster), sleep=sleep)
+
+
+def have_taken(
+    batches: Batches, batch: Batch, executor: Arrays, script: Path, *, sleep: Callable[[float], None] = time.sleep
+) -> Handed:
+    """Have SLURM take a batch whose script is written, once; as `hand_over`."""
     for attempt in range(ATTEMPTS):
-        ledger.directory.check()  # whoever has taken over has seen no job of this batch, and sends it
+        batches.check()  # whoever has taken over has seen no job of this batch, and sends it
         try:
             answer = run(["sbatch", str(script)], timeout=SBATCH_SECONDS)
         except Unreachable as error:
@@ -81,9 +87,9 @@ def hand_over(ledger: Ledger, batch: Batch, cluster: Cluster, *, sleep: Callable
             except Unreachable:
                 continue
             if found:
-                return ledger.record(batch, found[0])
+                return batches.record(batch, found[0])
             continue
-        return ledger.record(batch, executor.job_number(answer))
+        return batches.record(batch, executor.job_number(answer))
     raise Unreachable(
         f"SLURM could not be reached in {ATTEMPTS} tries: {problem.what}",
         fix="What was meant is written down: the same command again sends what is missing.",
@@ -95,11 +101,15 @@ def write_script(ledger: Ledger, batch: Batch, submission: Submission, cluster: 
     executor = Arrays(folder=ledger.directory.submitit)
     executor.update_parameters(**parameters(batch, cluster))
     code = snapshot_of(ledger.directory.store, submission.code)
+    command = job_command(code, "assay.launch.slurm.job", ledger.directory.path, batch.number)
+    return executor, executor.script(command, len(batch.tasks))
+
+
+def job_command(code: Snapshot, module: str, path: Path, number: int) -> str:
+    """What each task of a batch runs, as a shell takes it: a module of the frozen code, with the submission and the batch."""
     variables = [f"{name}={shlex.quote(value)}" for name, value in code.environment.items()]
     python = " ".join(["env", *variables, shlex.quote(sys.executable)])
-    place = shlex.quote(str(ledger.directory.path))
-    command = f"{python} -u -m assay.launch.slurm.job {place} {batch.number}"
-    return executor, executor.script(command, len(batch.tasks))
+    return f"{python} -u -m {module} {shlex.quote(str(path))} {number}"
 
 
 def probe_script(folder: Path, cluster: Cluster, *, training: bool) -> Path:
