@@ -441,7 +441,8 @@ def _serve(pipe: Connection, beats: Any, settings: Settings, folder: Path) -> No
     numbers = {each.name: index for index, each in enumerate(looking)}
 
     def beat(number: int, name: str) -> None:
-        beats[:] = [time.monotonic(), number, numbers.get(name, -1)]
+        beats[1], beats[2] = number, numbers.get(name, -1)
+        beats[0] = time.monotonic()
 
     with contextlib.suppress(EOFError):
         while True:
