@@ -11,6 +11,7 @@ A contrast is no finding: sources differ by right. It stops nothing, and is for 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, get_args
@@ -19,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.audit import words
-from assay.audit.detectors import Hit, Span, masked
 from assay.audit.examine import example
 from assay.audit.findings import Example
 from assay.audit.kept import Kept, Sample
+from assay.audit.secrets import masked
+from assay.audit.text import Hit, Span
 from assay.corpus.kernels import compiled
-from assay.corpus.read import Document
 
 FORMAT = 1
 """Raised whenever the same samples would give other contrasts."""
@@ -112,6 +113,9 @@ class Contrast:
     """Standard errors by which its log-odds are above the rest's: see Monroe et al. (2008)."""
     ngrams: int
     """N-grams that are merged in this phrase."""
+    nearest: str = ""
+    """Of a source, the other source with the largest share of documents that have it; none where no other has it."""
+    nearest_rate: float = 0.0
     example: Example
 
     @property
@@ -317,6 +321,7 @@ def _striking(  # noqa: PLR0917  # a group, and all that is known
     places = np.flatnonzero(group.inside)[:WALKED].tolist()
     order = np.argsort(table.hashes[chosen])
     walked = [_Walked.of(hashes[at], table.hashes[chosen], order) for at in places]
+    sizes = Counter(name for name, _ in owners)
     made: list[Contrast] = []
     for members in _phrases(walked, len(chosen))[:SHOWN]:
         best = members[0]  # of the highest rank
@@ -325,6 +330,8 @@ def _striking(  # noqa: PLR0917  # a group, and all that is known
             continue
         ngram, phrase, sample = shown
         at = chosen[best]
+        having = [owners[one][0] for one in table.document[table.gram == at].tolist() if group.outside[one]]
+        nearest = _nearest(having, sizes) if group.kind == "source" else ("", 0.0)
         made.append(
             Contrast(
                 unit=unit,
@@ -339,10 +346,18 @@ def _striking(  # noqa: PLR0917  # a group, and all that is known
                 of_elsewhere=rest,
                 score=round(float(ranks[at]), 2),
                 ngrams=len(members),
+                nearest=nearest[0],
+                nearest_rate=nearest[1],
                 example=sample,
             )
         )
     return made
+
+
+def _nearest(having: Sequence[str], sizes: Mapping[str, int]) -> tuple[str, float]:
+    """The source with the largest share of documents among those named, each once for every document."""
+    rates = {name: count / sizes[name] for name, count in Counter(having).items()}
+    return max(rates.items(), key=lambda entry: (entry[1], entry[0]), default=("", 0.0))
 
 
 # --- from n-grams to phrases
@@ -426,7 +441,7 @@ def _example(
         span = (spans[first][0], spans[after - 1][1])
         inner = (spans[one.first[place]][0], spans[one.after[place] - 1][1])
         data = document.text.encode()
-        shown = example(Hit(spans=(span,)), _document(document), data)
+        shown = example(Hit(spans=(span,)), document.as_document(), data)
         return _line(data, inner), _line(data, span), shown
     return None
 
@@ -435,9 +450,3 @@ def _line(data: bytes, span: tuple[int, int]) -> str:
     """A stretch of a text on one line, secrets masked, its end left out where it is long."""
     text = masked(" ".join(data[slice(*span)].decode(errors="ignore").split()))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
-
-
-def _document(one: Kept) -> Document:
-    return Document(
-        text=one.text, id=one.document, where=one.where, url=one.url, original=one.original, snapshot=one.snapshot
-    )

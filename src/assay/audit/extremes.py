@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from assay.audit.detectors import masked
+from assay.audit.secrets import masked
 
 if TYPE_CHECKING:
-    from assay.audit.detectors import Text
+    from assay.audit.text import Text
     from assay.corpus.read import Document
 
 Measure = Literal["length", "compression", "signs", "bits"]
@@ -54,7 +54,7 @@ class Scale:
 SCALES: Mapping[Measure, Scale] = {
     "length": Scale(label="bytes", doubling=True, fine=4),
     "compression": Scale(label="bytes compressed by bytes", doubling=False, fine=50),
-    "signs": Scale(label="share of signs of code", doubling=False, fine=50),
+    "signs": Scale(label="share of signs of code", doubling=False, fine=200),
     "bits": Scale(label="bits per byte under the proxy", doubling=False, fine=10),
 }
 
@@ -113,13 +113,22 @@ class Distribution:
         Raises:
             ValueError: no document was measured.
         """
-        scale, wanted, passed = SCALES[self.measure], share * self.documents, 0
+        scale = SCALES[self.measure]
+        place, inner = self._at(share)
+        low, high = scale.begin(place), scale.begin(place + 1)
+        found = low * (high / low) ** inner if scale.doubling else low + (high - low) * inner
+        return min(max(found, self.lowest[0].value), self.highest[0].value)
+
+    def place(self, share: float) -> int:
+        """The bin that a quantile is in; errors as of `quantile`."""
+        return self._at(share)[0]
+
+    def _at(self, share: float) -> tuple[int, float]:
+        """The bin that a quantile is in, and how far in it."""
+        wanted, passed = share * self.documents, 0
         for place, count in self.bins():
             if passed + count >= wanted:
-                low, high = scale.begin(place), scale.begin(place + 1)
-                inner = (wanted - passed) / count
-                found = low * (high / low) ** inner if scale.doubling else low + (high - low) * inner
-                return min(max(found, self.lowest[0].value), self.highest[0].value)
+                return place, (wanted - passed) / count
             passed += count
         raise ValueError("no document was measured")
 

@@ -13,12 +13,9 @@ import urllib.parse
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from assay.corpus.read import Document
 from assay.files import replacing
-
-if TYPE_CHECKING:
-    from assay.corpus.read import Document
 
 ROOM = 4_000_000
 """Characters that are kept of a file, and of a source: 500 documents or more, so that what is in 1% of them is seen."""
@@ -43,6 +40,17 @@ class Kept:
     snapshot: str | None = None
     url: str | None = None
     original: str | None = None
+
+    def as_document(self) -> Document:
+        """What is kept of it, as a reader of its source would give it."""
+        return Document(
+            text=self.text,
+            id=self.document,
+            where=self.where,
+            url=self.url,
+            original=self.original,
+            snapshot=self.snapshot,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,20 +6,23 @@ other sources, too), and may be deleted: the next audit makes them again. ::
     audits/<source>/<digest>/kept.parquet          a sample of its documents; see `assay.audit.kept`
                              distributions.json    of length, compression and signs; see `assay.audit.extremes`
                              contrasts.json        with the other sources; see `assay.audit.contrasts`
-                             bits/<run>.parquet    bits per byte of the sample under a proxy
+                             bits/<run>.json       bits per byte of documents of the sample under a run's model
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from assay.audit import kept
-from assay.audit.contrasts import FORMAT, Contrast, Cutter, find, without_words
-from assay.audit.extremes import Distribution, Extremes, Measure, merged
+from assay.audit.contrasts import FORMAT, Contrast, find, without_words
+from assay.audit.extremes import LEAST_BYTES, Distribution, Extremes, Measure, merged
 from assay.audit.findings import Findings
 from assay.errors import AssayError
 from assay.files import read_json, write_json
@@ -28,8 +31,10 @@ from assay.sources import check_name
 from assay.structure import from_mapping, to_mapping
 
 if TYPE_CHECKING:
-    from assay.audit.detectors import Text
+    from numpy.typing import NDArray
+
     from assay.audit.kept import Sample
+    from assay.audit.text import Text
     from assay.corpus.read import Document
 
 SAMPLE, DISTRIBUTIONS, CONTRASTS = "kept.parquet", "distributions.json", "contrasts.json"
@@ -80,11 +85,49 @@ def sample(store: Path, source: str, digest: str) -> Sample | None:
 
 
 def distributions(store: Path, source: str, digest: str) -> dict[Measure, Distribution]:
-    """The distributions of a version; none where no audit made them."""
+    """The distributions of a version; none where no audit made them. Those of bits are of the run that was last asked."""
     try:
-        return _distributions(folder(store, source, digest) / DISTRIBUTIONS)
+        found = _distributions(folder(store, source, digest) / DISTRIBUTIONS)
     except (OSError, AssayError):
         return {}
+    if (bits := proxied(store, source, digest)) is not None:
+        found["bits"] = bits.distribution
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bits:
+    """Bits per byte of documents of a sample."""
+
+    run: str
+    """Fingerprint of the run whose model it was."""
+    by_place: dict[str, float]
+    """By `where` of the document."""
+    distribution: Distribution
+
+
+def proxied(store: Path, source: str, digest: str, run: str | None = None) -> Bits | None:
+    """Bits per byte of a version's sample under a run's model, or the one that was last asked; ``None`` where none was."""
+    files = (folder(store, source, digest) / "bits").glob(f"{run or '*'}.json")
+    newest = max(files, key=lambda path: path.stat().st_mtime, default=None)
+    if newest is None:
+        return None
+    try:
+        return from_mapping(Bits, read_json(newest), where=str(newest))
+    except (OSError, AssayError):
+        return None
+
+
+def keep_bits(store: Path, source: str, digest: str, run: str, by_place: Mapping[str, float]) -> Bits:
+    """Write down bits per byte of documents of a version's sample."""
+    spread = Distribution(measure="bits")
+    kept_ones = sample(store, source, digest)
+    for one in kept_ones.documents if kept_ones else ():
+        if one.where in by_place and len(one.text) >= LEAST_BYTES:
+            spread.add(by_place[one.where], one.as_document())
+    made = Bits(run=run, by_place=dict(by_place), distribution=spread)
+    write_json(folder(store, source, digest) / "bits" / f"{run}.json", to_mapping(made))
+    return made
 
 
 def contrasts(store: Path, source: str, digest: str) -> list[Contrast]:
@@ -96,13 +139,34 @@ def contrasts(store: Path, source: str, digest: str) -> list[Contrast]:
         return []
 
 
-@dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """A tokenizer for contrasts."""
+    """A tokenizer that cuts texts for contrasts; opened when it is first asked."""
 
-    identity: str
-    cutter: Callable[[], Cutter]
-    """Opened only where contrasts have to be made."""
+    def __init__(self, path: Path) -> None:
+        """A tokenizer.
+
+        Args:
+            path: of its `tokenizer.json`, in a folder that is called by its identity.
+        """
+        self.identity, self._path = path.parent.name, path
+
+    @functools.cached_property
+    def _tokenizer(self) -> Any:
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_file(str(self._path))
+
+    def hashes(self, text: str) -> NDArray[np.uint64]:
+        """A hash of each token."""
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return (np.array(ids, np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each token begins and stops, in bytes."""
+        sizes = np.fromiter((len(character.encode()) for character in text), np.int64, len(text))
+        at = np.concatenate([[0], np.cumsum(sizes)]).tolist()
+        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        return [(at[start], at[stop]) for start, stop in offsets]
 
 
 def contrast(
@@ -138,7 +202,7 @@ def contrast(
                 small,
                 wanted=stale,
                 unit="token",
-                cutter=tokens.cutter(),
+                cutter=tokens,
                 repairs=repairs,
                 tell=lambda share: tell(0.5 + share / 2),
             )

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from assay.cli import unknown
 from assay.cli.common import AsJson, complete_override, console, errors, print_json, progress_bars, workspace
 from assay.errors import AssayError
 
@@ -56,6 +57,13 @@ def audit(
     exact: Annotated[
         bool, typer.Option("--exact", help="With ngram: spaces and line ends as written; else words with any between.")
     ] = False,
+    extremes: Annotated[
+        bool, typer.Option("--extremes", help="List the documents at both ends of each distribution.")
+    ] = False,
+    proxy: Annotated[
+        str | None,
+        typer.Option("--proxy", metavar="RUN", help="Measure a sample's bits per byte under this run's model, too."),
+    ] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=0, help="Processes; one a core if left out.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -86,13 +94,17 @@ def audit(
     before = {source: Findings(space.store.root).seen(source) for source in chosen}
     missing: dict[str, str] = {}
     done = look_at(space, chosen, workers=workers, quiet=as_json, missing=missing)
+    digests = {name: looked.digest for name, (looked, _) in done.items()}
+    beside = unknown.look(space, chosen, digests, proxy=proxy, quiet=as_json)
     found = [finding for _, findings in done.values() for finding in findings]
     fresh = {f.id for f in found if not f.isolated and f.detector not in before[f.source]}
     shown = [f for f in found if (show_all or not f.isolated) and (not new or f.id in fresh)]
     if as_json:
-        print_json({**_plain(done, shown, found, fresh), "missing": missing})
+        print_json({**_plain(done, shown, found, fresh), **unknown.plain(beside), "missing": missing})
     else:
         _print(done, shown, fresh)
+        unknown.show(beside, extremes=extremes)
+        errors.print("--all shows isolated hits, --extremes the documents at the ends, --json everything", style="dim")
         for source, why in missing.items():
             console.print(f"{source}  not audited: {why}", style="bold red", markup=False)
     if any(f.id in fresh and f.reaches(at_least) for f in found):
@@ -235,7 +247,6 @@ def _print(done: dict[str, tuple[Audit, list[Finding]]], shown: Sequence[Finding
             console.print(table)
         for finding in mine:
             _print_example(finding)
-    errors.print("--all shows isolated hits, --json everything", style="dim")
 
 
 def _print_example(finding: Finding) -> None:
