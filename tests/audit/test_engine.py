@@ -82,6 +82,11 @@ def test_secrets_are_never_shown_whole(tmp_path: Path) -> None:
         assert "jane.doe" not in kept.read_text(encoding="utf-8")
 
 
+def test_an_address_that_is_none_costs_its_document_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path / "web.jsonl", [FORMS["a column"]] * 3, url="http://[::1/listing.html")
+    assert look(tmp_path, source(path))["web"][1]["line_number_gutter"].documents == 3
+
+
 def test_what_is_broken_is_reported_and_the_rest_is_looked_at(tmp_path: Path) -> None:
     good = json.dumps({"text": FORMS["a column"]}).encode()
     lines = [good, b"{", b'{"text": "\xff"}', b'{"other": 1}', json.dumps({"text": "\0" * 50}).encode()]

@@ -106,6 +106,7 @@ def test_a_document_says_where_it_is_and_keeps_its_own_id(tmp_path: Path) -> Non
         (b'{"text": "x"}\n["y"]\n', r"a\.jsonl:2: a list, not a JSON object"),
         (b'{"text": "x"}\n{"txet": "y"}\n', r"a\.jsonl:2: no field is called 'text'\. Did you mean 'txet'"),
         (b'{"text": "x"}\n{"text": null}\n', r"a\.jsonl:2: 'text' is None, not text"),
+        (b'{"text": ["AKIA"]}\n', r"'text' is of type list, not text"),  # what it says may be a secret
         (b'{"text": "x"}\n{"text": "\xff"}\n', r"a\.jsonl:2: not UTF-8 \(byte 0xff at 10\)"),
         (b'{"text": "x"}\n{"text": "a\\ud800b"}\n', r"a\.jsonl:2: character 1 is half of a surrogate pair"),
         (b'{"text": ' + b"[" * 100_000, r"a\.jsonl:1: not JSON"),

@@ -11,7 +11,6 @@ import math
 import signal
 import threading
 import time
-import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -165,9 +164,8 @@ def _placed(what: str) -> tuple[str, str]:
 
 
 def _places(document: Document, sums: Sums) -> dict[str, str]:
-    host = urllib.parse.urlsplit(document.url).hostname if document.url else None
     file = document.where.rsplit(":", 1)[0] if document.where.rsplit(":", 1)[-1].isdigit() else document.where
-    found = {"file": file, **({"host": host} if host else {})}
+    found = {"file": file, **({"host": document.host} if document.host else {})}
     if document.snapshot:
         found["snapshot"] = document.snapshot
     for kind, name in found.items():

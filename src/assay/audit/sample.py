@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import urllib.parse
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -189,17 +188,10 @@ def _picked(document: Document, stratum: str) -> Picked:
 
 def _stratum(document: Document, by: By) -> str:
     if by == "host":
-        return _host(document.url) or "(no host)"
+        return document.host or "(no host)"
     if by == "snapshot":
         return document.snapshot or "(no snapshot)"
     return document.where.rpartition(":")[0] if document.where.rpartition(":")[2].isdecimal() else document.where
-
-
-def _host(url: str | None) -> str | None:
-    try:
-        return urllib.parse.urlsplit(url).hostname if url else None
-    except ValueError:  # `http://[`
-        return None
 
 
 def _tenths(drawn: Sequence[Picked], by: By) -> dict[str, list[Picked]]:

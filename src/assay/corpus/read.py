@@ -15,6 +15,7 @@ import json
 import lzma
 import sys
 import time
+import urllib.parse
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,14 @@ class Document:
     original: str | None = None
     """The original (raw) document, below the source's `originals`."""
     snapshot: str | None = None
+
+    @property
+    def host(self) -> str | None:
+        """The host of its URL, where that is one: `http://[` is a URL in a crawl."""
+        try:
+            return urllib.parse.urlsplit(self.url).hostname if self.url else None
+        except ValueError:
+            return None
 
 
 _ORIGIN = ("url", "original", "snapshot")
@@ -471,7 +480,8 @@ def _document(
     text: Any, identifier: str, where: str, source: Source, origin: Mapping[str, str] | None = None
 ) -> Document:
     if not isinstance(text, str):
-        raise AssayError(f"{where}: {source.text_field!r} is {text!r:.40}, not text.", fix="Mend or remove the record.")
+        what = "None" if text is None else f"of type {type(text).__name__}"  # what it says may be a secret
+        raise AssayError(f"{where}: {source.text_field!r} is {what}, not text.", fix="Mend or remove the record.")
     try:
         text.encode()
     except UnicodeEncodeError as error:
