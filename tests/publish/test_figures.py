@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import shown
 
@@ -77,6 +78,41 @@ def test_every_comparison_stands_in_one_forest_plot_with_its_figures(report: Rep
     assert drawn == len(report.comparisons)
 
 
+def test_of_very_many_comparisons_those_that_vote_and_the_clearest_are_drawn_and_all_are_in_the_csv(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forest, "DRAWN", 4)
+    monkeypatch.setattr(forest, "DOTS", 5)
+    figure = next(f for f in forest.effects(report) if f.title == "Bits per byte of held-out text")
+    tasks = {row[1]: row for row in figure.rows}
+    drawn = [name for name in figure.spec["layout"]["yaxis"]["ticktext"] if not name.startswith("<b>")]
+    assert len(drawn) < len(tasks) == len({row[1] for row in figure.rows})
+    assert "code_github" in drawn, "it votes"
+    assert f"Of {len(tasks)} tasks, the {len(drawn)}" in figure.note
+    assert "Seeds are too many to draw" in figure.note
+    assert not [trace for trace in figure.spec["data"] if trace.get("marker", {}).get("size") == 4]
+
+
+def test_many_runs_are_saved_as_the_lines_and_bands_that_are_drawn(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curves, "RUNS", 3)
+    loss = curves.training(report)[0]
+    assert loss.columns == curves.BANDED
+    assert {row[0] for row in loss.rows} == set(report.sweep.mixes)
+    line = next(trace for trace in loss.spec["data"] if trace.get("name") == report.sweep.baseline)
+    assert [row[3] for row in loss.rows if row[0] == report.sweep.baseline] == line["y"]
+
+
+def test_what_is_no_number_in_a_history_is_left_out_of_its_curve(report: Report) -> None:
+    run = report.runs[0]
+    odd: list[dict[str, object]] = [{"loss": "1.5"}, {"loss": True}, {"loss": None}, {"loss": math.inf}, {}]
+    odd_history = tuple({**record, **change} for record, change in zip(run.history, odd, strict=False))
+    shown_run = replace(run, history=(*odd_history[:4], *run.history[4:]))
+    loss = curves.training(replace(report, runs=(shown_run,)))[0]
+    assert len(loss.rows) == len(run.history) - 4
+
+
 def test_what_has_no_signal_is_grey_hollow_and_called_so(report: Report) -> None:
     accuracy = next(figure for figure in forest.effects(report) if figure.title == "Accuracy")
     silent = [trace for trace in accuracy.spec["data"] if "no signal" in str(trace.get("name"))]
@@ -117,13 +153,23 @@ def test_seeds_are_dots_one_for_each_difference(report: Report) -> None:
     assert sum(len(trace["x"]) for trace in dots) == sum(len(c.differences) for c in report.comparisons)
 
 
+def points(*pairs: tuple[float, float]) -> curves.Points:
+    return curves.Points(*np.array(pairs, dtype=float).T)
+
+
 def test_thinning_keeps_the_mean_and_the_end() -> None:
-    points = [(float(x), float(x % 7)) for x in range(1, 1001)]
-    kept = curves.thinned(points, 40)
-    assert len(kept) == 40
-    assert kept[-1][0] == 1000.0
-    assert sum(y for _, y in kept) / 40 == pytest.approx(sum(y for _, y in points) / 1000)
-    assert curves.thinned(points, 1000) == points
+    whole = points(*((x, x % 7) for x in range(1, 1001)))
+    kept = curves.thinned(whole, 40)
+    assert len(kept.tokens) == 40
+    assert kept.tokens[-1] == 1000.0
+    assert kept.values.mean() == pytest.approx(whole.values.mean())
+    assert curves.thinned(whole, 1000) is whole
+
+
+def test_thinning_what_does_not_divide_evenly_averages_each_stretch() -> None:
+    kept = curves.thinned(points((1, 1), (2, 3), (3, 5), (4, 7), (5, 9)), 3)
+    assert kept.tokens.tolist() == [2, 4, 5]
+    assert kept.values.tolist() == [2, 6, 9]
 
 
 def test_a_mix_is_a_line_with_a_band_over_its_seeds(report: Report) -> None:
@@ -139,14 +185,14 @@ def test_a_mix_is_a_line_with_a_band_over_its_seeds(report: Report) -> None:
 
 def test_a_band_leaves_a_seed_out_where_it_was_not_logged() -> None:
     whole, half = [(x, 1.0) for x in range(1, 9)], [(x, 3.0) for x in range(1, 5)]
-    one = curves.band([[(float(x), y) for x, y in part] for part in (whole, half)], 100)
+    one = curves.band([points(*whole), points(*half)], 100)
     assert one.seeds == 2
     assert one.mean == [2.0] * 4 + [1.0] * 4
     assert (one.low, one.high) == ([1.0] * 8, [3.0] * 4 + [1.0] * 4)
 
 
 def test_a_band_of_seeds_that_were_logged_at_different_steps_reads_between_their_points() -> None:
-    one = curves.band([[(0.0, 0.0), (10.0, 10.0)], [(5.0, 7.0)]], 100)
+    one = curves.band([points((0, 0), (10, 10)), points((5, 7))], 100)
     assert one.tokens == [0.0, 5.0, 10.0]
     assert (one.low[1], one.high[1], one.mean[1]) == (5.0, 7.0, 6.0)
 

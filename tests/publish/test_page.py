@@ -31,8 +31,8 @@ class Elements(HTMLParser):
         self.text.append(data)
 
 
-def data_of(html: str) -> Any:
-    packed = re.search(r'<script type="text/plain" id="data">([^<]*)</script>', html)
+def data_of(html: str, block: str = "plots") -> Any:
+    packed = re.search(rf'<script type="text/plain" id="{block}">([^<]*)</script>', html)
     assert packed
     return json.loads(gzip.decompress(base64.b64decode(packed[1])))
 
@@ -80,7 +80,7 @@ def test_its_policy_lets_two_scripts_run_and_no_request_out(html: str) -> None:
 def test_hostile_text_is_text() -> None:
     html = page.render(shown.make(hostile=True))
     elements = Elements(html)
-    assert [a.get("id") for t, a in elements.tags if t == "script"] == ["data", "library", None]
+    assert [a.get("id") for t, a in elements.tags if t == "script"] == ["plots", "tables", "library", None]
     assert not [t for t, _ in elements.tags if t == "img"]
     assert not [a for _, a in elements.tags if any(name.startswith("on") for name in a)]
     assert any(shown.HOSTILE in text for text in elements.text)
@@ -118,10 +118,11 @@ def test_the_same_report_makes_the_same_page(report: Report, html: str) -> None:
 
 
 def test_plots_carry_their_data(report: Report, html: str) -> None:
-    data = data_of(html)
+    data, tables = data_of(html), data_of(html, "tables")
     loss = data["figures"]["curve-loss"]
-    assert loss["columns"] == ["mix", "seed", "run", "tokens", "loss"]
-    assert len(loss["rows"]) == sum(len(run.history) for run in report.runs)
+    assert set(tables) == set(data["figures"])
+    assert tables["curve-loss"][0] == ["mix", "seed", "run", "tokens", "loss"]
+    assert len(tables["curve-loss"]) == 1 + sum(len(run.history) for run in report.runs)
     assert set(data["dark"]) >= {trace["line"]["color"] for trace in loss["data"] if "line" in trace}, (
         "every colour has its like in the dark theme"
     )

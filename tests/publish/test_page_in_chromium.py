@@ -229,6 +229,21 @@ def test_the_theme_follows_the_reader(browser: Browser, file: Path) -> None:
         until(tab, "document.querySelector('#curve-loss').data[0].line.color === '#b3bdc9'")
 
 
+def test_plotly_starts_when_a_plot_comes_near_and_for_paper_every_plot_is_drawn(browser: Browser, file: Path) -> None:
+    with opened(browser, file, width=400) as tab:  # the verdict is more than two windows high there
+        assert tab.evaluate("typeof Plotly") == "undefined"
+        tab.pdf()
+        drawn = "[...document.querySelectorAll('[data-figure]')].map((plot) => plot.querySelector('svg') !== null)"
+        assert set(tab.evaluate(drawn)) == {True}
+
+
+def test_filtering_a_folded_table_opens_it(browser: Browser, file: Path) -> None:
+    with opened(browser, file) as tab:
+        tab.evaluate("document.getElementById('comparisons').closest('details').open = false")
+        tab.fill("#comparisons-filter", "hellaswag acc replace_cc")
+        assert tab.locator("#comparisons tbody tr:visible").count() == 1
+
+
 def test_on_paper_the_verdict_fits_the_first_page(browser: Browser, file: Path) -> None:
     with opened(browser, file, scheme="dark") as tab:
         tab.emulate_media(media="print")

@@ -144,7 +144,8 @@ def _ranks(plan: Plan, runs: Mapping[str, RunResult], comparisons: Sequence[Comp
     if not rows or not comparisons:
         return None
     table = pd.DataFrame(rows)
-    mixes = [mix for mix in plan.sweep.mixes if mix in set(table["mix"])]
+    ranked = {row["mix"] for row in rows}
+    mixes = [mix for mix in plan.sweep.mixes if mix in ranked]
     try:
         return average_ranks(table, comparisons, mixes=mixes)
     except DAMAGE as error:

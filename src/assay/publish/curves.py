@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assay.publish import words
@@ -13,18 +14,36 @@ from assay.publish.report import finite
 from assay.suite import VALIDATION
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from assay.curves import SourceMatch
+    from assay.publish.details import LookShown
     from assay.publish.plots import Look
     from assay.publish.report import Report, RunShown
 
 POINTS = 20_000
 """Rows of one plot's table at most: above that a page gets slow to open, and no eye sees the difference."""
+RUNS = 200
+"""Runs up to which a plot's table has a row for each of their points; above that it has the lines and bands that are drawn."""
 DRAWN = 200
 """Points of one line."""
 SMALL = 60
 """Points of one line in the small plots by source."""
+BANDED = ("mix", "seeds", "tokens", "mean", "lowest", "highest")
+"""Columns of the table of what is drawn."""
 
-Points = list[tuple[float, float]]
+
+class Points(NamedTuple):
+    """What was logged of one thing in one run, by rising tokens.
+
+    Attributes:
+        tokens: where.
+        values: what; finite, as the tokens are.
+    """
+
+    tokens: NDArray[np.float64]
+    values: NDArray[np.float64]
 
 
 class Band(NamedTuple):
@@ -52,11 +71,11 @@ def band(series: Sequence[Points], most: int) -> Band:
     """
     import numpy as np
 
-    kept = [np.array(thinned(points, most)).T for points in series if points]
-    places = np.unique(np.concatenate([xs for xs, _ in kept]))
+    kept = [thinned(points, most) for points in series if len(points.tokens)]
+    places = np.unique(np.concatenate([one.tokens for one in kept]))
     if len(places) > most:
         places = np.interp(np.linspace(0, len(places) - 1, most), np.arange(len(places)), places)
-    rows = np.array([np.interp(places, xs, ys, left=np.nan, right=np.nan) for xs, ys in kept])
+    rows = np.array([np.interp(places, *one, left=np.nan, right=np.nan) for one in kept])
     some = ~np.isnan(rows).all(axis=0)
     rows, places = rows[:, some], places[some]
     return Band(
@@ -70,11 +89,15 @@ def band(series: Sequence[Points], most: int) -> Band:
 
 def thinned(points: Points, most: int) -> Points:
     """At most so many points: means over stretches of equal numbers of records, the last stretch's end kept."""
-    size = math.ceil(len(points) / most)
+    import numpy as np
+
+    count = len(points.tokens)
+    size = math.ceil(count / most)
     if size <= 1:
         return points
-    stretches = [points[start : start + size] for start in range(0, len(points), size)]
-    return [(part[-1][0], math.fsum(y for _, y in part) / len(part)) for part in stretches]
+    starts = np.arange(0, count, size)
+    ends = np.minimum(starts + size, count)
+    return Points(points.tokens[ends - 1], np.add.reduceat(points.values, starts) / (ends - starts))
 
 
 def training(report: Report) -> list[Figure]:
@@ -104,14 +127,17 @@ def by_source(report: Report) -> list[Figure]:
 
 def scores(report: Report) -> list[Figure]:
     """Scores by tokens where runs were looked at on the way, with published models as lines; what votes comes first."""
-    points: dict[tuple[str, str], dict[str, dict[int, Points]]] = {}
+    seen: dict[tuple[str, str], dict[str, dict[int, list[LookShown]]]] = {}
     for look in report.details.looks:
-        seeds = points.setdefault((look.task, look.metric), {}).setdefault(look.mix, {})
-        seeds.setdefault(look.seed, []).append((float(look.tokens), look.value))
+        seeds = seen.setdefault((look.task, look.metric), {}).setdefault(look.mix, {})
+        seeds.setdefault(look.seed, []).append(look)
     several = {
-        key: mixes
-        for key, mixes in points.items()
-        if len({x for m in mixes.values() for p in m.values() for x, _ in p}) > 1
+        key: {
+            mix: {seed: _points([one.tokens for one in own], [one.value for one in own]) for seed, own in seeds.items()}
+            for mix, seeds in mixes.items()
+        }
+        for key, mixes in seen.items()
+        if len({one.tokens for seeds in mixes.values() for own in seeds.values() for one in own}) > 1
     }
     votes = [(c.task, c.metric) for c in (*report.policy.primary, *report.policy.guardrails)] if report.policy else []
     whole = {task.task for task in report.evaluation.tasks} if report.evaluation else set()
@@ -128,38 +154,46 @@ def scores(report: Report) -> list[Figure]:
 
 def _logged(report: Report, key: str, title: str, axis: str, *, settle: bool = False) -> Figure | None:
     series = [(run, _series(run, key)) for run in report.runs]
-    kept = [(run, points) for run, points in series if points]
+    kept = [(run, points) for run, points in series if len(points.tokens)]
     if not kept:
         return None
-    most = max(40, min(400, POINTS // len(kept)))
-    figure = _drawn(report, _bands(_by_mix(kept), DRAWN), axis)
+    bands = _bands(_by_mix(kept), DRAWN)
+    figure = _drawn(report, bands, axis)
     note = ""
     window = _settled([points for _, points in kept]) if settle else None
     if window is not None:
         figure.update_layout(yaxis={"range": window})
         note = "The axis leaves out the first tenth of the run: double-click the plot to see all."
+    few = len(kept) <= RUNS
     return Figure(
         id=f"curve-{key.replace('_', '-')}",
         title=title,
         note=note,
         described=f"{title} by tokens for {words.count(len(kept), 'run')}; the last values are in the table of runs.",
         spec=plain_spec(figure),
-        columns=("mix", "seed", "run", "tokens", key),
-        rows=[
-            [run.mix, run.seed, run.short, short(x), short(y)] for run, points in kept for x, y in thinned(points, most)
-        ],
+        columns=("mix", "seed", "run", "tokens", key) if few else BANDED,
+        rows=_run_rows(kept) if few else _band_rows(bands),
     )
+
+
+def _run_rows(kept: Sequence[tuple[RunShown, Points]]) -> list[list[Any]]:
+    most = max(40, min(400, POINTS // len(kept)))
+    return [
+        [run.mix, run.seed, run.short, short(x), short(y)]
+        for run, points in kept
+        for x, y in zip(*(part.tolist() for part in thinned(points, most)), strict=True)
+    ]
 
 
 def _source(
     report: Report, name: str, place: int, logged: Sequence[tuple[RunShown, Points]], found: Sequence[SourceMatch]
 ) -> Figure:
     factor = _bits(report, name)
-    kept = [(run, [(x, y * (factor or 1)) for x, y in points]) for run, points in logged]
+    kept = [(run, Points(points.tokens, points.values * (factor or 1))) for run, points in logged]
     bands = _bands(_by_mix(kept), SMALL)
     unit = "bits per byte" if factor else "nats a token"
     figure = _drawn(report, bands, unit, height=260)
-    window = _settled([list(zip(one.tokens, one.mean, strict=True)) for one in bands.values()])
+    window = _settled([_points(one.tokens, one.mean) for one in bands.values()])
     if window is not None:
         figure.update_layout(yaxis={"range": window})
     for one in found:
@@ -174,7 +208,7 @@ def _source(
         note="; ".join(told),
         described=f"Training loss on {words.shortened(name, 60)} by tokens, {unit}; it is saved as CSV.",
         spec=plain_spec(figure),
-        columns=("mix", "seeds", "tokens", "mean", "lowest", "highest"),
+        columns=BANDED,
         rows=_band_rows(bands),
     )
 
@@ -227,7 +261,7 @@ def _score(
         note="",
         described=f"{words.metric_name(metric)} on {words.shortened(task, 60)} by tokens; it is saved as CSV.",
         spec=plain_spec(figure),
-        columns=("mix", "seeds", "tokens", "mean", "lowest", "highest"),
+        columns=BANDED,
         rows=_band_rows(bands),
         folded=folded,
     )
@@ -295,22 +329,34 @@ def _add_band(figure: Any, mix: str, one: Band, look: Look, *, marks: bool) -> N
 
 
 def _series(run: RunShown, key: str) -> Points:
-    pairs = [(finite(record.get("tokens")), finite(record.get(key))) for record in run.history]
-    return [(x, y) for x, y in pairs if x is not None and y is not None]
+    return _points([record.get("tokens") for record in run.history], [record.get(key) for record in run.history])
 
 
 def _losses(run: RunShown) -> dict[str, Points]:
     """A run's training loss by source: nats a token."""
-    found: dict[str, Points] = {}
-    for record in run.history:
-        tokens, losses = finite(record.get("tokens")), record.get("loss_by_source")
-        if tokens is None or not isinstance(losses, Mapping):
-            continue
-        for name, value in losses.items():
-            loss = finite(value)
-            if loss is not None:
-                found.setdefault(str(name), []).append((tokens, loss))
-    return found
+    logged = [(record.get("tokens"), record.get("loss_by_source")) for record in run.history]
+    kept = [(tokens, losses) for tokens, losses in logged if isinstance(losses, dict)]
+    tokens = [place for place, _ in kept]
+    names = dict.fromkeys(name for _, losses in kept for name in losses)
+    found = {str(name): _points(tokens, [losses.get(name) for _, losses in kept]) for name in names}
+    return {name: points for name, points in found.items() if len(points.tokens)}
+
+
+def _points(tokens: Sequence[Any], values: Sequence[Any]) -> Points:
+    """Those that are finite numbers."""
+    import numpy as np
+
+    xs, ys = _numbers(tokens), _numbers(values)
+    known = np.isfinite(xs) & np.isfinite(ys)
+    return Points(xs[known], ys[known])
+
+
+def _numbers(values: Sequence[Any]) -> NDArray[np.float64]:
+    """As numbers, NaN where one is none; a large sweep has millions, so single ones are looked at only where some are odd."""
+    import numpy as np
+
+    plain = set(map(type, values)) <= {int, float, NoneType}
+    return np.array(values if plain else [finite(value) for value in values], dtype=np.float64)
 
 
 def _by_mix(kept: Iterable[tuple[RunShown, Points]]) -> dict[str, dict[int, Points]]:
@@ -340,9 +386,9 @@ def _band_rows(bands: Mapping[str, Band]) -> list[list[Any]]:
 
 def _settled(series: Iterable[Points]) -> list[float] | None:
     """The range of values after the first tenth of each run, a little wider; the fall at the start would hide the rest."""
-    late = [y for points in series for x, y in points if x > points[-1][0] / 10]
-    if not late or min(late) == max(late):
+    late = [part for one in series for part in [one.values[one.tokens > one.tokens[-1] / 10]] if len(part)]
+    if not late:
         return None
-    low, high = min(late), max(late)
+    low, high = float(min(part.min() for part in late)), float(max(part.max() for part in late))
     slack = (high - low) * 0.06
-    return [low - slack, high + slack]
+    return [low - slack, high + slack] if low < high else None

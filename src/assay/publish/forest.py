@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 FURTHER = 2.5
 """How many times the reach of what votes all of a plot may reach before its axis is cut."""
+DRAWN = 400
+"""Comparisons that one plot draws: 1,900 made one of 33,000 pixels, for which Chromium took 28 s."""
+DOTS = 4_000
+"""Seeds' dots that one plot draws; where there are more, the intervals tell it."""
 
 
 def effects(report: Report) -> list[Figure]:
@@ -40,6 +45,8 @@ def _forest(report: Report, comparisons: Sequence[Comparison], place: int, *, pa
 
     metric, better = comparisons[0].metric, comparisons[0].better
     held_out = comparisons[0].task.startswith(VALIDATION)
+    every, comparisons = comparisons, _clearest(comparisons)
+    seeds = sum(len(c.differences) for c in comparisons) <= DOTS
     rows = _forest_rows(comparisons)
     at = {label: row for row, (label, _) in enumerate(rows)}
     style = looks(report)
@@ -50,7 +57,7 @@ def _forest(report: Report, comparisons: Sequence[Comparison], place: int, *, pa
         own = [c for c in comparisons if c.candidate == name]
         for signal in ("ok", "unknown", "no signal"):
             part = [c for c in own if c.signal == signal]
-            _add_estimates(figure, part, [at[c.task, c.role] + shift for c in part], name, style[name])
+            _add_estimates(figure, part, [at[c.task, c.role] + shift for c in part], name, style[name], seeds=seeds)
     _add_margins(figure, comparisons, at)
     window = _window(comparisons)
     if window is not None:
@@ -69,13 +76,47 @@ def _forest(report: Report, comparisons: Sequence[Comparison], place: int, *, pa
     return Figure(
         id=f"effects-{place}",
         title=f"{what[0].upper()}{what[1:]}{', by parts of tasks' if parts else ''}",
-        note="" if window is None else "The axis is that of what votes: double-click the plot to see all.",
+        note=_note(every, comparisons, cut=window is not None, seeds=seeds),
         described=f"Forest plot of {words.count(len(comparisons), 'comparison')} in {what}; "
         "the table of comparisons has the same figures.",
         spec=plain_spec(figure),
         columns=("candidate", "task", "metric", "role", "effect", "ci_low", "ci_high", "p_adjusted", "signal", "seeds"),
-        rows=[_forest_row(c) for c in comparisons],
+        rows=[_forest_row(c) for c in every],
         folded=parts,
+    )
+
+
+def _clearest(comparisons: Sequence[Comparison]) -> Sequence[Comparison]:
+    """What is drawn: all, or of very many the tasks that vote and those whose effects are the largest for their noise."""
+    if len(comparisons) <= DRAWN:
+        return comparisons
+    size: dict[str, float] = {}
+    for c in comparisons:
+        effect, low, high = (finite(value) for value in (c.effect, c.ci_low, c.ci_high))
+        width = high - low if high is not None and low is not None else 0.0
+        clear = abs(effect or 0.0) / width if width > 0 else 0.0
+        size[c.task] = max(size.get(c.task, 0.0), math.inf if c.role != "monitor" else clear)
+    most = max(1, DRAWN * len(size) // len(comparisons))
+    kept = set(sorted(size, key=lambda task: -size[task])[:most]) | {
+        t for t, value in size.items() if value == math.inf
+    }
+    return [c for c in comparisons if c.task in kept]
+
+
+def _note(every: Sequence[Comparison], drawn: Sequence[Comparison], *, cut: bool, seeds: bool) -> str:
+    """What of the comparisons is not seen at once, and where it is."""
+    tasks, shown = (len({c.task for c in part}) for part in (every, drawn))
+    return " ".join(
+        said
+        for said, holds in (
+            (
+                f"Of {tasks} tasks, the {shown} with the largest effects for their noise are drawn; all are in the CSV.",
+                shown < tasks,
+            ),
+            ("Seeds are too many to draw; they are in the CSV.", not seeds),
+            ("The axis is that of what votes: double-click the plot to see all.", cut),
+        )
+        if holds
     )
 
 
@@ -150,22 +191,25 @@ def _row_label(row: Row, comparisons: Sequence[Comparison]) -> str:
     return words.shortened(name, 30) + (" (no signal)" if silent else "")
 
 
-def _add_estimates(figure: Any, comparisons: Sequence[Comparison], ys: Sequence[float], name: str, look: Look) -> None:
-    """Marks, intervals and seeds of one candidate's comparisons that have one state of signal."""
+def _add_estimates(
+    figure: Any, comparisons: Sequence[Comparison], ys: Sequence[float], name: str, look: Look, *, seeds: bool
+) -> None:
+    """Marks, intervals and, if wanted, seeds of one candidate's comparisons that have one state of signal."""
     if not comparisons:
         return
     state = comparisons[0].signal
     colour = FAINT if state == "no signal" else look.colour
     dots = [(value, y) for c, y in zip(comparisons, ys, strict=True) for value in seed_differences(c).values()]
-    figure.add_scatter(
-        x=[_scaled(value, comparisons[0]) for value, _ in dots],
-        y=[y + 0.13 for _, y in dots],
-        mode="markers",
-        marker={"size": 4, "color": colour, "opacity": 0.65},
-        legendgroup=name,
-        showlegend=False,
-        hoverinfo="skip",
-    )
+    if seeds:
+        figure.add_scatter(
+            x=[_scaled(value, comparisons[0]) for value, _ in dots],
+            y=[y + 0.13 for _, y in dots],
+            mode="markers",
+            marker={"size": 4, "color": colour, "opacity": 0.65},
+            legendgroup=name,
+            showlegend=False,
+            hoverinfo="skip",
+        )
     figure.add_scatter(
         x=[_scaled(finite(c.effect), c) for c in comparisons],
         y=list(ys),

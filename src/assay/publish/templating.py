@@ -66,10 +66,24 @@ def digest(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-def packed_figures(drawn: Iterable[Figure]) -> str:
-    """What the page's script works on: the plots, their tables, and the colours of the dark theme."""
-    plots = {figure.id: {**figure.spec, "columns": figure.columns, "rows": figure.rows} for figure in drawn}
-    return packed(json.dumps({"dark": DARK, "figures": plots}, allow_nan=False, separators=(",", ":")))
+class Data(NamedTuple):
+    """What the page's script works on; tables are apart, since a page that is only looked at needs none of them.
+
+    Attributes:
+        plots: plotly's figures, and the colours of the dark theme.
+        tables: each plot's figures as rows.
+    """
+
+    plots: str
+    tables: str
+
+
+def packed_figures(drawn: Iterable[Figure]) -> Data:
+    """Plots and their tables, as a page carries them."""
+    shown = list(drawn)
+    plots = {"dark": DARK, "figures": {figure.id: figure.spec for figure in shown}}
+    tables = {figure.id: [figure.columns, *figure.rows] for figure in shown}
+    return Data(*(packed(json.dumps(part, allow_nan=False, separators=(",", ":"))) for part in (plots, tables)))
 
 
 def packed(content: str) -> str:

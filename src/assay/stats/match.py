@@ -61,7 +61,9 @@ class Match(NamedTuple):
     seeds: int
 
 
-def tokens_to_match(reference: Mapping[Seed, Curve], other: Mapping[Seed, Curve], *, level: float = 0.95) -> Match:
+def tokens_to_match(
+    reference: Mapping[Seed, Curve], other: Mapping[Seed, Curve], *, level: float = 0.95, fallen: bool = False
+) -> Match:
     """Of the reference, how many tokens reach the loss that the other ends at, over the tokens that the other took.
 
     The interval is Student's for the mean over seeds of log(D'/D), each seed's curves being paired. A bootstrap over
@@ -71,6 +73,7 @@ def tokens_to_match(reference: Mapping[Seed, Curve], other: Mapping[Seed, Curve]
         reference: a curve for each seed; the baseline's, for D'/D as it is usually meant.
         other: the same; seeds that only one has are left out.
         level: coverage of the interval.
+        fallen: whether the curves are what `knots` makes of them already.
 
     Raises:
         AssayError: a curve has no two points, or tokens or losses that are none.
@@ -78,7 +81,9 @@ def tokens_to_match(reference: Mapping[Seed, Curve], other: Mapping[Seed, Curve]
     from scipy.special import stdtrit
 
     shared = [seed for seed in reference if seed in other]
-    found = [_one(knots(reference[seed]), knots(other[seed])) for seed in shared]
+    if not fallen:
+        reference, other = ({seed: knots(part[seed]) for seed in shared} for part in (reference, other))
+    found = [_one(reference[seed], other[seed]) for seed in shared]
     bounds = {bound for _, bound in found} - {"measured"}
     if not found or len(bounds) > 1:
         return Match(math.nan, math.nan, math.nan, level, "unknown", len(found))

@@ -7,6 +7,7 @@
 
   let figures = {};
   let dark = {};
+  let library = "";
 
   // --- plots
 
@@ -105,24 +106,32 @@
     for (const holder of holders) if (holder.dataset.drawn) draw(holder);
   }
 
+  // Plotly takes half a second to a second and a half to start: that waits until a plot comes near, or until paper does.
+  function start() {
+    if (window.Plotly) return;
+    const script = document.createElement("script");
+    script.textContent = library;
+    document.head.append(script);
+  }
+
   async function plots() {
     if (!holders.length) return;
+    for (const button of document.querySelectorAll("[data-csv-figure]")) {
+      const id = button.dataset.csvFigure;
+      button.addEventListener("click", async () => save(id, JSON.parse(await unpacked("tables"))[id]));
+    }
     try {
-      ({ figures, dark } = JSON.parse(await unpacked("data")));
-      const script = document.createElement("script");
-      script.textContent = await unpacked("library");
-      document.head.append(script);
+      ({ figures, dark } = JSON.parse(await unpacked("plots")));
+      library = await unpacked("library");
     } catch (error) {
       for (const holder of holders) holder.textContent = `This browser cannot show the plot (${error.message}); the tables have its figures.`;
       return;
     }
-    for (const button of document.querySelectorAll("[data-csv-figure]")) {
-      const id = button.dataset.csvFigure;
-      button.addEventListener("click", () => save(id, [figures[id].columns, ...figures[id].rows]));
-    }
     const watcher = new IntersectionObserver((entries) => {
       for (const entry of entries) {
-        if (entry.isIntersecting && !entry.target.dataset.drawn) draw(entry.target);
+        if (!entry.isIntersecting || entry.target.dataset.drawn) continue;
+        start();
+        draw(entry.target);
       }
     }, { rootMargin: "800px" });
     for (const holder of holders) watcher.observe(holder);
@@ -130,6 +139,7 @@
     narrow.addEventListener("change", drawAgain);
     addEventListener("beforeprint", () => {
       printing = true;
+      start();
       for (const holder of holders) if (holder.offsetParent) draw(holder);
     });
     addEventListener("afterprint", () => {
@@ -207,7 +217,9 @@
   for (const input of document.querySelectorAll("input[data-filters]")) {
     const table = document.getElementById(input.dataset.filters);
     const shown = document.getElementById(`${table.id}-shown`);
+    const folded = table.closest("details");
     input.addEventListener("input", () => {
+      if (folded) folded.open = true;
       const wanted = input.value.toLowerCase().split(/\s+/).filter(Boolean);
       const rows = [...table.tBodies[0].rows];
       for (const row of rows) {
