@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -24,6 +25,7 @@ from assay.audit.detectors import Detector, detectors
 from assay.audit.examine import Prints, Questions, examine
 from assay.audit.findings import Audit, Finding, Findings, Severity, Unread, ranked
 from assay.audit.merge import BYTES_A_TOKEN, MADE, add_copies, copies, findings, summed, total_ids
+from assay.audit.ready import get_ready
 from assay.audit.unknown import Seen, gather
 from assay.corpus.read import Look, file_digests
 from assay.errors import AssayError
@@ -153,6 +155,8 @@ def look(
     if workers != 0 and tasks:
         return _Pool(workers or len(os.sched_getaffinity(0)), settings, folder, tell).run(tasks)
     looking, failed = settings.detectors(), []
+    if tasks:
+        get_ready()
     for task in tasks:
         try:
             _work(task, settings, looking, folder, functools.partial(tell, task), lambda _n, _d: None)
@@ -396,7 +400,7 @@ class _Worker:
 
     def give(self, task: Task) -> None:
         self.task = task
-        self._beats[:] = [time.monotonic(), -1, -1]
+        self._beats[:] = [math.inf, -1, -1]  # it may still start, which on a busy machine takes its time
         with contextlib.suppress(BrokenPipeError):  # it died; `listen` finds that out
             self.pipe.send(task)
 
@@ -439,6 +443,7 @@ def _serve(pipe: Connection, beats: Any, settings: Settings, folder: Path) -> No
     """A process' life: look at files until there are no more."""
     looking = settings.detectors()
     numbers = {each.name: index for index, each in enumerate(looking)}
+    get_ready()
 
     def beat(number: int, name: str) -> None:
         beats[1], beats[2] = number, numbers.get(name, -1)
@@ -447,6 +452,7 @@ def _serve(pipe: Connection, beats: Any, settings: Settings, folder: Path) -> No
     with contextlib.suppress(EOFError):
         while True:
             task: Task = pipe.recv()
+            beat(-1, "")
             read = _gathered(lambda size: pipe.send(("read", size)))
             try:
                 _work(task, settings, looking, folder, read, beat)
