@@ -149,7 +149,7 @@ def judge(
     verdict = verdicts[0] if len(verdicts) == 1 else _together(space, verdicts)
     if sweep.extends is not None:
         verdict = replace(verdict, note=" ".join(part for part in (verdict.note, after_a_look(sweep)) if part))
-    verdict = _with_stops(space, verdict, results.missing)
+    verdict = replace(_with_stops(space, verdict, results.missing), missing=results.missing)
     return verdict if standing is None else verdict.under(standing)
 
 

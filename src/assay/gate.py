@@ -133,6 +133,7 @@ class SweepVerdict:
         candidates: each one's verdict, by mix.
         note: what judging several at once means for the error rate; empty for one.
         registration: how it stands to what was fixed before the results; None where nobody said.
+        missing: planned runs that are in none of the figures, by mix: which seeds, and why.
     """
 
     baseline: str
@@ -140,6 +141,7 @@ class SweepVerdict:
     candidates: dict[str, Verdict] = field(hash=False)
     note: str
     registration: Standing | None = None
+    missing: Mapping[str, Sequence[str]] = field(default_factory=dict, hash=False)
 
     def under(self, registration: Standing) -> SweepVerdict:
         """The same, saying how it stands to what was fixed before the results: by itself, and in each one's scope."""
@@ -169,6 +171,7 @@ class SweepVerdict:
             "note": self.note,
             "registration": self.registration.to_mapping() if self.registration else None,
             "candidates": {name: verdict.to_mapping() for name, verdict in self.candidates.items()},
+            "missing": {mix: list(why) for mix, why in self.missing.items()},
         }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from assay.launch.curve import POINTS, losses
 from assay.launch.logs import line_that_matters
 from assay.launch.records import Submission, SubmissionDirectory, SubmittedRun, Worker
 from assay.launch.render import render
@@ -224,6 +225,60 @@ def test_it_reads_on_a_narrow_screen_a_wide_one_and_in_a_pipe(
     assert "out of memory: the kernel killed it" in text
     assert mixes[0] in text
     assert f"{3 * seeds - 1} runs wait for: assay submit sweep=tiny" in text
+
+
+def test_losses_are_read_off_a_history_of_any_length_and_of_any_shape(tmp_path: Path) -> None:
+    """Few places are read, the last record counts, and what a kill cut or is no record is left out."""
+    history = tmp_path / "metrics.jsonl"
+    history.write_text("".join(json.dumps({"step": i, "loss": 9 - 8 * i / 999}) + "\n" for i in range(1000)))
+    found = losses(history)
+    assert len(found) == POINTS
+    assert found[0] == 9.0
+    assert found[-1] == 1.0
+    assert found == tuple(sorted(found, reverse=True))
+    history.write_text('{"step": 1, "loss": 5.0}\n{"step": 2, "loss": 4.0}\n{"step": 3, "lo')
+    assert losses(history)[-1] == 4.0
+    history.write_bytes(b"\xff\x00[1]\nnull\n3\n{}\n" + b'{"loss": null}\n{"loss": NaN}\n')
+    assert losses(history) == ()
+    assert losses(tmp_path / "missing") == ()
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_run_on_its_way_shows_how_far_it_is_and_how_its_loss_falls(store: Store, width: int) -> None:
+    run = record(store, "web", 0, state="training", step=43, steps=STEPS, tokens=4300, tokens_per_second=1234.0)
+    run.metrics.write_text("".join(json.dumps({"step": i, "loss": 8 - i / 10}) + "\n" for i in range(43)))
+    with run.claim():
+        text = shown(overview(store, make_plan(["web", "code"], [0]), now=NOW), width)
+    (line,) = (line for line in text.splitlines() if line.startswith("web s0"))
+    assert "training 43%" in line
+    assert "3.80" in line
+    assert "█▇▆▅▅▄▃▂▁▁" in line
+    assert ("████░░░░░░" in line) == (width > 80)
+
+
+def test_a_sweep_of_many_runs_shows_how_far_each_mix_is(store: Store) -> None:
+    for seed in range(30):
+        record(store, "web", seed, state="queued", step=STEPS // 2 if seed < 15 else 0, steps=STEPS)
+    text = shown(overview(store, make_plan(["web", "code"], list(range(30))), now=NOW), 80)
+    assert "██░░░░░░░░ 25%" in text
+    assert "░░░░░░░░░░ 0%" in text
+
+
+def test_a_status_that_cannot_be_read_is_named_once_with_what_to_do(store: Store) -> None:
+    for seed in range(3):
+        run = record(store, "web", seed, state="training")
+        (run.path / "status.json").write_text('{"state": "tra')
+    text = " ".join(shown(overview(store, make_plan(["web", "code"], [0, 1, 2]), now=NOW), 200).split())
+    assert "3 runs: damaged record:" in text
+    assert "web s0, web s1, web s2" in text
+    assert text.count("Delete the file") == 1
+
+
+def test_what_a_later_version_tells_of_a_run_beside_is_left_out(store: Store) -> None:
+    run = record(store, "web", 0, state="training", step=40, steps=STEPS)
+    path = run.path / "status.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "told_by_a_later_version": 1}))
+    assert run.status().step == 40
 
 
 def test_a_failure_cannot_steer_the_terminal(store: Store) -> None:

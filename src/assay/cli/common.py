@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 
+from assay.cli.plain import ascii_json
 from assay.files import json_text
 from assay.publish.words import amount
 
@@ -20,8 +22,23 @@ if TYPE_CHECKING:
 
     from assay.workspace import Workspace
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+PIPED = 80
+"""Columns where no terminal says how many there are; COLUMNS does."""
+
+
+class _Output(Console):
+    """As wide as its own terminal, and in a pipe always as wide: not as some other stream's terminal happens to be."""
+
+    @property  # type: ignore[misc]  # nobody sets it
+    def size(self) -> ConsoleDimensions:
+        """Columns and lines."""
+        if self.is_terminal or "COLUMNS" in os.environ:
+            return super().size
+        return ConsoleDimensions(PIPED, 25)
+
+
+console = _Output(highlight=False)
+errors = _Output(stderr=True, highlight=False)
 
 
 def complete_override(incomplete: str) -> list[str]:
@@ -61,7 +78,9 @@ def workspace(overrides: Sequence[str] | None) -> Workspace:
 
 def print_json(value: Any) -> None:
     """Plain values as JSON on standard output; not-a-number becomes null."""
-    sys.stdout.write(json_text(value))
+    text = json_text(value)
+    utf8 = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    sys.stdout.write(text if utf8 else ascii_json(text))
 
 
 @contextlib.contextmanager

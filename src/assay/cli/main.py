@@ -28,6 +28,7 @@ from assay.cli import (
     taint,
 )
 from assay.cli.common import errors
+from assay.cli.plain import readable
 from assay.errors import AssayError
 
 USAGE_ERROR = 2
@@ -86,6 +87,11 @@ for module in (
 
 def main() -> None:
     """Run the command line; whatever goes wrong exits with 2, since 1 is the gate's REJECT."""
+    with readable():
+        _run()
+
+
+def _run() -> None:
     try:
         app()
     except AssayError as error:

@@ -72,13 +72,16 @@ def compare(
         found = {name: v["comparisons"] for name, v in verdict.to_mapping()["candidates"].items()}
         registration = verdict.registration.to_mapping() if verdict.registration else None
         beside = {**_beside_mapping(published, matches), **more.to_mapping()}
-        print_json({"candidates": found, "registration": registration, **beside})
+        missing = {mix: list(why) for mix, why in verdict.missing.items()}
+        print_json({"candidates": found, "registration": registration, "missing": missing, **beside})
         return
     from assay.publish.beside import matches_view, references_view
-    from assay.publish.terminal import comparisons_view, registration_view
+    from assay.publish.terminal import comparisons_view, missing_view, registration_view
 
     if verdict.registration is not None:
         console.print(registration_view(verdict.registration))
+    if verdict.missing:
+        console.print(missing_view(verdict.missing))
     for name, judged in verdict.candidates.items() if by is None else ():
         console.print(f"{name} against {judged.baseline}", markup=False)
         console.print(comparisons_view(judged.comparisons))

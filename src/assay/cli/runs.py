@@ -148,7 +148,7 @@ def plan_mapping(made: Plan) -> dict[str, Any]:
 
 def print_plan(made: Plan) -> None:
     """A plan for people: run by run, or summed up by mix where they are too many to read."""
-    from assay.launch.render import EACH
+    from assay.launch.status import EACH
 
     for arm in made.sweep.arms:
         if arm.about:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Group
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from assay.launch.curve import POINTS
+from assay.launch.status import EACH
 from assay.publish.words import NOTHING, amount, count, duration
+from assay.store import DAMAGED
 from assay.tails import printable
 
 if TYPE_CHECKING:
@@ -38,9 +41,18 @@ COLOURS = {
 }
 """In the order in which counts are given."""
 
-EACH = 48
-"""More runs than that are summed up by mix, and only those at work are listed."""
-WIDE = 100
+LABEL = 32
+"""Columns that a run's label has before it is folded."""
+DROPPED = ("progress", "tokens", "tokens/s", "loss", "left")
+"""Columns that are left out where there is no room, in this order."""
+LEVELS = "▁▂▃▄▅▆▇█"
+BAR = 10
+"""Columns of a bar of progress."""
+GAP = 2
+MEND = (
+    "Delete the file: only what it told of progress is lost. What was trained and scored is found again, and submitting goes"
+    " on from the last checkpoint."
+)
 WORDS = 5
 LABELS = 6
 """Runs that a failure names before it only counts them."""
@@ -120,30 +132,103 @@ def _words(runs: Iterable[RunProgress]) -> Text | None:
     return Text("\n".join(lines), style="dim") if lines else None
 
 
+class _Column(NamedTuple):
+    """What a table of runs may show.
+
+    Attributes:
+        name: its heading.
+        cells: one for each run.
+        right: whether it is aligned to the right.
+    """
+
+    name: str
+    cells: list[Text]
+    right: bool = False
+
+    @property
+    def width(self) -> int:
+        return max(len(self.name), *(cell.cell_len for cell in self.cells))
+
+
 class _Runs:
-    """A line for each run; bars only on a terminal with room for them."""
+    """A line for each run, with as many columns as there is room for."""
 
     def __init__(self, runs: Sequence[RunProgress]) -> None:
         self.runs = runs
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        bars = console.is_terminal and options.max_width >= WIDE
-        table = Table(box=None, pad_edge=False)
-        table.add_column("run", overflow="fold", ratio=None)
-        table.add_column("fingerprint", no_wrap=True)
-        table.add_column("state", no_wrap=True)
-        if bars:
-            table.add_column("", width=min(40, options.max_width - WIDE + 20))
-        for name in ("tokens", "tokens/s", "left"):
-            table.add_column(name, justify="right", no_wrap=True)
-        for run in self.runs:
-            bar = [ProgressBar(total=1.0, completed=run.share)] if bars else []
-            speed = amount(run.tokens_per_second) if run.state == "training" else NOTHING
-            left = duration(run.seconds_left) if run.state in {"training", "evaluating"} else NOTHING
-            tokens = amount(run.tokens) if run.tokens else NOTHING
-            short = (run.fingerprint or NOTHING)[:12]
-            table.add_row(Text(run.label), short, _state(run), *bar, tokens, speed, left)
+        del console
+        columns = self._columns()
+        names = columns[0]
+        least = min(names.width, LABEL)
+        for name in DROPPED:  # the least important first
+            if least + sum(column.width + GAP for column in columns[1:]) <= options.max_width:
+                break
+            columns = [column for column in columns if column.name != name]
+        table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+        for column in columns:
+            folded = column is names
+            table.add_column(
+                column.name,
+                justify="right" if column.right else "left",
+                overflow="fold" if folded else "ellipsis",
+                no_wrap=not folded,
+            )
+        for cells in zip(*(column.cells for column in columns), strict=True):
+            table.add_row(*cells)
         yield table
+
+    def _columns(self) -> list[_Column]:
+        """All columns in which any run has something to show."""
+        runs = self.runs
+        ends = [loss for run in runs for loss in run.losses]
+        bounds = (min(ends), max(ends)) if ends else (0.0, 0.0)
+        begun = {"training", "evaluating"}
+        columns = [
+            _Column("run", [Text(run.label) for run in runs]),
+            _Column("fingerprint", [Text((run.fingerprint or NOTHING)[:12]) for run in runs]),
+            _Column("state", [_state(run) for run in runs]),
+            _Column("progress", [_bar(run) for run in runs]),
+            _Column("loss", [_sparkline(run, bounds) for run in runs]),
+            _Column("tokens", [Text(amount(run.tokens) if run.tokens else NOTHING) for run in runs], right=True),
+            _Column(
+                "tokens/s",
+                [Text(amount(run.tokens_per_second) if run.state == "training" else NOTHING) for run in runs],
+                right=True,
+            ),
+            _Column(
+                "left",
+                [Text(duration(run.seconds_left) if run.state in begun else NOTHING) for run in runs],
+                right=True,
+            ),
+        ]
+        return [column for column in columns if any(cell.plain != NOTHING for cell in column.cells)]
+
+
+def _bar(run: RunProgress) -> Text:
+    """How much of a run is trained, where it is on its way."""
+    if run.state == "done" or not run.step:
+        return Text(NOTHING)
+    return _filled(run.share, COLOURS[run.state])
+
+
+def _trained(run: RunProgress) -> float:
+    return 1.0 if run.state == "done" else run.share
+
+
+def _filled(share: float, style: str) -> Text:
+    full = min(BAR, math.floor(share * BAR))
+    return Text.assemble(("█" * full, style), ("░" * (BAR - full), "dim"))
+
+
+def _sparkline(run: RunProgress, bounds: tuple[float, float]) -> Text:
+    """How a run's loss fell and where it is; all runs of a table have one scale."""
+    if not run.losses:
+        return Text(NOTHING)
+    low, high = bounds
+    top = len(LEVELS) - 1
+    signs = [LEVELS[round((loss - low) / (high - low) * top)] if high > low else LEVELS[0] for loss in run.losses]
+    return Text(f"{''.join(signs):>{POINTS}} {run.losses[-1]:.2f}")
 
 
 def _state(run: RunProgress) -> Text:
@@ -155,16 +240,23 @@ def _state(run: RunProgress) -> Text:
 
 
 def _by_mix(runs: Iterable[RunProgress]) -> Table:
-    counts: dict[str, Counter[str]] = {}
+    """Counts by state, and how much of each mix's runs is trained."""
+    groups: dict[str, list[RunProgress]] = {}
     for run in runs:
-        counts.setdefault(run.mix, Counter())[run.state] += 1
+        groups.setdefault(run.mix, []).append(run)
+    counts = {mix: Counter(run.state for run in members) for mix, members in groups.items()}
     states = [state for state in COLOURS if any(mix[state] for mix in counts.values())]
     table = Table(box=None, pad_edge=False)
     table.add_column("mix", overflow="fold")
+    parts = {mix: sum(_trained(run) for run in members) / len(members) for mix, members in groups.items()}
+    begun = any(parts.values())
+    if begun:
+        table.add_column("progress", no_wrap=True)
     for state in states:
         table.add_column(state, justify="right")
     for mix, by_state in counts.items():
-        table.add_row(Text(mix), *(f"{by_state[state]:,}" if by_state[state] else NOTHING for state in states))
+        bar = [Text.assemble(_filled(parts[mix], "green"), f" {math.floor(100 * parts[mix])}%")] if begun else []
+        table.add_row(Text(mix), *bar, *(f"{by_state[state]:,}" if by_state[state] else NOTHING for state in states))
     return table
 
 
@@ -173,6 +265,8 @@ def _failure(failure: FailureGroup) -> Text:
     more = f" and {len(failure.runs) - LABELS} more" if len(failure.runs) > LABELS else ""
     text = Text(f"{count(len(failure.runs), 'run')}: {failure.kind}: {printable(failure.message)}", style="red")
     text.append(f"\n  {shown}{more}", style="default")
+    if failure.kind == DAMAGED:
+        text.append(f"\n  {MEND}", style="default")
     if failure.line and failure.line not in failure.message and failure.message not in failure.line:
         text.append(f"\n  {printable(failure.line)}", style="default")
     if failure.log:

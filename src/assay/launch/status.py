@@ -7,14 +7,15 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from assay.launch.curve import losses
 from assay.launch.logs import line_that_matters
 from assay.launch.records import Worker, submissions
 from assay.launch.slurm.view import look as look_at_jobs
-from assay.store import ACTIVE, ENDED, Failure, Status
+from assay.store import ACTIVE, DAMAGED, ENDED, Failure, Status
 from assay.structure import to_mapping
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from assay.plan import Plan, PlannedRun
     from assay.store import Store
 
+EACH = 48
+"""More runs than that are summed up by mix, and only those at work are listed, and their losses read."""
 BEGUN = frozenset({"preparing", "training", "evaluating"})
 LEFT = frozenset({"queued", "trained", "stale", "cancelled", "failed"})
 """States in which a run that no submission has waits for somebody to submit again."""
@@ -56,6 +59,9 @@ class RunProgress:
     words: str | None = None
     """What SLURM says of it, for people."""
     failure: Failure | None = None
+    """Why it ended without a result; or, in any state, that its status cannot be read."""
+    losses: tuple[float, ...] = ()
+    """How its training loss fell, in nats a token, at a few evenly spaced places; of the runs that are listed."""
 
     @property
     def label(self) -> str:
@@ -180,7 +186,7 @@ def overview(store: Store, plan: Plan, *, now: float) -> SweepProgress:
     if jobs is not None:
         looks = [_with_job(look, jobs) for look in looks]
     speeds = _Speeds.measure(looks)
-    runs = tuple(_progress(look, speeds, live, now=now) for look in looks)
+    runs = _with_losses(store, tuple(_progress(look, speeds, live, now=now) for look in looks))
     return SweepProgress(
         sweep=plan.sweep.name,
         now=now,
@@ -194,6 +200,14 @@ def overview(store: Store, plan: Plan, *, now: float) -> SweepProgress:
         jobs=None if jobs is None else Jobs(running=jobs.running, waiting=jobs.waiting, problem=jobs.problem),
         hours=None if jobs is None else jobs.hours,
     )
+
+
+def _with_losses(store: Store, runs: tuple[RunProgress, ...]) -> tuple[RunProgress, ...]:
+    """The runs, those that are listed with how their losses fell."""
+    few = len(runs) <= EACH
+    listed = [i for i, run in enumerate(runs) if few or run.state in BEGUN][:EACH]
+    read = {i: losses(store.run(key).metrics) for i in listed if (key := runs[i].fingerprint) is not None}
+    return tuple(replace(run, losses=read[i]) if read.get(i) else run for i, run in enumerate(runs))
 
 
 def _hands(live: _Live, jobs: JobsView | None, runs: Sequence[RunProgress]) -> int:
@@ -339,8 +353,12 @@ def _progress(look: _Look, speeds: _Speeds, live: _Live, *, now: float) -> RunPr
         pid=status.pid,
         job=job,
         words=words,
-        failure=status.failure if state in {"failed", "diverged"} else None,
+        failure=status.failure if state in {"failed", "diverged"} or _damaged(status.failure) else None,
     )
+
+
+def _damaged(failure: Failure | None) -> bool:
+    return failure is not None and failure.kind == DAMAGED
 
 
 def _seconds_left(look: _Look, speeds: _Speeds, *, now: float) -> float | None:
@@ -377,7 +395,8 @@ def _failures(runs: Iterable[RunProgress]) -> tuple[FailureGroup, ...]:
     groups: dict[tuple[str, str], list[RunProgress]] = {}
     for run in runs:
         if run.failure is not None:
-            groups.setdefault((run.failure.kind, re.sub(r"\d+", "#", run.failure.message)), []).append(run)
+            cause = "" if _damaged(run.failure) else re.sub(r"\d+", "#", run.failure.message)
+            groups.setdefault((run.failure.kind, cause), []).append(run)
     found: list[FailureGroup] = []
     for members in sorted(groups.values(), key=len, reverse=True):
         failure = members[0].failure

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+import math
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rich import box
 from rich.console import Group
@@ -25,8 +27,12 @@ STYLES = {"ACCEPT": "bold green", "REJECT": "bold red", "INCONCLUSIVE": "bold ye
 SIGNS = {"ACCEPT": "+", "REJECT": "x", "INCONCLUSIVE": "?", "BLOCKED": "!"}
 """So that the decision does not hang on colour alone."""
 
-CHART = 25
-"""Columns of the small chart; odd, so that 0 has a column of its own."""
+CHART = 23
+"""Columns of the small chart; odd, so that 0 has a column of its own, and no wider than most intervals."""
+AXIS = "worse \N{RIGHTWARDS ARROW} better"
+OUTLYING = 4.0
+WIDEST, WIDE, NARROW = 150, 116, 66
+"""Columns from which on there is room for: the measured means, a column for the chart, one for the adjusted p."""
 
 
 def verdict_view(verdict: SweepVerdict, *, monitors: bool = False) -> RenderableType:
@@ -56,9 +62,15 @@ def registration_view(registration: Standing) -> RenderableType:
     return Text(registration.sentence, style=style)
 
 
+def missing_view(missing: Mapping[str, Sequence[str]]) -> RenderableType:
+    """The planned runs that are in none of the figures, and why."""
+    lines = [_item("-", f"{mix}: {why}") for mix, every in missing.items() for why in every]
+    return Group(Text("not in these figures:", style="yellow"), *lines)
+
+
 def comparisons_view(comparisons: Sequence[Comparison]) -> RenderableType:
     """Comparisons of one candidate as a table that takes as many columns as there is room for."""
-    return _Comparisons(tuple(comparisons))
+    return _Comparisons(tuple(comparisons)) if comparisons else Text("nothing to compare yet", style="dim")
 
 
 class _Comparisons:
@@ -100,55 +112,109 @@ def _item(sign: str, sentence: str, *, style: str = "") -> RenderableType:
     return row
 
 
-Column = tuple[str, Literal["left", "right"], Callable[["Comparison"], str]]
+class _Column(NamedTuple):
+    """A column of figures: its name, and a comparison's cell."""
+
+    name: str
+    cell: Callable[[Comparison], str]
+    justify: Literal["left", "right"] = "right"
+
+
+EFFECT = _Column("effect", lambda c: words.signed(c.metric, finite(c.effect)))
+INTERVAL = _Column("interval", lambda c: words.interval(c.metric, finite(c.ci_low), finite(c.ci_high)))
+ADJUSTED = _Column("adj. p", lambda c: words.probability(finite(c.p_adjusted)))
+ROLE = _Column("role", lambda c: c.role, "left")
+MEASURED = (
+    _Column("baseline", lambda c: words.score(c.metric, finite(c.baseline_mean))),
+    _Column("candidate", lambda c: words.score(c.metric, finite(c.candidate_mean))),
+    _Column("seeds", lambda c: str(c.n_seeds)),
+    _Column("items", lambda c: words.NOTHING if c.n_items is None else f"{c.n_items:,}"),
+)
 
 
 def _table(comparisons: Sequence[Comparison], width: int) -> Table:
-    """As many columns as there is room for."""
+    """As many columns as there is room for: the chart in one of its own, or below the interval."""
+    return _wide(comparisons, width) if width >= WIDE else _narrow(comparisons, width)
+
+
+def _wide(comparisons: Sequence[Comparison], width: int) -> Table:
     scales = _scales(comparisons)
-    columns: list[Column] = [
-        ("effect", "right", lambda c: words.signed(c.metric, finite(c.effect))),
-        ("interval", "right", lambda c: words.interval(c.metric, finite(c.ci_low), finite(c.ci_high))),
-        ("adj. p", "right", lambda c: words.probability(finite(c.p_adjusted))),
-        ("role", "left", lambda c: c.role),
-    ]
-    if width >= 118:
-        arrow = "worse \N{RIGHTWARDS ARROW} better".center(CHART)
-        columns.append((arrow, "left", lambda c: chart(c, scales[c.metric])))
-    if width >= 150:
-        columns += [
-            ("baseline", "right", lambda c: words.score(c.metric, finite(c.baseline_mean))),
-            ("candidate", "right", lambda c: words.score(c.metric, finite(c.candidate_mean))),
-            ("seeds", "right", lambda c: str(c.n_seeds)),
-            ("items", "right", lambda c: words.NOTHING if c.n_items is None else f"{c.n_items:,}"),
-        ]
+    small = _Column(AXIS.center(CHART), lambda c: chart(c, scales[_scale_of(c)]), "left")
+    columns = (EFFECT, INTERVAL, ADJUSTED, ROLE, small, *(MEASURED if width >= WIDEST else ()))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("task and metric", overflow="fold")
-    for name, justify, _ in columns:
-        # Where there is little room, an interval takes two lines rather than a part of the name.
-        table.add_column(name, justify=justify, no_wrap=name != "interval" or width >= 76)
+    for column in columns:
+        table.add_column(column.name, justify=column.justify, no_wrap=True)
     for c in comparisons:
-        signal = "" if c.signal == "ok" else f" ({_signal(c)})"
-        cells = [f"{c.task} {c.metric}{signal}", *(show(c) for _, _, show in columns)]
-        table.add_row(*map(Text, cells), style="dim" if c.signal == "no signal" else "")
+        table.add_row(Text(_name(c)), *(Text(column.cell(c)) for column in columns), style=_style(c))
     return table
+
+
+def _narrow(comparisons: Sequence[Comparison], width: int) -> Table:
+    """Two lines a comparison: its role below its name, its chart below its interval."""
+    scales = _scales(comparisons)
+    figures = (EFFECT, INTERVAL, ADJUSTED) if width >= NARROW else (EFFECT, INTERVAL)
+    cells = {column: [column.name, *map(column.cell, comparisons)] for column in figures}
+    widths = {column: max(map(len, cells[column])) for column in figures}
+    widths[INTERVAL] = max(widths[INTERVAL], CHART)
+    below = [AXIS.center(CHART), *(chart(c, scales[_scale_of(c)]) for c in comparisons)]
+    # Padded here: rich would take the blanks from the right end of a chart, and its 0 out of line.
+    cells[INTERVAL] = [
+        f"{ends:>{widths[INTERVAL]}}\n{line:>{widths[INTERVAL]}}"
+        for ends, line in zip(cells[INTERVAL], below, strict=True)
+    ]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("task and metric\n  role" + ("" if ADJUSTED in figures else ", adj. p"), overflow="fold")
+    for column in figures:
+        justify: Literal["left", "right"] = "left" if column is INTERVAL else "right"
+        table.add_column(cells[column][0], justify=justify, no_wrap=True)
+    room = width - sum(widths.values()) - 2 * len(figures)
+    for c, *shown in zip(comparisons, *(cells[column][1:] for column in figures), strict=True):
+        told = c.role if ADJUSTED in figures else f"{c.role}, {ADJUSTED.cell(c)}"
+        table.add_row(_two_lines(c, told, room=room), *map(Text, shown), style=_style(c))
+    return table
+
+
+def _two_lines(c: Comparison, told: str, *, room: int) -> Text:
+    """What is compared in the first line, and its role in the second; a metric that finds no room goes there, too."""
+    first, second = _name(c), told
+    if len(first) > room:
+        first, second = c.task, f"{first.removeprefix(f'{c.task} ')}, {told}"
+    return Text.assemble(first, "\n", (f"  {second}", "dim"))
+
+
+def _name(c: Comparison) -> str:
+    return f"{c.task} {c.metric}" + ("" if c.signal == "ok" else f" ({_signal(c)})")
+
+
+def _style(c: Comparison) -> str:
+    return "dim" if c.signal == "no signal" else ""
 
 
 def _signal(c: Comparison) -> str:
     return "no signal" if c.signal == "no signal" else "signal unknown"
 
 
-def _scales(comparisons: Sequence[Comparison]) -> dict[str, float]:
-    """The largest reach of each metric, so that its charts can be compared with one another."""
-    scales: dict[str, float] = {}
+def _scale_of(c: Comparison) -> tuple[str, bool]:
+    """Whose charts have one scale: those of a metric, without what only is shown beside what votes."""
+    return c.metric, c.role == "monitor"
+
+
+def _scales(comparisons: Sequence[Comparison]) -> dict[tuple[str, bool], float]:
+    """How far a chart reaches to either side, so that those of one metric can be compared with one another.
+
+    A few questions have intervals of 100 points: beside them all others would be dots on the line at 0. So no chart
+    reaches further than OUTLYING times the median.
+    """
+    reaches: dict[tuple[str, bool], list[float]] = {}
     for c in comparisons:
-        reach = [abs(value) for value in map(finite, (c.effect, c.ci_low, c.ci_high)) if value is not None]
-        scales[c.metric] = max([*reach, scales.get(c.metric, 0.0)])
-    return scales
+        ends = [abs(value) for value in map(finite, (c.effect, c.ci_low, c.ci_high)) if value is not None]
+        reaches.setdefault(_scale_of(c), []).append(max(ends, default=0.0))
+    return {key: min(max(found), OUTLYING * statistics.median(found) or math.inf) for key, found in reaches.items()}
 
 
 def chart(c: Comparison, scale: float) -> str:
-    """An interval in one line of text: 0 in the middle, better to the right."""
+    """An interval in one line of text: 0 in the middle, better to the right; what reaches further ends in an arrow."""
     effect, ends = finite(c.effect), [finite(c.ci_low), finite(c.ci_high)]
     cells = [" "] * CHART
     middle = CHART // 2
@@ -158,14 +224,21 @@ def chart(c: Comparison, scale: float) -> str:
     sign = 1 if c.better == "higher" else -1
 
     def place(value: float) -> int:
-        return middle + round(sign * value / scale * middle)
+        return middle + round(sign * max(-scale, min(scale, value)) / scale * middle)
 
-    if None not in ends:
-        low, high = sorted(place(end) for end in ends if end is not None)
+    known = [end for end in ends if end is not None]
+    if len(known) == len(ends):
+        low, high = sorted(map(place, known))
         for column in range(low, high + 1):
             crossed = column == middle
             cells[column] = (
                 "\N{BOX DRAWINGS LIGHT VERTICAL AND HORIZONTAL}" if crossed else "\N{BOX DRAWINGS LIGHT HORIZONTAL}"
             )
     cells[place(effect)] = "\N{BLACK CIRCLE}"
+    for value in (effect, *known):
+        if abs(value) > scale * (1 + 1e-9):
+            further = sign * value > 0
+            cells[-1 if further else 0] = (
+                "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}" if further else "\N{BLACK LEFT-POINTING SMALL TRIANGLE}"
+            )
     return "".join(cells)
