@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,11 +10,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from assay.cli import unknown
+from assay.cli import audit_jobs, unknown
 from assay.cli.common import AsJson, complete_override, console, errors, print_json, progress_bars, workspace
 from assay.errors import AssayError
 
 if TYPE_CHECKING:
+    from assay.audit.engine import Settings
     from assay.audit.findings import Audit, Finding
     from assay.audit.ngram import Count
     from assay.sources import Source
@@ -65,12 +66,21 @@ def audit(
         typer.Option("--proxy", metavar="RUN", help="Measure a sample's bits per byte under this run's model, too."),
     ] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=0, help="Processes; one a core if left out.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, help="With cluster=slurm: jobs to deal files out to; else by size.")
+    ] = None,
+    status: Annotated[
+        bool, typer.Option("--status", help="Show where the newest audit on a cluster stands; nothing is looked at.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Look for defects in the sources; what was looked at before is not read again.
 
     Exits with 1 where something was found that no audit of the source had found before, for cron; with 2 on an error. Sources
     that cannot be read are named, and the others are audited; with 2 only where none can be read.
+
+    With cluster=slurm, or another profile for SLURM, files are looked at by an array of jobs, and it returns at once. The same
+    command again sends what was killed or failed, and nothing else; once all is done it prints what was found.
     """
     from assay.audit.findings import SEVERITIES, Findings
 
@@ -87,17 +97,26 @@ def audit(
             [w for w in wanted[1:] if w not in words[at : at + 1]],
         )
     space = workspace([word for word in words if "=" in word])
+    if status:
+        audit_jobs.show_status(space, as_json=as_json)
+        return
     chosen = _sources(space, wanted, files, text_field=text_field, name=name, language=language)
     if asked is not None:
         _ngram(chosen, asked, exact=exact, as_json=as_json)
         return
-    before = {source: Findings(space.store.root).seen(source) for source in chosen}
     missing: dict[str, str] = {}
-    done = look_at(space, chosen, workers=workers, quiet=as_json, missing=missing)
+    if space.study.cluster.executor == "slurm":
+        over = audit_jobs.send(space, *to_look_at(space, chosen, missing), missing, jobs=jobs, as_json=as_json)
+        if over is None:
+            return
+        done, fresh = over
+    else:
+        before = {source: Findings(space.store.root).seen(source) for source in chosen}
+        done = look_at(space, chosen, workers=workers, quiet=as_json, missing=missing)
+        fresh = {f.id for _, fs in done.values() for f in fs if not f.isolated and f.detector not in before[f.source]}
     digests = {name: looked.digest for name, (looked, _) in done.items()}
     beside = unknown.look(space, chosen, digests, proxy=proxy, quiet=as_json)
     found = [finding for _, findings in done.values() for finding in findings]
-    fresh = {f.id for f in found if not f.isolated and f.detector not in before[f.source]}
     shown = [f for f in found if (show_all or not f.isolated) and (not new or f.id in fresh)]
     if as_json:
         print_json({**_plain(done, shown, found, fresh), **unknown.plain(beside), "missing": missing})
@@ -148,33 +167,35 @@ def look_at(
     Raises:
         AssayError: a source cannot be read and nobody is told, or none can be.
     """
+    from assay.audit.engine import audit as look
+
+    with progress_bars(quiet=quiet) as tell:
+        sources, settings = to_look_at(space, chosen, missing)
+        return look(sources, store=space.store.root, settings=settings, workers=workers, progress=tell)
+
+
+def to_look_at(
+    space: Workspace, chosen: Mapping[str, Source], missing: dict[str, str] | None
+) -> tuple[dict[str, tuple[Source, str]], Settings]:
+    """The sources that can be read, with their digests, and what to look with; arguments and errors as of `look_at`."""
     from assay.audit.contamination import index
     from assay.audit.engine import Settings
-    from assay.audit.engine import audit as look
     from assay.corpus.read import source_digest
 
     detectors, without = declared()
-    store = space.store.root
-    mirror = space.mirror
-    with progress_bars(quiet=quiet) as tell:
-        questions = None
-        if mirror is not None and (mirror / "manifest.json").exists():
-            questions = str(index(mirror, store / "audits" / ".files"))
-        digests: dict[str, tuple[Source, str]] = {}
-        for name, source in chosen.items():
-            try:
-                digests[name] = (source, source_digest(source, cache=store))
-            except AssayError as error:
-                if missing is None or len(missing) + 1 == len(chosen):
-                    raise
-                missing[name] = error.what
-        return look(
-            digests,
-            store=store,
-            settings=Settings(declared=detectors, without=without, questions=questions),
-            workers=workers,
-            progress=tell,
-        )
+    store, mirror = space.store.root, space.mirror
+    questions = None
+    if mirror is not None and (mirror / "manifest.json").exists():
+        questions = str(index(mirror, store.absolute() / "audits" / ".files"))
+    sources: dict[str, tuple[Source, str]] = {}
+    for name, source in chosen.items():
+        try:
+            sources[name] = (source, source_digest(source, cache=store))
+        except AssayError as error:
+            if missing is None or len(missing) + 1 == len(chosen):
+                raise
+            missing[name] = error.what
+    return sources, Settings(declared=detectors, without=without, questions=questions)
 
 
 def declared() -> tuple[tuple[dict[str, Any], ...], tuple[str, ...]]:
