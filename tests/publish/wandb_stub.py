@@ -30,11 +30,12 @@ class Run:
     events: list[dict[str, Any]] = field(default_factory=list)
     """System metrics."""
     state: str = "running"
-    begun: int = 0
-    """How often a client has taken it up: the first time, and each resumption."""
-    used: list[str] = field(default_factory=list)
-    logged: list[str] = field(default_factory=list)
-    """Artifacts, as `type/collection`."""
+    taken_up: int = 0
+    """How often a client has asked what there is of it, to go on with it."""
+    used: dict[str, None] = field(default_factory=dict)
+    logged: dict[str, None] = field(default_factory=dict)
+    """Artifacts, as `type/collection`, each once: what the client sends names a run and an artifact and no more, and it sends
+    it again where an answer was lost."""
     alerts: list[dict[str, Any]] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
 
@@ -78,17 +79,19 @@ class Received:
 
 
 @contextlib.contextmanager
-def serve(*, status: int = 200, answers: bool = True) -> Iterator[tuple[str, Received]]:
+def serve(*, status: int = 200, answers: bool = True, delay: float = 0.0) -> Iterator[tuple[str, Received]]:
     """A server, its address and what it received.
 
     Args:
         status: what every request gets.
         answers: whether it answers at all.
+        delay: seconds before each answer, as of a server that is far away.
     """
     received, stop, lock = Received(), threading.Event(), threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body go out one by one, and each answer took 40 ms more
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -133,6 +136,7 @@ def serve(*, status: int = 200, answers: bool = True) -> Iterator[tuple[str, Rec
 
         def _answer(self, value: Any) -> None:
             data = json.dumps(value).encode()
+            stop.wait(delay)
             with contextlib.suppress(OSError):  # the client has given up and gone
                 self.send_response(status)
                 self.send_header("content-type", "application/json")
@@ -182,8 +186,6 @@ def _project(variables: dict[str, Any]) -> dict[str, Any]:
 def _upsert(variables: dict[str, Any], received: Received, _: str) -> dict[str, Any]:
     new = variables["name"] not in received.runs
     run = received.runs.setdefault(variables["name"], Run(variables["name"]))
-    if "displayName" in variables or new:
-        run.begun += variables.get("displayName") is not None
     run.fields |= {key: value for key, value in variables.items() if value is not None}
     if variables.get("config"):
         run.config = json.loads(variables["config"])
@@ -205,6 +207,7 @@ def _resume(variables: dict[str, Any], received: Received, _: str) -> dict[str, 
     run = received.runs.get(variables["name"])
     model = {**_project(variables), "bucket": None}
     if run is not None:
+        run.taken_up += 1
         tail = [json.dumps(run.history[-1])] if run.lines else []
         model["bucket"] = {
             "id": _id(run.name),
@@ -250,7 +253,7 @@ def _create_artifact(variables: dict[str, Any], received: Received, _: str) -> d
         )
         received.artifacts[found.id] = found
     if asked.get("runName") in received.runs:
-        received.runs[asked["runName"]].logged.append(found.place)
+        received.runs[asked["runName"]].logged[found.place] = None
     sequence = {"latestArtifact": {"id": known[-1].id} if known else None}
     return {"createArtifact": {"artifact": {"id": found.id, "state": found.state, "artifactSequence": sequence}}}
 
@@ -286,7 +289,7 @@ def _commit(variables: dict[str, Any], received: Received, _: str) -> dict[str, 
 def _use(variables: dict[str, Any], received: Received, _: str) -> dict[str, Any]:
     asked = variables.get("input") or variables  # wandb-core has an input, the public API has not
     artifact = received.artifacts[asked["artifactID"]]
-    received.runs[asked["runName"]].used.append(artifact.place)
+    received.runs[asked["runName"]].used[artifact.place] = None
     return {"useArtifact": {"artifact": _artifact(artifact)}}
 
 

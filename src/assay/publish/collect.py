@@ -179,16 +179,32 @@ def _flips(store: Store, plan: Plan) -> tuple[Flips, ...]:
 
     seeds, mixes = plan.sweep.seeds[:SEEDS], plan.sweep.mixes
     done = [run for run in plan.of("reuse") if run.seed in seeds][:RUNS]
-    parts = []
+    parts: list[pd.DataFrame] = []
+    damaged: list[PlannedRun] = []
     for run in done:
         try:
             parts.append(_answers(store, run, plan.evaluation))
         except DAMAGE as error:
-            log.warning("%s: its questions cannot be read: %s", run.label, error)
+            log.info("%s: its questions cannot be read: %s", run.label, error)
+            damaged.append(run)
+    if damaged:
+        _say_damaged(store, plan, damaged)
     if not parts:
         return ()
     pairs = [(name, plan.sweep.control(name)) for name in mixes if name != plan.sweep.baseline]
     return flips(pd.concat(parts, ignore_index=True), pairs)
+
+
+def _say_damaged(store: Store, plan: Plan, runs: Sequence[PlannedRun]) -> None:
+    """One line, however many runs it befell: a disk that was full damages them all."""
+    first = runs[0]
+    log.warning(
+        "the questions of %s cannot be read: %s. Delete its evaluation%s and submit again, which scores it again: %s",
+        f"{len(runs)} runs" if len(runs) > 1 else "a run",
+        f"{first.label} is the first" if len(runs) > 1 else first.label,
+        ", and those of the others," if len(runs) > 1 else "",
+        store.run(first.fingerprint or "").evaluation(plan.evaluation),
+    )
 
 
 def _answers(store: Store, run: PlannedRun, evaluation: str) -> pd.DataFrame:

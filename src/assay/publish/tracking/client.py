@@ -34,7 +34,8 @@ METADATA_KEYS = 50
 
 _used: dict[tuple[str, ...], Any] = {}
 """Artifacts that W&B has, by project, name and record: further runs that use one need not tell of it again."""
-_using = threading.Lock()
+_turns: dict[tuple[str, ...], threading.Lock] = {}
+"""Who tells of one first, by the same; a run waits for no other artifact than its own."""
 _drafting = threading.Lock()
 """The client keeps its newest 100 artifacts in a table that two threads must not write at once: it raised KeyError for
 one of 221 runs that were told four at a time. Tables are artifacts, too."""
@@ -181,7 +182,7 @@ def _cells(run: Any, table: Table) -> list[list[Any]]:
 def _use(run: Any, artifact: Artifact) -> None:
     """Declare what a run uses; W&B is told of each thing once in this process."""
     key = (str(run.entity), str(run.project), artifact.name, _record(artifact))
-    with _using:
+    with _turns.setdefault(key, threading.Lock()):
         known = _used.get(key)
         if known is None:
             _used[key] = run.use_artifact(_draft(artifact))

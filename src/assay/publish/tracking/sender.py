@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from assay.publish.tracking.content import Content
     from assay.settings import Tracking
 
-AT_ONCE = 4
-"""Runs that are told of side by side."""
+AT_ONCE = 8
+"""Runs that are told of side by side. The client sends most of what a run waits for one by one, so that more help little:
+40 runs took 33, 27 and 18 s with 4, 8 and 16 of them, where each answer took 0.1 s."""
 
 PATIENCE, START = 5.0, 30.0
 """The process is ended after so many times the settings' patience without an answer, and some seconds for its start."""
