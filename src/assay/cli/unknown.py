@@ -25,7 +25,7 @@ STRIKING = 3
 """Contrasts of a source that are printed, and one of its snapshots and hosts."""
 BARS = " ▁▂▃▄▅▆▇█"
 CELLS = 14
-"""Of a chart."""
+"""Of a chart, where there is room."""
 TITLES: Mapping[Measure, str] = {
     "length": "bytes",
     "compression": "compression",
@@ -211,43 +211,45 @@ def _print_spread(found: Mapping[str, Unknown]) -> None:
         return
     measures = [measure for measure in TITLES if any(measure in spread for spread in rows.values())]
     table = Table(box=None, pad_edge=False)
-    table.add_column("source", no_wrap=True, min_width=10, max_width=24, overflow="ellipsis")
+    wide = min(max(map(len, rows)), 24)
+    cells = min(CELLS, max(4, (console.width - wide - 2) // len(measures) - 9))
+    table.add_column("source", no_wrap=True, width=wide, overflow="ellipsis")
     axes = {}
     for measure in measures:
         spreads = [row[measure] for row in rows.values() if measure in row and row[measure].counts]
-        axes[measure] = axis(spreads)
-        table.add_column(TITLES[measure], no_wrap=True)
-        table.add_column("", justify="right", no_wrap=True)
+        axes[measure] = axis(spreads, cells)
+        table.add_column(TITLES[measure], no_wrap=True, width=cells, overflow="ellipsis")
+        table.add_column("", justify="right", no_wrap=True, width=5)
     for name, row in rows.items():
-        cells = []
+        shown = []
         for measure in measures:
             spread = row.get(measure)
             if spread is None or not spread.counts:
-                cells += [words.NOTHING, ""]
+                shown += [words.NOTHING, ""]
                 continue
-            cells += [chart(spread, axes[measure]), value(measure, spread.quantile(0.5))]
-        table.add_row(Text(name), *cells)
+            shown += [chart(spread, axes[measure], cells), value(measure, spread.quantile(0.5))]
+        table.add_row(Text(name), *shown)
     console.print("\n[bold]How documents are spread[/] from the least to the most, and their medians")
     console.print(table)
 
 
-def axis(spreads: Sequence[Distribution]) -> tuple[int, int]:
+def axis(spreads: Sequence[Distribution], cells: int = CELLS) -> tuple[int, int]:
     """The first bin that a chart begins with, and how many bins each of its cells has: from the 1st to the 99th percentile.
 
     What lies beyond is in the outermost cells: one odd document would squeeze all others into one.
     """
     places = [one.place(share) for one in spreads for share in (0.01, 0.99)]
-    return min(places), -(-(max(places) - min(places) + 1) // CELLS)
+    return min(places), -(-(max(places) - min(places) + 1) // cells)
 
 
-def chart(spread: Distribution, over: tuple[int, int]) -> str:
+def chart(spread: Distribution, over: tuple[int, int], cells: int = CELLS) -> str:
     """A histogram in a line: the highest bar is the fullest cell, and no cell with a document is blank."""
     first, width = over
-    cells = [0] * CELLS
+    counts = [0] * cells
     for place, count in spread.bins():
-        cells[min(CELLS - 1, max(0, (place - first) // width))] += count
-    top = max(cells)
-    return "".join(BARS[-(-count * (len(BARS) - 1) // top)] for count in cells)
+        counts[min(cells - 1, max(0, (place - first) // width))] += count
+    top = max(counts)
+    return "".join(BARS[-(-count * (len(BARS) - 1) // top)] for count in counts)
 
 
 def value(measure: Measure, number: float) -> str:

@@ -20,9 +20,12 @@ from assay.errors import AssayError
 
 if TYPE_CHECKING:
     from assay.audit.beside import Masking
+    from assay.audit.contrasts import Contrast
     from assay.audit.detectors import Detector
+    from assay.audit.extremes import Distribution, Extreme, Measure
     from assay.audit.findings import Audit, Example, Finding
     from assay.audit.taint import Taint
+    from assay.publish.plots import Figure
     from assay.sources import Source
     from assay.workspace import Workspace
 
@@ -34,6 +37,8 @@ PARTS = 12
 """Parts of a source that a finding lists."""
 EXCERPT = 700
 """Characters of a document in a sample."""
+LINE = 160
+"""Characters of a phrase or of a document's beginning in a table."""
 SAMPLE_BYTES = 64_000_000
 """Stored bytes that a sample in the browser reads: a second or two. `assay sample` reads all."""
 COUNT = 20
@@ -56,6 +61,8 @@ class Standing:
     """Isolated hits last."""
     taints: tuple[Taint, ...] = ()
     waived: tuple[tuple[Taint, str], ...] = ()
+    contrasts: tuple[Contrast, ...] = ()
+    distributions: Mapping[Measure, Distribution] = field(default_factory=dict)
     log: Log = field(default_factory=lambda: Log(judgements=()))
     judged: Judged = field(default_factory=Judged)
 
@@ -86,6 +93,7 @@ class Shown:
     template: str
     title: str
     values: dict[str, Any]
+    figures: Sequence[Figure] = ()
     reload: bool = False
 
 
@@ -97,6 +105,8 @@ def standing(space: Workspace, name: str, project: Path) -> Standing:
         name: the source's.
         project: the folder that has `audits/`.
     """
+    from assay.audit import unknown
+
     source = located(space, name)
     digest, problem = None, ""
     try:
@@ -119,6 +129,8 @@ def standing(space: Workspace, name: str, project: Path) -> Standing:
         findings=space.taints.findings(shown),
         taints=tuple(space.taints.of(source, shown)),
         waived=tuple(space.taints.waived(source, shown)),
+        contrasts=tuple(unknown.contrasts(space.store.root, name, shown)),
+        distributions=unknown.distributions(space.store.root, name, shown),
         log=log,
         judged=summary(log.judgements, shown),
     )
@@ -219,11 +231,24 @@ class Audits:
         return Shown(template="audits", title="Audits", values=values, reload=not complete)
 
     def _source(self, name: str) -> Shown:
+        from assay.publish.site import spread
+
         one = self._of(name)
         mask = self._masking(one.source)
         shown = [(finding, [_example(example, mask) for example in finding.examples]) for finding in one.findings]
-        values = {"one": one, "shown": shown, "PARTS": PARTS}
-        return Shown(template="audit", title=f"Audit of {name}", values=values)
+        values = {
+            "one": one,
+            "shown": shown,
+            "PARTS": PARTS,
+            "contrasts": [(each, _begun(each.phrase, mask)) for each in one.contrasts],
+            "extremes": [
+                (spread.TITLES[measure], found, list(_ends(found, mask)))
+                for measure, found in one.distributions.items()
+                if found.counts
+            ],
+        }
+        others = [other for known, other in self._known.items() if known != name]
+        return Shown(template="audit", title=f"Audit of {name}", values=values, figures=spread.figures(one, others))
 
     def _sample(self, name: str, query: Mapping[str, str]) -> Shown:
         from assay.audit.sample import BYS, MOST, sample
@@ -294,6 +319,20 @@ def _example(example: Example, mask: Masking) -> tuple[Example, list[Any]]:
     from assay.audit.visible import pieces
 
     return example, pieces(mask(example.text), example.matches)
+
+
+def _begun(text: str, mask: Masking) -> list[Any]:
+    """A line of a text as pieces."""
+    from assay.audit.visible import pieces
+
+    line = mask(text)
+    return pieces(line[:LINE] + ("…" if len(line) > LINE else ""))
+
+
+def _ends(spread: Distribution, mask: Masking) -> Iterator[tuple[str, Extreme, list[Any]]]:
+    for end, found in (("least", spread.lowest), ("most", spread.highest)):
+        for one in found:
+            yield end, one, _begun(one.text, mask)
 
 
 def _has(finding: Finding, words: str) -> bool:

@@ -253,7 +253,7 @@ class Site:
             return self._missing(str(error))
         if shown is None:
             return self._missing("There is no such page.")
-        return self._show(shown.template, shown.title, reload=shown.reload, **shown.values)
+        return self._show(shown.template, shown.title, figures=shown.figures, reload=shown.reload, **shown.values)
 
     # --- across sweeps
 
