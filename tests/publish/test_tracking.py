@@ -219,6 +219,33 @@ def test_history_is_by_tokens_and_equals_the_stores(offline: Store, report: Repo
     assert metrics["train/*"] == "tokens"
 
 
+def test_looks_while_it_trained_are_scores_by_tokens(copied: Store, report: Report) -> None:
+    """Each goes with the first record that is told after it was scored, under its own tokens; the final scores come last."""
+    run, spec = run_of(copied, report), report.runs[0].spec
+    assert spec is not None
+    steps = [record["step"] for record in report.runs[0].history]
+    taken = {steps[4]: 0.31, steps[4] + 1: 0.32, steps[9] - 1: 0.33}
+    for step, value in taken.items():
+        score = {"task": "mmlu", "metric": "acc", "value": value}
+        write_evaluation(run.look(step).evaluation(report.plan.evaluation), [score])
+    (run.look(steps[9]).path / "evaluations" / report.plan.evaluation).mkdir(parents=True)  # not scored yet
+    folder = folder_of(copied, publish(copied, report).id)
+    rows = [record["item"] for record in records_of(folder, "history")]
+    final = next(s.value for s in report.runs[0].scores if (s.task, s.metric) == ("mmlu", "acc"))
+    assert [
+        (row["_step"], row["looks/tokens"] // spec.tokens_per_step, row["looks/mmlu/acc"])
+        for row in rows
+        if "looks/tokens" in row
+    ] == [
+        (steps[5], steps[4], 0.31),
+        (steps[6], steps[4] + 1, 0.32),
+        (steps[9], steps[9] - 1, 0.33),
+        (spec.steps + 1, spec.steps, final),
+    ]
+    assert [row["train/loss"] for row in rows[:-1]] == [record["loss"] for record in report.runs[0].history]
+    assert not [key for key in summary_of(folder)["summary"] if key.startswith("looks/mmlu")], "they are no end scores"
+
+
 def test_runs_need_no_tidying(offline: Store, report: Report) -> None:
     """Date, mix, proxy, budget, version, seed; the sweep is the group, and notes say what the run is."""
     (run,) = records_of(folder_of(offline, trained(report)), "run")[:1]

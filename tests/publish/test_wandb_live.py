@@ -61,10 +61,10 @@ def hold_until(process: BaseProcess, run: RunDirectory, step: int, told: Callabl
 def test_a_run_that_is_killed_with_all_its_processes_goes_on_in_the_same_wandb_run(
     tiny_study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As when its node dies. No step is there twice, none is missing, and its weights are those of a run without W&B."""
+    """As when its node dies. No step is there twice, none is missing, scores by tokens are there; its weights are those of a run without W&B."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    asked = {"steps": STEPS, "training__checkpoint_steps": 100, "training__records": 60}
+    asked = {"steps": STEPS, "training__checkpoint_steps": 100, "training__records": 60, "training__looks": [0.5]}
     alone = done(Workspace(tiny_study(**asked, paths__store="alone")))
     space = Workspace(tiny_study(**asked, tracking=ONLINE))
     with wandb_stub.serve() as (url, received):
@@ -87,7 +87,10 @@ def test_a_run_that_is_killed_with_all_its_processes_goes_on_in_the_same_wandb_r
             assert process.exitcode == 0
     (told,) = (one for one in received.runs.values() if one.fields["jobType"] == "train")
     assert (told.name, told.state) == (identity, "finished")
-    assert [(row["_step"], row["train/loss"]) for row in told.history] == [
+    *trained, final = told.history
+    assert [(row["_step"], row["train/loss"]) for row in trained] == [
         (record["step"], record["loss"]) for record in alone.history()
     ]
+    looked = [row["looks/tokens"] for row in (*trained, final) if "looks/tokens" in row]
+    assert looked == [run.spec().tokens // 2, run.spec().tokens]
     assert (run.status().attempt, run.status().weights) == (2, alone.status().weights)

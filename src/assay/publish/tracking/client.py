@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from assay.errors import AssayError
 from assay.files import exclusive
-from assay.publish.tracking.content import STEP, Artifact, Content, Table
+from assay.publish.tracking.content import LOOKS, STEP, Artifact, Content, Table
 
 if TYPE_CHECKING:
     from assay.settings import Tracking
@@ -117,6 +117,8 @@ def begin(content: Content, settings: Tracking, folder: Path, *, watched: int | 
     run.config.update(content.config, allow_val_change=True)  # type: ignore[no-untyped-call]
     run.define_metric(STEP, hidden=True)
     run.define_metric("train/*", step_metric=STEP)
+    run.define_metric(f"{LOOKS}/{STEP}", hidden=True)
+    run.define_metric(f"{LOOKS}/*", step_metric=f"{LOOKS}/{STEP}", summary="none")
     return run
 
 

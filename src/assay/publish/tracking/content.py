@@ -22,6 +22,9 @@ TAG, NAME, TITLE, NOTES = 64, 128, 64, 4000
 STEP = "tokens"
 """The axis of every curve."""
 
+LOOKS = "looks"
+"""What scores by tokens begin with; their axis is `looks/tokens`, as W&B has no place for them at their own step."""
+
 JobType = Literal["train", "eval", "prepare", "compare", "gate", "audit"]
 Level = Literal["INFO", "WARN", "ERROR"]
 

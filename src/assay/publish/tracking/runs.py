@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from assay.publish import words
 from assay.publish.report import finite, given, overall_weights
 from assay.publish.tracking import lineage
 from assay.publish.tracking.content import (
+    LOOKS,
     STEP,
     Alert,
     Content,
@@ -23,6 +25,7 @@ from assay.publish.tracking.content import (
     tags,
     wandb_id,
 )
+from assay.results import DAMAGE
 from assay.structure import to_mapping
 
 if TYPE_CHECKING:
@@ -117,9 +120,9 @@ def run_content(
             "train_seconds": result.status.train_seconds,
             "evaluate_seconds": result.status.evaluate_seconds,
             **({"failure": failure_of(result)} if failure_of(result) else {}),
-            **{f"eval/{score['task']}/{score['metric']}": float(score["value"]) for score in scores},
+            **{f"eval/{name}": value for name, value in named(scores).items()},
         },
-        history=history_of(result.history),
+        history=with_looks(history_of(result.history), looks_of(run, spec, evaluation, scores), spec),
         tables={
             **({"evaluation": Table(columns=SCORE, rows=rows_of(scores, SCORE))} if scores else {}),
             **({"delivered": _delivered(delivered, spec)} if delivered else {}),
@@ -148,7 +151,7 @@ def evaluation_content(
         evaluation: identity of the evaluation.
     """
     scores = _told(result)
-    told = {f"{score['task']}/{score['metric']}": float(score["value"]) for score in scores}
+    told = named(scores)
     checkpoint = [one for one in trained.makes if one.type == "checkpoint"]
     kept = ("mix", "arm", "proxy", "role", "parameters", "seed", "tokens", "fingerprint", "sweeps")
     return Content(
@@ -177,6 +180,42 @@ def history_of(records: Sequence[Mapping[str, Any]]) -> list[tuple[int, dict[str
     return sorted(by_step.items())
 
 
+def looks_of(
+    run: RunDirectory, spec: RunSpec, evaluation: str, final: Sequence[Mapping[str, Any]]
+) -> dict[int, dict[str, float]]:
+    """Scores by step of a run that was looked at on its way, the final ones with them; none of a run that was not."""
+    found = {}
+    for look in run.looks():
+        if look.step < spec.steps and look.evaluated(evaluation):
+            with contextlib.suppress(*DAMAGE):  # a damaged look hides no other
+                found[look.step] = named(_finite(look.scores(evaluation)))
+    return {**found, spec.steps: named(final)} if found and final else found
+
+
+def with_looks(
+    history: Sequence[tuple[int, dict[str, float]]], looks: Mapping[int, Mapping[str, float]], spec: RunSpec
+) -> list[tuple[int, dict[str, float]]]:
+    """A history with the scores that looks gave, each with the tokens that it was taken at.
+
+    W&B takes no step again, and has the record of a look's own step before the look is scored. Training waits for that,
+    so that the first record afterwards is told later: the scores go with it, and the final ones after the last step.
+    """
+    rows, free = dict(history), sorted(step for step, _ in history)
+    for step, scores in looks.items():
+        after = spec.steps + 1 if step == spec.steps else next((place for place in free if place > step), None)
+        if after is None:  # nothing is there yet to go with
+            continue
+        told = {f"{LOOKS}/{name}": value for name, value in scores.items()}
+        rows[after] = {**rows.get(after, {}), f"{LOOKS}/{STEP}": step * spec.tokens_per_step, **told}
+        free = [place for place in free if place > after]
+    return sorted(rows.items())
+
+
+def named(scores: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Scores by `task/metric`."""
+    return {f"{score['task']}/{score['metric']}": float(score["value"]) for score in scores}
+
+
 def run_alerts(spec: RunSpec, result: RunResult, mix: str) -> tuple[Alert, ...]:
     """What a run that ended badly tells those who do not look."""
     if result.status.state not in ("failed", "diverged"):
@@ -193,7 +232,11 @@ def failure_of(result: RunResult) -> str:
 
 
 def _told(result: RunResult) -> list[Mapping[str, Any]]:
-    return [score for score in result.scores or () if finite(score.get("value")) is not None]
+    return _finite(result.scores or ())
+
+
+def _finite(scores: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [score for score in scores if finite(score.get("value")) is not None]
 
 
 def _notes(spec: RunSpec, result: RunResult, mix: str, proxy: str) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from assay.errors import AssayError
 from assay.files import read_json, write_json
 from assay.publish.tracking import sender
-from assay.publish.tracking.content import STEP, clipped
+from assay.publish.tracking.content import LOOKS, STEP, clipped
 from assay.structure import from_mapping, to_mapping
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ def _asked(report: Report) -> dict[str, Any]:
     """What the report says and shows, in plain values."""
     verdicts = {} if report.verdict is None else report.verdict.candidates
     voting = [(c.task, c.metric) for c in report.comparisons if c.role != "monitor"]
-    shown = voting or [(c.task, c.metric) for c in report.comparisons][:8]
+    shown = list(dict.fromkeys(voting or [(c.task, c.metric) for c in report.comparisons][:8]))
+    looked = {(look.task, look.metric) for look in report.details.looks}
     sources = sorted({name for mix in report.mixes for name in mix.weights})
     return {
         "sweep": report.sweep.name,
@@ -95,7 +96,8 @@ def _asked(report: Report) -> dict[str, Any]:
         "decision": report.decision,
         "baseline": report.sweep.baseline,
         "verdicts": {name: [str(one.decision), *one.reasons] for name, one in verdicts.items()},
-        "metrics": [f"eval/{task}/{metric}" for task, metric in dict.fromkeys(shown)],
+        "metrics": [f"eval/{task}/{metric}" for task, metric in shown],
+        "looks": [f"{LOOKS}/{task}/{metric}" for task, metric in shown if (task, metric) in looked],
         "sources": sources,
     }
 
@@ -107,7 +109,10 @@ def _panels(asked: Mapping[str, Any], wr: Any) -> dict[str, list[Any]]:
     return {
         "Verdict": [wr.MediaBrowser(media_keys=["plots/effects", "plots/subjects"], num_columns=1)],
         "Scores": [wr.BarPlot(title=key, metrics=[key], **by_mix) for key in asked["metrics"]],
-        "Curves": [wr.LinePlot(title=key, x=STEP, y=[key], **by_mix) for key in (*CURVES, *losses)],
+        "Curves": [
+            *(wr.LinePlot(title=key, x=STEP, y=[key], **by_mix) for key in (*CURVES, *losses)),
+            *(wr.LinePlot(title=key, x=f"{LOOKS}/{STEP}", y=[key], **by_mix) for key in asked["looks"]),
+        ],
         "Mixes": [wr.MediaBrowser(media_keys=["plots/mixes"], num_columns=1)],
     }
 
