@@ -6,14 +6,14 @@ and loops too, so that each run is then judged by what stands between its number
 a listing, or code. Thresholds were set on pages of Debian's documentation; `benchmarks/gutters.py` prints what they miss.
 """
 
-# ruff: noqa: FBT001, FBT003, PLR0917, PLR1714  # machine code takes plain arguments, and compares faster than it looks up
+# ruff: noqa: FBT001, PLR0917, PLR1714  # machine code takes plain arguments, and compares faster than it looks up
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.audit import addresses
+from assay.audit import addresses, words
 from assay.corpus.kernels import compiled
 
 Bytes = NDArray[np.uint8]
@@ -32,7 +32,11 @@ CODE = 0.055
 """Share of code's signs in the text between numbers: prose has 0 to 3%, tables 2%, code 8 to 20%."""
 LOOK_AHEAD = 1500
 MOST_RUNS = 64
-"""Runs of a document that are judged; all of one page's listings, and a bound for hostile text."""
+"""Gutters of a document; all of one page's listings, and a bound for hostile text."""
+MOST_ENDED = 64
+"""Runs that are judged at a time."""
+CHUNK = 4096
+"""Bytes in which numbers are searched for at a time: what is written down of them stays in the nearest cache."""
 
 _OTHER, _DIGIT, _SPACE, _NEWLINE = 0, 1, 2, 3
 _SIGN = 4
@@ -176,36 +180,115 @@ def _find(data: Bytes, kinds: Bytes, signs: Bytes, found: NDArray[np.int64]) -> 
     Returns:
         How many there are.
     """
-    inline, leading = np.zeros(15, np.int64), np.zeros(15, np.int64)
-    size = len(data)
+    followed, ended = np.zeros((2, 15), np.int64), np.empty((MOST_ENDED, 6), np.int64)
+    flags, places = np.empty(CHUNK, np.uint8), np.empty(CHUNK + 1, np.int64)
     count = 0
-    # Numbers are few: this loop passes 1 GB/s, and what is dear is done only where a number begins.
-    for at in range(size):
-        if np.uint8(data[at] - np.uint8(48)) > 9 or (
-            at > 0 and data[at - 1] > 32 and data[at - 1] != 160 and data[at - 1] != 91
-        ):
-            continue
-        bracket = at > 0 and data[at - 1] == 91  # [12]
-        stop, value = at, 0
-        while stop < size and stop - at <= 7 and kinds[data[stop]] == 1:
+    for begin in range(0, len(data), CHUNK):
+        number = _candidates(data, begin, flags, places)
+        done = 0
+        while done < number and count < len(found):
+            done, runs = _follow_all(data, kinds, places, done, number, followed, ended)
+            count = _judge_all(data, kinds, signs, ended, runs, found, count)
+    runs = _last(followed, ended)
+    return _judge_all(data, kinds, signs, ended, runs, found, count)
+
+
+@compiled
+def _candidates(data: Bytes, begin: int, flags: Bytes, places: NDArray[np.int64]) -> int:
+    """Where numbers begin that may be a line's: at the text's beginning, and behind space, a no-break space or a bracket.
+
+    A loop without a branch does 32 bytes at a time; then only those that are marked are looked at.
+
+    Returns:
+        How many of the places are filled.
+    """
+    first = max(begin, 1)
+    here, before = data[first : begin + CHUNK], data[first - 1 : begin + CHUNK - 1]
+    for at in range(len(here)):
+        blank = (before[at] <= 32) | (before[at] == 160) | (before[at] == 91)
+        flags[at] = (np.uint8(here[at] - np.uint8(48)) <= 9) & blank
+    count = 0
+    if begin == 0 and np.uint8(data[0] - np.uint8(48)) <= 9:
+        places[0] = 0
+        count = 1
+    return words.flagged(flags, len(here), first, places, count)
+
+
+@compiled
+def _follow_all(
+    data: Bytes,
+    kinds: Bytes,
+    places: NDArray[np.int64],
+    done: int,
+    number: int,
+    followed: NDArray[np.int64],
+    ended: NDArray[np.int64],
+) -> tuple[int, int]:
+    """Follow runs through numbers until there are no more of them, or as many runs as there is room for have ended.
+
+    Args:
+        data: the text.
+        kinds: class of each byte.
+        places: where numbers may begin.
+        done: how many of them were followed before.
+        number: how many there are.
+        followed: the runs in running text, and those at the beginnings of lines; shape (2, 15).
+        ended: filled with runs that are long enough, and whether their numbers begin lines; shape (most, 6).
+
+    Returns:
+        How many numbers were followed, and how many runs have ended.
+    """
+    inline, leading = followed[0], followed[1]
+    size, count = len(data), 0
+    while done < number and count + 2 <= len(ended):
+        start = places[done]
+        done += 1
+        bracket = start > 0 and data[start - 1] == 91  # [12]
+        stop, value = start, 0
+        while stop < size and stop - start <= 7 and kinds[data[stop]] == 1:
             value = 10 * value + data[stop] - 48
             stop += 1
-        if stop - at > 7 or not _ends(data, kinds, stop) or count == len(found):
+        if stop - start > 7 or not _ends(data, kinds, stop):
             continue
-        if not bracket and _follow(inline, at, value, stop, REACH, 1):
-            count += _judge(data, kinds, signs, inline[10:], False, found[count])
+        if not bracket and _follow(inline, start, value, stop, REACH, 1):
+            count = _put(ended, count, inline, 10, 0)
         if (
-            count < len(found)
-            and _leads(data, kinds, at - bracket)
+            _leads(data, kinds, start - bracket)
             and (not bracket or (stop < size and data[stop] == 93))
-            and _follow(leading, at, value, stop, LINE_REACH, LARGEST_GAP)
+            and _follow(leading, start, value, stop, LINE_REACH, LARGEST_GAP)
         ):
-            count += _judge(data, kinds, signs, leading[10:], True, found[count])
+            count = _put(ended, count, leading, 10, 1)
+    return done, count
+
+
+@compiled
+def _last(followed: NDArray[np.int64], ended: NDArray[np.int64]) -> int:
+    """Put the runs that the text's end has ended where they are judged; how many there are."""
+    count = 0
     for place in (0, 5):
-        if leading[place + 4] >= LEAST and count < len(found):
-            count += _judge(data, kinds, signs, leading[place : place + 5], True, found[count])
-        if inline[place + 4] >= LEAST and count < len(found):
-            count += _judge(data, kinds, signs, inline[place : place + 5], False, found[count])
+        if followed[1, place + 4] >= LEAST:
+            count = _put(ended, count, followed[1], place, 1)
+        if followed[0, place + 4] >= LEAST:
+            count = _put(ended, count, followed[0], place, 0)
+    return count
+
+
+@compiled
+def _put(ended: NDArray[np.int64], count: int, runs: NDArray[np.int64], place: int, leads: int) -> int:
+    for column in range(5):
+        ended[count, column] = runs[place + column]
+    ended[count, 5] = leads
+    return count + 1
+
+
+@compiled
+def _judge_all(
+    data: Bytes, kinds: Bytes, signs: Bytes, ended: NDArray[np.int64], runs: int, found: NDArray[np.int64], count: int
+) -> int:
+    """Write down those runs that are gutters, as far as there is room; how many there are now."""
+    for row in range(runs):
+        if count < len(found):
+            count += _judge(data, kinds, signs, ended[row], ended[row, 5] == 1, found[count])
     return count
 
 
@@ -246,12 +329,20 @@ def _judge(
     lines = 1
     at = run[0]
     fresh = True
-    piece_letters = piece_marks = piece_other = 0
+    piece_size = piece_marks = 0
     newline_between = False
     while at < stop:
         kind = kinds[data[at]]
-        if data[at] == 91 and fresh and kinds[data[at + 1]] == 1:
-            at += 1
+        if kind == 0:  # most of the text
+            if data[at] == 91 and fresh and kinds[data[at + 1]] == 1:
+                at += 1
+                continue
+            fresh = False
+            start = at
+            while at < stop and kinds[data[at]] == 0:
+                piece_marks += signs[data[at]] == 4
+                at += 1
+            piece_size += at - start
             continue
         if kind == 1 and (
             at == run[0] or kinds[data[at - 1]] == 2 or kinds[data[at - 1]] == 3 or (fresh and data[at - 1] == 91)
@@ -262,10 +353,9 @@ def _judge(
                 at += 1
             fits = 0 < value - last <= gap and (fresh or not leading) and _ends(data, kinds, at)
             if fits:
-                nothing = piece_letters == 0 and piece_marks == 0 and piece_other == 0
-                if numbers > 0 and nothing:
-                    empty += 1
-                if numbers > 0 and nothing and value == last + 1:
+                nothing = numbers > 0 and piece_size == 0
+                empty += nothing
+                if nothing and value == last + 1:
                     streak += 1
                     streak_own += newline_between
                 else:
@@ -274,8 +364,8 @@ def _judge(
                     longest, longest_start, longest_first = streak, streak_start, streak_first
                     longest_stop, longest_last, own = at, value, streak_own
                 marks += piece_marks
-                content += piece_letters + piece_marks + piece_other
-                piece_letters = piece_marks = piece_other = 0
+                content += piece_size
+                piece_size = piece_marks = 0
                 numbers += 1
                 last = value
                 if at < len(data) and (data[at] == 46 or data[at] == 41):  # . )
@@ -288,19 +378,16 @@ def _judge(
                     at += 1 + (data[at + 1] == 124)
                 fresh = newline_between = False
                 continue
-            piece_other += at - start
+            piece_size += at - start
             strays += fresh
             fresh = False
             continue
         if kind == 3:
             lines += 1
             fresh = newline_between = True
-        elif kind != 2:
+        elif kind == 1:  # in a word
             fresh = False
-            sign = signs[data[at]]
-            piece_marks += sign == 4
-            piece_letters += sign == 5
-            piece_other += sign == 0
+            piece_size += 1
         at += 1
     if numbers < LEAST:
         return 0

@@ -257,3 +257,27 @@ def repeated_lines(data: Bytes, room: Hashes, least: int) -> int:
         begun = at + 1
         value = np.uint64(14695981039346656037)
     return again
+
+
+@compiled
+def flagged(flags: Bytes, size: int, begin: int, places: Integers, count: int) -> int:
+    """Write down where flags are set.
+
+    Args:
+        flags: ones and zeros; as many as a multiple of 8.
+        size: how many of them count.
+        begin: the place of the first.
+        places: filled from `count` on; one more than flags may be set.
+        count: how many places there are.
+
+    Returns:
+        How many places there are now.
+    """
+    flags[size : size + 8] = np.uint8(0)
+    eights = flags.view(np.uint64)
+    for eight in range((size + 7) // 8):
+        if eights[eight]:
+            for at in range(8 * eight, 8 * eight + 8):
+                places[count] = begin + at
+                count += flags[at]
+    return count
