@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from assay.cli.compose import compose
+from assay.cli.desk import LiveDesk
+from assay.launch.records import Submission, SubmissionDirectory
+from assay.publish.site.index import Index
 from assay.workspace import Workspace
 from tests.cli.calls import Said, caller
 from tests.cli.test_commands import CONF, TEXTS
@@ -195,6 +198,33 @@ def test_the_sweeps_page_opens_from_the_site_once_it_is_made(browser: Browser, s
         tab.click("#comparisons thead th >> nth=0 >> button")
         tasks = tab.locator("#comparisons tbody th").all_inner_texts()
         assert tasks == ["validation/code", "validation/prose"]
+
+
+def test_the_site_blocks_a_sweep_whose_source_lost_its_clearance_since_it_was_submitted(tmp_path: Path) -> None:
+    space = make_project(tmp_path)
+    declared = tmp_path / "conf/source/code.yaml"
+    submission = Submission(
+        id="20260101T000000-000000",
+        sweep="tiny",
+        created=0.0,
+        cluster="local",
+        executor="local",
+        workers=1,
+        code="c" * 64,
+        digests=space.digests,
+        runs=(),
+        evaluation=space.evaluation,
+        study={**space.study.raw, "taint": {**space.study.raw["taint"], "severity": "never"}},
+    )
+    SubmissionDirectory(space.store.sweep("tiny") / "submissions" / submission.id).create(submission)
+    declared.write_text(declared.read_text().replace("state: cleared", "state: blocked"))
+    desk = LiveDesk(tmp_path, space.store, Index(space.store.root), [])
+    desk.learn()
+    desk.start()
+    until(lambda: desk.judged("tiny")[0] is not None, "the sweep is judged")
+    judged, _ = desk.judged("tiny")
+    assert judged is not None
+    assert judged.decision == "BLOCKED"
 
 
 def test_pages_are_rebuilt_from_the_store_where_all_that_is_derived_is_deleted(

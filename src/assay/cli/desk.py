@@ -32,6 +32,8 @@ PAGES = 6
 """Pages that are kept; one has 3 MB."""
 LOOK = 5.0
 """Seconds after which the project's files are looked at again."""
+TRUST = ("licence", "clearance", "waivers", "snapshot", "origin", "processing")
+"""What a source declares of whether it may be trained on; nothing of it is in a run's identity."""
 
 Stand = tuple[int, int, int]
 """What a verdict was made of: the version of the project, the runs that had ended, and their times together."""
@@ -221,15 +223,29 @@ def _submitted(store: Store) -> list[str]:
 
 
 def _as_submitted(store: Store, name: str, here: Study) -> Study | None:
-    """The study of a sweep's newest submission, on this machine's folders; ``None`` where it was never submitted."""
+    """The study of a sweep's newest submission, on this machine's folders; ``None`` where it was never submitted.
+
+    What may be trusted is the project's word of today, as it is for `assay gate`: a clearance may have been taken back since,
+    and a sweep that was let train on a tainted source is blocked all the same.
+    """
     from assay.launch.records import submissions
 
     for directory in reversed(submissions(store, name)):
         # One of another version of assay may not be read any more: what the project declares now is the next best.
         with contextlib.suppress(AssayError):
             raw: dict[str, Any] = copy.deepcopy(directory.read().study)
-            return Study.parse({**raw, "paths": here.raw["paths"]})
+            now = here.raw.get("source") or {}
+            sources = {name: _trusted_as(one, now.get(name)) for name, one in (raw.get("source") or {}).items()}
+            return Study.parse({**raw, "paths": here.raw["paths"], "taint": here.raw["taint"], "source": sources})
     return None
+
+
+def _trusted_as(submitted: Mapping[str, Any], now: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """A source's declaration as it was submitted, with what is said today of whether it may be trained on."""
+    if now is None:
+        return submitted
+    kept = {key: value for key, value in submitted.items() if key not in TRUST}
+    return kept | {key: now[key] for key in TRUST if key in now}
 
 
 def _created(store: Store, name: str) -> float | None:
