@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from assay.audit.known import known
 from assay.audit.sample import DRAWN, PREVIEW, STRATA, sample
 from assay.errors import AssayError
 from assay.sources import Source
@@ -101,3 +102,39 @@ def test_what_cannot_be_read_is_passed_over_and_an_empty_source_gives_an_empty_s
 def test_a_sample_has_a_size_that_people_can_read(tmp_path: Path, count: int) -> None:
     with pytest.raises(AssayError, match="1 to 100"):
         sample(make(tmp_path, [{"text": "x"}]), count=count, by="length")
+
+
+def test_tenths_of_what_was_known_before_are_of_the_documents_that_it_is_known_of(tmp_path: Path) -> None:
+    source = make(tmp_path, [{"id": str(i), "text": f"text {i}"} for i in range(300)])
+    bits: dict[str, str | float] = {f"{tmp_path}/0.jsonl:{i + 1}": 1 + i / 100 for i in range(0, 300, 3)}
+    drawn = sample(source, count=10, by="bits", known=bits)
+    assert [round((each.measured or 0) * 100 - 100) // 30 for each in drawn.picked] == list(range(10))
+    assert sum(drawn.strata.values()) == 100
+
+
+def test_a_sample_by_cluster_has_documents_of_each_cluster(tmp_path: Path) -> None:
+    source = make(tmp_path, [{"id": str(i), "text": f"text {i}"} for i in range(100)])
+    clusters: dict[str, str | float] = {f"{tmp_path}/0.jsonl:{i + 1}": "2: b" if i < 3 else "1: a" for i in range(100)}
+    drawn = sample(source, count=4, by="cluster", known=clusters)
+    assert Counter(each.stratum for each in drawn.picked) == {"1: a": 2, "2: b": 2}
+    with pytest.raises(AssayError, match="what is known"):
+        sample(source, count=4, by="cluster")
+
+
+def test_a_sample_by_quality_has_the_oddest_documents_in_its_last_tenth(tmp_path: Path) -> None:
+    usual = [
+        "\n".join(f"The {a}th day was colder than the {b}th, and it rained." for b in range(a, a + 20))
+        for a in range(95)
+    ]
+    odd = ["0123456789 " * 100, "{}[]();=+ " * 90, "same line here\n" * 70, "z", "ﷺ" * 5000]
+    drawn = sample(make(tmp_path, [{"text": text} for text in usual + odd]), count=100, by="quality")
+    last = [each for each in drawn.picked if each.stratum.startswith("quality 10/10")]
+    assert {each.text[:5] for each in last} >= {text[:5] for text in odd}
+
+
+def test_clusters_and_bits_that_nobody_made_are_asked_for_by_the_command_to_run(tmp_path: Path) -> None:
+    with pytest.raises(AssayError, match="assay clusters"):
+        known(tmp_path, "crawl", "0" * 64, "cluster")
+    with pytest.raises(AssayError, match="assay audit crawl --proxy"):
+        known(tmp_path, "crawl", "0" * 64, "bits")
+    assert known(tmp_path, "crawl", "0" * 64, "length") is None

@@ -1,4 +1,4 @@
-"""Samples of a source for people to read: evenly over its tenths, hosts or snapshots, not only at random.
+"""Samples of a source for people to read: evenly over its tenths, hosts, snapshots or clusters, not only at random.
 
 At random, a host with one page in ten thousand is never seen, and neither are the shortest and the longest documents. One
 pass over the files, with memory for a few thousand beginnings of documents whatever the source.
@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import statistics
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
+from assay.audit import quality
+from assay.audit.quality import Quality
+from assay.audit.text import Text
 from assay.corpus.read import Document, Look, documents, expand
 from assay.errors import AssayError
 from assay.sources import Source
 
-By = Literal["length", "compression", "host", "snapshot", "file", "random"]
+By = Literal["length", "compression", "quality", "host", "snapshot", "file", "random", "cluster", "bits"]
 BYS: tuple[By, ...] = get_args(By)
+KNOWN: tuple[By, ...] = ("cluster", "bits")
+"""Of documents that were looked at before, by others: their samples are drawn of those."""
 MOST = 100
 """Documents of a sample."""
 DRAWN = 4_096
@@ -50,6 +56,8 @@ class Picked:
     url: str | None = None
     original: str | None = None
     snapshot: str | None = None
+    measured: float | None = None
+    """What the tenths are of, where that is not its length or compression: bits per byte, or how odd its quality is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +101,7 @@ def sample(
     count: int,
     by: By,
     seed: int = 0,
+    known: Mapping[str, str | float] | None = None,
     most_bytes: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Sampled:
@@ -103,6 +112,7 @@ def sample(
         count: documents, 1 to `MOST`.
         by: what the sample is spread over evenly.
         seed: another one draws other documents.
+        known: of samples by cluster or bits: the cluster or the bits per byte of each document, by `where`.
         most_bytes: stored bytes after which no more is read. The files come in an order drawn by the seed then.
         progress: told the stored bytes that were read.
 
@@ -113,8 +123,11 @@ def sample(
         raise AssayError(f"a sample of {count} documents.", fix=f"Ask for 1 to {MOST}; another seed draws others.")
     if by not in BYS:
         raise AssayError(f"a sample by {by!r}.", fix=f"It is one of {', '.join(BYS)}.")
-    numeric = by in ("length", "compression", "random")
+    if (by in KNOWN) != (known is not None):
+        raise AssayError(f"a sample by {by!r}: what is known of its documents goes with {' and '.join(KNOWN)}.")
+    numeric = by not in ("host", "snapshot", "file", "cluster")
     parts: dict[str, _Drawn] = {}
+    qualities: dict[str, Quality] = {}
     read, looked = 0, 0
 
     def told(size: int) -> None:
@@ -129,15 +142,26 @@ def sample(
             whole = False
             break
         looked += 1
-        name = "" if numeric else _stratum(document, by)
+        if known is not None and document.where not in known:
+            continue
+        name = "" if numeric else str(known[document.where]) if known is not None else _stratum(document, by)
         drawn = parts.get(name) or parts.setdefault(
             name if len(parts) < STRATA else "(others)", _Drawn(DRAWN if numeric else count)
         )
         drawn.seen += 1
         ticket = _ticket(seed, number)
         if drawn.wants(ticket):
-            drawn.add(ticket, _picked(document, name))
-    groups = _tenths(parts[""].lowest(), by) if numeric and parts else {n: one.lowest() for n, one in parts.items()}
+            one = _picked(document, name)
+            if known is not None and numeric:
+                one = replace(one, measured=float(known[document.where]))
+            if by == "quality":
+                qualities[one.where] = quality.measure(Text(document.text, source))
+            drawn.add(ticket, one)
+    if numeric and parts:
+        lowest = parts[""].lowest()
+        groups = _tenths(_odd(lowest, qualities) if by == "quality" else lowest, by)
+    else:
+        groups = {name: one.lowest() for name, one in parts.items()}
     sizes = {name: len(group) if numeric else parts[name].seen for name, group in groups.items()}
     return Sampled(
         source=source.name,
@@ -195,11 +219,13 @@ def _stratum(document: Document, by: By) -> str:
 
 
 def _tenths(drawn: Sequence[Picked], by: By) -> dict[str, list[Picked]]:
-    """Drawn documents by tenths of their length or compression, each in the order of the lottery."""
+    """Drawn documents by tenths of their length or another measure, each in the order of the lottery."""
     if by == "random":
         return {"all": list(drawn)}
 
     def measure(one: Picked) -> float:
+        if one.measured is not None:
+            return one.measured
         return one.compression if by == "compression" else one.characters
 
     ranked = sorted(range(len(drawn)), key=lambda place: (measure(drawn[place]), place))
@@ -209,10 +235,34 @@ def _tenths(drawn: Sequence[Picked], by: By) -> dict[str, list[Picked]]:
         if not places:
             continue
         low, high = measure(drawn[places[0]]), measure(drawn[places[-1]])
-        span = f"{low:.2f} to {high:.2f}" if by == "compression" else f"{low:,} to {high:,} characters"
+        span = f"{low:,} to {high:,} characters" if by == "length" else f"{low:.2f} to {high:.2f}"
         name = f"{by} {tenth + 1}/{TENTHS}: {span}"
         groups[name] = [replace(drawn[place], stratum=name) for place in sorted(places)]
     return groups
+
+
+def _odd(drawn: Sequence[Picked], qualities: Mapping[str, Quality]) -> list[Picked]:
+    """Drawn documents with how odd each is: the mean, over the measures of quality, of its distance from their median.
+
+    Distances are in median absolute deviations and 10 at most, so that no one measure decides alone.
+    """
+    names = [field.name for field in fields(Quality)]
+    table = [[float(getattr(qualities[one.where], name)) for name in names] for one in drawn]
+    middles = [statistics.median(column) for column in zip(*table, strict=True)]
+    spreads = [
+        max(1e-3, statistics.median(abs(value - middle) for value in column))
+        for middle, column in zip(middles, zip(*table, strict=True), strict=True)
+    ]
+    return [
+        replace(
+            one,
+            measured=statistics.fmean(
+                min(10.0, abs(value - middle) / spread)
+                for value, middle, spread in zip(row, middles, spreads, strict=True)
+            ),
+        )
+        for one, row in zip(drawn, table, strict=True)
+    ]
 
 
 def _evenly(groups: dict[str, list[Picked]], sizes: dict[str, int], count: int, seed: int) -> list[Picked]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,8 +19,9 @@ from assay.publish.words import count, share
 if TYPE_CHECKING:
     from assay.audit.beside import Masking
     from assay.audit.detectors import Detector
-    from assay.audit.sample import Picked, Sampled
+    from assay.audit.sample import By, Picked, Sampled
     from assay.publish.site.audits import Standing
+    from assay.workspace import Workspace
 
 SHOWN = 240
 """Characters of a document in the terminal."""
@@ -42,12 +43,19 @@ def looking() -> Sequence[Detector]:
 
 
 def sample(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The source to look into.")],
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE[,SOURCE]", help="The source to look into; several, or `all`, in equal parts."),
+    ],
     overrides: Overrides = None,
     *,
     n: Annotated[int, typer.Option("--n", min=1, max=100, help="Documents.")] = 20,
     by: Annotated[
-        str, typer.Option("--by", help="Spread evenly over: length, compression, host, snapshot, file, random.")
+        str,
+        typer.Option(
+            "--by",
+            help="Spread evenly over: length, compression, quality, host, snapshot, file, random, cluster, bits.",
+        ),
     ] = "length",
     seed: Annotated[int, typer.Option("--seed", help="Another one draws other documents.")] = 0,
     html: Annotated[
@@ -55,39 +63,64 @@ def sample(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw documents of a source for a person to read: evenly over lengths, hosts or snapshots, not only at random."""
-    from assay.audit.beside import masking
+    """Draw documents of a source for a person to read: evenly over lengths, hosts or clusters, not only at random.
+
+    By cluster and by bits (per byte under a proxy) need `assay clusters` and `assay audit --proxy RUN` to have been run.
+    """
     from assay.audit.sample import BYS
-    from assay.audit.sample import sample as draw
-    from assay.corpus.read import size_of
-    from assay.publish.site.audits import standing
 
     kind = next((each for each in BYS if each == by), None)
     if kind is None:
         raise AssayError(f"--by is {by!r}.", fix=f"It is one of {', '.join(BYS)}.")
     space = workspace(overrides)
-    where = space.source(source)
+    names = sorted(space.study.sources) if source == "all" else list(dict.fromkeys(source.split(",")))
+    if len(names) > n:
+        raise AssayError(f"--n is {n}, for {len(names)} sources.", fix=f"Ask for {len(names)} documents at least.")
+    if html is not None and len(names) > 1:
+        raise AssayError(f"--html with {len(names)} sources.", fix="It shows one source; name one.")
+    found = []
     with progress_bars(quiet=as_json) as tell:
-        size, read = max(1, size_of(where)), 0
-
-        def told(more: int) -> None:
-            nonlocal read
-            read += more
-            tell(source, min(1.0, read / size))
-
-        drawn = draw(where, count=n, by=kind, seed=seed, progress=told)
-        tell(source, 1.0)
-    one, mask = standing(space, source, Path(space.study.paths.root)), masking(where, looking())
+        for place, name in enumerate(names):
+            share_of = n // len(names) + (place < n % len(names))
+            found.append(_draw(space, name, share_of, kind, seed, lambda share, name=name: tell(name, share)))  # type: ignore[misc]
     if html is not None:
         from assay.publish.site.sampled import render
 
-        write_text(html, render(one, drawn, mask))
+        write_text(html, render(*found[0]))
     if as_json:
-        print_json(_plain(one, drawn, mask))
+        plain = [_plain(*one) for one in found]
+        print_json(plain[0] if len(plain) == 1 else {"samples": plain})
         return
-    _print(drawn, mask)
+    for one, drawn, mask in found:
+        if len(found) > 1:
+            console.rule(Text(one.source.name), align="left")
+        _print(drawn, mask)
     if html is not None:
         console.print(str(html), markup=False, soft_wrap=True)
+
+
+def _draw(  # noqa: PLR0917  # all of it decides what is drawn
+    space: Workspace, name: str, count: int, by: By, seed: int, tell: Callable[[float], None]
+) -> tuple[Standing, Sampled, Masking]:
+    from assay.audit.beside import masking
+    from assay.audit.known import known
+    from assay.audit.sample import sample as draw
+    from assay.corpus.read import size_of
+    from assay.publish.site.audits import standing
+
+    where = space.source(name)
+    one = standing(space, name, Path(space.study.paths.root))
+    size, read = max(1, size_of(where)), 0
+
+    def told(more: int) -> None:
+        nonlocal read
+        read += more
+        tell(min(1.0, read / size))
+
+    before = known(space.store.root, name, one.digest, by)
+    drawn = draw(where, count=count, by=by, seed=seed, known=before, progress=told)
+    tell(1.0)
+    return one, drawn, masking(where, looking())
 
 
 def judge(

@@ -251,13 +251,15 @@ class Audits:
         return Shown(template="audit", title=f"Audit of {name}", values=values, figures=spread.figures(one, others))
 
     def _sample(self, name: str, query: Mapping[str, str]) -> Shown:
+        from assay.audit.known import known
         from assay.audit.sample import BYS, MOST, sample
 
         one = self._of(name)
         count = min(MOST, max(1, _whole(query.get("n"), COUNT)))
         seed = _whole(query.get("seed"), 0)
         by = next((each for each in BYS if each == query.get("by")), BYS[0])
-        drawn = sample(one.source, count=count, by=by, seed=seed, most_bytes=SAMPLE_BYTES)
+        before = known(self._space().store.root, name, one.digest, by)
+        drawn = sample(one.source, count=count, by=by, seed=seed, known=before, most_bytes=SAMPLE_BYTES)
         mask = self._masking(one.source)
         words = newest(one.log.judgements)
         rows = [
