@@ -152,6 +152,21 @@ UNLIMITED_JOBS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
+class Clustering:
+    """How `assay clusters` groups documents, where its options do not say otherwise."""
+
+    vectors: str = "svd"
+    """As `assay.audit.vectors.encoder` takes it."""
+    dimensions: int = 64
+    """Of the vectors."""
+    sample: int = 20_000
+    """Documents, over all sources."""
+    number: int | None = None
+    """Of clusters; left out, it follows from that of the documents."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tracking:
     """Weights & Biases."""
 

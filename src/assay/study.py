@@ -13,7 +13,7 @@ from assay.errors import AssayError, did_you_mean
 from assay.mixes import MixDeclaration
 from assay.plan import Sweep
 from assay.recipe import Batch, Budget, Optimiser, ProxyModel, Stage
-from assay.settings import Cluster, Paths, Tracking
+from assay.settings import Cluster, Clustering, Paths, Tracking
 from assay.sources import Source
 from assay.structure import from_mapping, to_mapping
 from assay.suite import Policy, Suite
@@ -38,6 +38,8 @@ class Study:
     training: TrainSettings
     tracking: Tracking
     taint: TaintRule
+    clustering: Clustering
+    """Of documents, for people to look at. Bears no identity, and records of studies from before have none."""
     paths: Paths
     sweep: Sweep | None
     history: str | None
@@ -52,7 +54,7 @@ class Study:
         Raises:
             AssayError: a key is unknown or missing, or a value is refused; the place is named.
         """
-        known = {"source", "mix", "stages", "sweep", "history", *_SECTIONS}
+        known = {"source", "mix", "stages", "sweep", "history", "clustering", *_SECTIONS}
         for key in raw:
             if key not in known:
                 raise AssayError(f"configuration: no section is called {key!r}. {did_you_mean(str(key), known)}")
@@ -69,6 +71,7 @@ class Study:
             stages=tuple(from_mapping(Stage, body, where="stages") for body in raw.get("stages") or ()),
             sweep=from_mapping(Sweep, raw["sweep"], where="sweep") if raw.get("sweep") else None,
             history=_history(raw.get("history")),
+            clustering=from_mapping(Clustering, raw.get("clustering") or {}, where="clustering"),
             raw=dict(raw),
             **sections,
         )

@@ -156,6 +156,21 @@ def test_defects_and_quality_are_told_by_cluster(tmp_path: Path) -> None:
     assert listings.quality.digits > 0.15 > prose.quality.digits == 0
 
 
+def test_a_teams_own_detectors_are_counted_by_cluster_and_one_that_fails_stops_nothing(tmp_path: Path) -> None:
+    sources = [write(tmp_path, "prose", [*texts_of("cooking", 20), "a second helping of onion and pepper " * 9])]
+    declared = (
+        {"name": "garlic", "pattern": "garlic", "reason": "a clove too many"},
+        {"name": "ours", "function": "tests.audit.ours:raises", "reason": "raises on one document"},
+    )
+    found = found_in(sources, clusters=1, declared=declared, without=("near_empty",)).clusters
+    assert found.clusters[0].defects["garlic"] > 0.5
+    assert found.sources["prose"].failed == {"ours": 1}
+    assert {"garlic", "ours"} <= set(found.detectors)
+    assert "near_empty" not in found.detectors
+    other = settings(declared=(declared[0] | {"pattern": "leek"},))
+    assert len({clusters.identity({}, one, None) for one in (settings(), settings(declared=declared[:1]), other)}) == 3
+
+
 def test_documents_beyond_measure_are_clustered_like_others(tmp_path: Path) -> None:
     found = found_in([write(tmp_path, "hostile", HOSTILE * 3)])
     assert len(found.documents) == 3 * len(HOSTILE)
@@ -361,6 +376,24 @@ def test_the_command_keeps_its_result_and_finds_it_again(assay: Callable[..., Sa
     printed = assay(*options).out
     assert "cooking 3.0x" in printed
     assert "The map: map.html" in printed
+
+
+def test_what_no_option_says_is_as_the_configuration_has_it(assay: Callable[..., Said], tmp_path: Path) -> None:
+    (tmp_path / "conf/audit").mkdir()
+    (tmp_path / "conf/audit/ours.yaml").write_text("detectors: [{name: leek, pattern: leek, reason: a leek}]\n")
+    given = ("clustering.vectors=tests.audit.test_clusters:lengths", "clustering.sample=30", "clustering.number=2")
+    made = assay("clusters", *TOPICS, *given, "--seed", "1", "--sample", "45", "--json").json
+    assert {name: made["settings"][name] for name in ("vectors", "sample", "clusters", "seed", "dimensions")} == {
+        "vectors": "tests.audit.test_clusters:lengths",
+        "sample": 45,
+        "clusters": 2,
+        "seed": 1,
+        "dimensions": 64,
+    }
+    assert "leek" in made["detectors"]
+    refused = assay("clusters", "clustering.vector=svd")
+    assert refused.code == 2
+    assert "clustering.vector" in refused.err
 
 
 def test_an_unknown_source_is_named_with_its_nearest(assay: Callable[..., Said]) -> None:

@@ -14,12 +14,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from assay.audit import layout, quality
-from assay.audit.detectors import detectors
+from assay.audit.detectors import Detector, detectors
 from assay.audit.quality import Quality
 from assay.audit.strata import Kept, Part, gather
 from assay.audit.vectors import Matrix, encoder
@@ -57,6 +57,10 @@ class Settings:
     clusters: int | None
     """``None`` to have their number follow from that of the documents."""
     seed: int
+    declared: tuple[dict[str, Any], ...] = ()
+    """A team's own detectors, which are counted like the others; see `assay.audit.detectors`."""
+    without: tuple[str, ...] = ()
+    """Detectors that are left out."""
 
     def __post_init__(self) -> None:
         for name, least in (("dimensions", 2), ("sample", 1), ("clusters", 1), ("seed", 0)):
@@ -68,6 +72,10 @@ class Settings:
     def repeatable(self) -> bool:
         """Whether the name of the vectors says what they are; a team's own function may change behind its name."""
         return self.vectors.partition(":")[0] in ("svd", "fasttext")
+
+    def detectors(self) -> list[Detector]:
+        """What looks at every document of the sample."""
+        return detectors(self.declared, without=self.without)
 
     def number(self, documents: int) -> int:
         """Of clusters: 2 for 64 documents, 15 for 3,500, 35 for 20,000, and `MOST_CLUSTERS` at most."""
@@ -159,7 +167,7 @@ def identity(digests: Mapping[str, str], settings: Settings, questions: str | No
         settings: of the clusters.
         questions: identity of the questions that are placed among them.
     """
-    found = {one.name: one.version for one in detectors()}
+    found = {one.name: one.version for one in settings.detectors()}
     body = [FORMAT, dict(digests), to_mapping(settings), found, questions]
     return fingerprint("clusters", body)
 
@@ -187,7 +195,8 @@ def find(
         AssayError: the sources have no document, or the vectors cannot be made.
     """
     make = encoder(settings.vectors, dimensions=settings.dimensions, seed=settings.seed)
-    kept, parts = gather(sources, digests, sample=settings.sample, seed=settings.seed, tell=tell)
+    looking = settings.detectors()
+    kept, parts = gather(sources, digests, looking=looking, sample=settings.sample, seed=settings.seed, tell=tell)
     if not kept:
         raise AssayError(
             "clusters: the sources hold no document.", fix="Name others, or look at what `assay audit` says."
@@ -216,7 +225,7 @@ def find(
         sources=parts,
         clusters=made,
         silhouette=_silhouette(rows, labels, settings.seed),
-        detectors={one.name: one.version for one in detectors()},
+        detectors={one.name: one.version for one in looking},
     )
     return Found(whole, _table(kept, labels, places, nearness), asked)
 

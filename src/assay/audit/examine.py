@@ -71,8 +71,6 @@ class Sums:
     """Documents by the power of 2 that their bytes begin with."""
     shares: dict[str, list[int]] = field(default_factory=lambda: {"signs": [0] * 21, "digits": [0] * 21})
     """Documents by twentieths of their bytes that are signs of code, or digits."""
-    ids: list[list[str]] = field(default_factory=list)
-    """Id and place of each document that is compared with others."""
 
     def missed(self, where: str, reason: str, detector: str | None = None) -> None:
         """Write down what could not be read or looked at."""
@@ -88,6 +86,8 @@ class Prints:
     exact: words.Hashes
     bands: words.Hashes
     signatures: words.Bytes
+    ids: list[tuple[str, str]]
+    """Id and place of each."""
 
 
 def examine(
@@ -117,8 +117,9 @@ def examine(
     """
     sums = Sums()
     exact, bands, signatures = bytearray(), bytearray(), bytearray()  # 264 bytes a document
+    ids: list[tuple[str, str]] = []
     tolerant = Look(part=look.part, parts=look.parts, unread=lambda error: sums.missed(*_placed(error.what)))
-    with _clock(seconds) as clock:
+    with clocked(seconds) as clock:
         for number, document in enumerate(documents(source, progress=progress, look=tolerant)):
             text = Text(document.text, source)
             places = _places(document, sums)
@@ -149,11 +150,12 @@ def examine(
                 exact += hashlib.blake2b(text.data, digest_size=8).digest()
                 bands += words.bands(least, words.BANDS, words.ROWS).tobytes()
                 signatures += least.astype(np.uint8).tobytes()
-                sums.ids.append([document.id, document.where])
+                ids.append((document.id, document.where))
     return sums, Prints(
         exact=np.frombuffer(exact, "<u8"),
         bands=np.frombuffer(bands, np.uint64).reshape(-1, words.BANDS),
         signatures=np.frombuffer(signatures, np.uint8).reshape(-1, words.BINS),
+        ids=ids,
     )
 
 
@@ -188,10 +190,11 @@ def _count(sums: Sums, text: Text, places: Mapping[str, str]) -> None:
         counts[math.floor(20 * text.profile[what] / max(1, size))] += 1
 
 
-class _Clock:
+class Clock:
     """When what runs now has to end."""
 
     def __init__(self) -> None:
+        """Nothing has to end yet."""
         self._due = math.inf
 
     def timed(self, look: Callable[[Text], Hit | None], text: Text, seconds: float) -> Hit | None:
@@ -213,13 +216,13 @@ class _Clock:
 
 
 @contextmanager
-def _clock(seconds: float) -> Iterator[_Clock]:
+def clocked(seconds: float) -> Iterator[Clock]:
     """A clock that ends what takes longer, where that can be done: in Python and in regular expressions, on the main thread.
 
     It rings all the time, 20 times in so many seconds. One that is wound for each detector and document costs two calls
     of the system each time, and they were an eighth of an audit.
     """
-    clock = _Clock()
+    clock = Clock()
     if threading.current_thread() is not threading.main_thread():
         yield clock
         return

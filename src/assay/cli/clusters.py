@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from assay.cli.audit import declared
 from assay.cli.common import AsJson, complete_override, console, print_json, progress_bars, workspace
 from assay.errors import AssayError, did_you_mean
 from assay.publish import words
@@ -45,19 +47,20 @@ def clusters(
     ] = None,
     *,
     vectors: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--vectors", help="svd, fasttext, fasttext:skipgram, or a function of your own as module:function."
         ),
-    ] = "svd",
+    ] = None,
     sample: Annotated[
-        int, typer.Option("--sample", min=1, help="Documents, the same number of each source as far as it has them.")
-    ] = 20_000,
+        int | None,
+        typer.Option("--sample", min=1, help="Documents, the same number of each source as far as it has them."),
+    ] = None,
     number: Annotated[
         int | None, typer.Option("--clusters", min=1, help="How many; left out, by the number of documents.")
     ] = None,
-    dimensions: Annotated[int, typer.Option("--dimensions", min=2, help="Of the vectors.")] = 64,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the sample and of all that is random.")] = 0,
+    dimensions: Annotated[int | None, typer.Option("--dimensions", min=2, help="Of the vectors.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the sample and of all that is random.")] = None,
     map_file: Annotated[
         Path | None, typer.Option("--map", help="Where to write the map; left out, among the store's reports.")
     ] = None,
@@ -66,7 +69,8 @@ def clusters(
     """Cluster the sources' documents: terms, share of each source, quality and defects of each cluster, and a map.
 
     With sweep=NAME the questions of its suite and the held-out documents are put into the clusters, and the scores of its runs
-    are shown by cluster: what a mix cannot do, and which data lies near it.
+    are shown by cluster: what a mix cannot do, and which data lies near it. What no option says is as `clustering` in the
+    configuration has it.
     """
     from assay.audit.clusters import Settings
     from assay.files import write_text
@@ -75,7 +79,16 @@ def clusters(
     given = list(arguments or ())
     space = workspace([one for one in given if "=" in one])
     names = _names(space, [one for one in given if "=" not in one])
-    settings = Settings(vectors=vectors, dimensions=dimensions, sample=sample, clusters=number, seed=seed)
+    usual, (own, without) = space.study.clustering, declared()
+    settings = Settings(
+        vectors=vectors or usual.vectors,
+        dimensions=dimensions or usual.dimensions,
+        sample=sample or usual.sample,
+        clusters=number or usual.number,
+        seed=usual.seed if seed is None else seed,
+        declared=own,
+        without=without,
+    )
     digest, found = _found(space, names, settings, quiet=as_json)
     path = map_file or space.store.reports / f"clusters-{digest[:12]}.html"
     write_text(path, map_page.render(found, title=", ".join(names)))
@@ -202,6 +215,9 @@ def _print(found: Found) -> None:
         f" of {words.count(len(parts), 'source')}; silhouette {words.NOTHING if clear is None else f'{clear:.2f}'}."
         + (f" {words.count(unread, 'record')} could not be read." if unread else "")
     )
+    failed = sum((Counter(part.failed) for part in parts), Counter[str]())
+    for name, times in failed.items():
+        console.print(f"{name} failed on {words.count(times, 'document')}; `assay audit` tells where.", markup=False)
 
 
 def _defects(one: Cluster) -> str:

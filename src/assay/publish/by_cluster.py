@@ -15,6 +15,8 @@ METRICS = ("acc", "bits_per_byte")
 CONFIDENCE = 0.95
 TINY = 1e-18
 """Rounding, where a variance is 0."""
+ROUNDING = 1e-12
+"""Where a difference is 0: thirds of three seeds, summed up, may leave -1e-17, which would be shown as -0.00."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,7 @@ def _arm(table: pd.DataFrame, weights: pd.Series[float], mix: str, baseline: str
         return ArmIn(mix=mix, value=value, difference=None, margin=None)
     change = table[mix] - table[baseline]
     mean = float((change * weights).sum()) / total
+    mean = 0.0 if abs(mean) < ROUNDING else mean
     # The linearised variance of a ratio, as of a mean of clusters with unequal sizes; the ordinary one where weights are 1.
     n = len(change)
     spread = float((((change - mean) * weights) ** 2).sum()) * n / (n - 1) if n > 1 else None
