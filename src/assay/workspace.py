@@ -65,7 +65,7 @@ class Workspace(Identities):
             specs=specs,
             refusals=refusals,
             waiting=waiting,
-            known={run.fingerprint: _known(run, evaluation) for run in runs if run.path.exists()},
+            known={run.fingerprint: _known(run, evaluation) for run in runs if run.path.is_dir()},
             evaluation=evaluation,
             tokens=self.budget,
             speed=self.speed(),

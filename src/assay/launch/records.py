@@ -291,9 +291,9 @@ def submissions(store: Store, sweep: str) -> list[SubmissionDirectory]:
             directory.check_records()
         except AssayError as error:
             log.warning(
-                "%s A submission that another version of assay made, or that is damaged, is passed over: its runs are shown by"
-                " their own records, and only that version's `assay cancel` ends its workers.",
-                error.what,
+                "%s. This submission is of another version of assay, or damaged: it is passed over. Its runs are shown by their"
+                " own records; only that version's `assay cancel` ends its workers.",
+                error.what.rstrip("."),
             )
             continue
         found.append(directory)

@@ -63,8 +63,12 @@ def registration_view(registration: Standing) -> RenderableType:
 
 
 def missing_view(missing: Mapping[str, Sequence[str]]) -> RenderableType:
-    """The planned runs that are in none of the figures, and why."""
-    lines = [_item("-", f"{mix}: {why}") for mix, every in missing.items() for why in every]
+    """The planned runs that are in none of the figures, and why; mixes that lack the same for one reason together."""
+    alike: dict[str, list[str]] = {}
+    for mix, every in missing.items():
+        for why in every:
+            alike.setdefault(why, []).append(mix)
+    lines = [_item("-", f"{', '.join(mixes)}: {why}") for why, mixes in alike.items()]
     return Group(Text("not in these figures:", style="yellow"), *lines)
 
 
@@ -81,7 +85,11 @@ class _Comparisons:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         del console
-        yield _table(self._comparisons, options.max_width)
+        table = _table(self._comparisons, options.max_width)
+        if options.ascii_only:
+            table.box = None  # rich would draw upright bars between the columns, which look like a chart's 0
+            table.padding = (0, 2, 0, 0)
+        yield table
 
 
 def _decision(decision: str) -> Text:
