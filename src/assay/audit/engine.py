@@ -15,16 +15,17 @@ import multiprocessing.connection
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from assay.audit import copies
 from assay.audit.detectors import Detector, detectors
-from assay.audit.examine import Prints, Questions, examine
+from assay.audit.examine import Questions, examine
 from assay.audit.findings import Audit, Finding, Findings, Severity, Unread, ranked
-from assay.audit.merge import BYTES_A_TOKEN, MADE, add_copies, copies, findings, summed, total_ids
+from assay.audit.merge import BYTES_A_TOKEN, MADE, findings, summed
 from assay.audit.ready import get_ready
 from assay.audit.unknown import Seen, gather
 from assay.corpus.read import Look, file_digests
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever the same file would be summed up otherwise."""
 PART_BYTES = 64 << 20
 """Of a stored file, after which several processes share it."""
@@ -183,8 +184,9 @@ def conclude(
         bytes_a_token: of those sources that were tokenised.
     """
     kept = Findings(store)
-    totals = {name: summed([_sums(kept.files, task) for task in each]) for name, each in tasks.items()}
-    _compare(totals, tasks, kept.files)
+    totals = {name: summed(_sums(kept.files, task) for task in each) for name, each in tasks.items()}
+    files = [copies.File(task.source.name, kept.files / task.key) for each in tasks.values() for task in each]
+    copies.compare(totals, files, {name: source.repairs for name, (source, _) in sources.items()})
     known = {each.name: (each.version, each.severity, each.clean, each.reason) for each in settings.detectors()}
     known |= {name: (1, *made) for name, made in MADE.items()}
     done = {}
@@ -281,8 +283,7 @@ def _work(  # noqa: PLR0917  # what it is about, and where it tells of it
     )
     with replacing(folder / task.key) as temporary:
         temporary.mkdir()
-        for name, array in asdict(prints).items():
-            np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+        copies.keep(temporary, prints)
         unknown.write(temporary)
         write_json(temporary / "sums.json", to_mapping(sums))
 
@@ -301,25 +302,6 @@ def _questions(index: str | None) -> Questions | None:
 def _sums(folder: Path, task: Task) -> dict[str, Any]:
     found: dict[str, Any] = read_json(folder / task.key / "sums.json")
     return found
-
-
-def _compare(totals: Mapping[str, dict[str, Any]], tasks: Mapping[str, Sequence[Task]], folder: Path) -> None:
-    """Find documents that are there more than once, in one source or in several."""
-    files = [task for each in tasks.values() for task in each]
-    prints = [
-        Prints(
-            **{
-                name: np.load(folder / task.key / f"{name}.npy", mmap_mode="r")
-                for name in ("exact", "bands", "signatures")
-            }
-        )
-        for task in files
-    ]
-    ids = total_ids((task.source.name, _sums(folder, task)["ids"]) for task in files)
-    exact, near = copies(prints)
-    repairs = {task.source.name: task.source.repairs for task in files}
-    add_copies(totals, ids, "exact_duplicates", exact, repairs)
-    add_copies(totals, ids, "near_duplicates", near, repairs)
 
 
 def _teller(

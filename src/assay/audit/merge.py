@@ -1,15 +1,11 @@
-"""From what was seen of single files to findings of a source: sums, duplicates, and what is too much for a clean source."""
+"""From what was seen of single files to findings of a source: sums, and what is too much for a clean source."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from assay.audit import words
-from assay.audit.examine import EXAMPLES, Prints
+from assay.audit.examine import EXAMPLES
 from assay.audit.findings import Example, Finding, Part, Severity
 from assay.structure import from_mapping
 
@@ -18,8 +14,6 @@ SURE = 0.001
 FEWEST = 3
 """Documents of a finding, in sources that have so many: one or two are isolated whatever their share."""
 BYTES_A_TOKEN = 4.0
-ALIKE = 0.8
-"""Share of shingles that near duplicates have in common, as MinHash estimates it."""
 SHOWN_PARTS = 50
 
 MADE: dict[str, tuple[Severity, float, str]] = {
@@ -49,8 +43,8 @@ def too_many(hits: int, of: int, clean: float, *, tests: int = 1) -> bool:
     return hits >= min(FEWEST, of) and hits > clean * of and float(bdtrc(hits - 1, of, clean)) < SURE / tests
 
 
-def summed(partials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The sums of a source's files."""
+def summed(partials: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The sums of a source's files; each may be gone when the next is asked for."""
     total: dict[str, Any] = {
         "documents": 0,
         "bytes": 0,
@@ -148,89 +142,3 @@ def findings(
 def _ordered(hit: Mapping[str, Sequence[int]], of: Mapping[str, Sequence[int]]) -> dict[str, Part]:
     made = {name: Part(documents=count, of=of.get(name, [count])[0], bytes=size) for name, (count, size) in hit.items()}
     return dict(sorted(made.items(), key=lambda item: (-item[1].share, -item[1].documents, item[0]))[:SHOWN_PARTS])
-
-
-def copies(prints: Sequence[Prints]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The earlier document that each one is a copy of, over all sources in order.
-
-    Args:
-        prints: of each file.
-
-    Returns:
-        Index of the first document with the same text, and of an earlier one that is nearly the same; -1 where there
-        is none. A document that is an exact copy is no near copy besides.
-    """
-    exact_hashes = np.concatenate([each.exact for each in prints]) if prints else np.empty(0, np.uint64)
-    count = len(exact_hashes)
-    _, first, inverse = np.unique(exact_hashes, return_index=True, return_inverse=True)
-    exact = np.where(first[inverse] == np.arange(count), -1, first[inverse]).astype(np.int64)
-    near = np.full(count, -1, np.int64)
-    signatures = np.concatenate([each.signatures for each in prints]) if prints else np.empty((0, words.BINS), np.uint8)
-    for band in range(words.BANDS):  # one band at a time: 8 bytes a document
-        values = np.concatenate([each.bands[:, band] for each in prints]) if prints else np.empty(0, np.uint64)
-        order = np.argsort(values, kind="stable")
-        starts = (
-            np.flatnonzero(np.r_[True, values[order][1:] != values[order][:-1]]) if count else np.empty(0, np.int64)
-        )
-        group = np.repeat(order[starts], np.diff(np.r_[starts, count]))  # the first document of each group
-        earlier = np.empty(count, np.int64)
-        earlier[order] = group
-        open_ = np.flatnonzero((earlier != np.arange(count)) & (near < 0) & (exact < 0))
-        for chunk in np.array_split(open_, max(1, len(open_) // 100_000)):
-            agree = (signatures[chunk] == signatures[earlier[chunk]]).mean(axis=1)
-            # One byte of each bin is kept, and two that differ are the same one time in 256.
-            alike = chunk[(agree - 1 / 256) / (1 - 1 / 256) >= ALIKE]
-            near[alike] = earlier[alike]
-    return exact, near
-
-
-def add_copies(
-    totals: Mapping[str, dict[str, Any]],
-    ids: Sequence[tuple[str, str, str]],
-    name: str,
-    earlier: NDArray[np.int64],
-    repairs: Mapping[str, str | None] = {},  # read only
-) -> None:
-    """Write copies down as hits of each source.
-
-    Args:
-        totals: what `summed` gave, by source.
-        ids: source, id and place of each document.
-        name: of the detector.
-        earlier: what `copies` gave.
-        repairs: the source that each repairs, if any: the two are never mixed, and have their documents in common by right.
-    """
-    first: dict[tuple[str, int], int] = {}
-    for index in np.flatnonzero(earlier >= 0).tolist():
-        source, document, where = ids[index]
-        original = int(earlier[index])
-        other = ids[original][0]
-        if repairs.get(source) == other or repairs.get(other) == source:
-            original = first.setdefault((source, original), index)  # copies within the source still count
-            if original == index:
-                continue
-        other, other_id, other_where = ids[original]
-        total = totals[source]
-        record = total["hits"].setdefault(
-            name, {"documents": 0, "bytes": 0, "matched": 0, "parts": {}, "examples": [], "tasks": {}, "with": {}}
-        )
-        size = total["bytes"] // max(1, total["documents"])  # its own size is not kept; the mean serves
-        record["documents"] += 1
-        record["bytes"] += size
-        record["matched"] += size
-        record["with"][other] = record["with"].get(other, 0) + 1
-        if len(record["examples"]) < EXAMPLES:
-            record["examples"].append(
-                {
-                    "document": document,
-                    "where": where,
-                    "text": "",
-                    "matches": [],
-                    "note": f"as {other_id} of {other}, {other_where}",
-                }
-            )
-
-
-def total_ids(sources: Iterable[tuple[str, Sequence[Sequence[str]]]]) -> list[tuple[str, str, str]]:
-    """Source, id and place of each document that is compared, in order."""
-    return [(source, document, where) for source, ids in sources for document, where in ids]
