@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import traceback
@@ -83,6 +84,9 @@ for module in (
     imports,
 ):
     module.register(app)
+for command in app.registered_commands:  # whole first sentences: click would cut them to fit a line
+    about = " ".join((inspect.getdoc(command.callback) or "").split("\n\n")[0].split())
+    command.short_help = about.partition(". ")[0].removesuffix(".") + "."
 
 
 def main() -> None:

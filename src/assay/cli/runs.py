@@ -278,7 +278,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds until nothing runs.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show where each run of a sweep stands: progress, speed, time left, failures by cause."""
+    """Show where each run of a sweep stands: progress, how its loss falls, speed, time left, failures by cause."""
     from assay.launch.render import render
     from assay.launch.status import overview
 
@@ -313,13 +313,17 @@ def logs(
     run: Annotated[str, typer.Argument(help="The first digits of a run's fingerprint.")],
     overrides: Overrides = None,
     *,
-    lines: Annotated[int, typer.Option("--lines", "-n", help="How many lines, from the end.")] = 60,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many lines, from the end.")] = 60,
+    as_json: AsJson = False,
 ) -> None:
     """Print the end of what a run's process printed."""
     from assay.launch.logs import log_of
     from assay.tails import last_lines
 
     path = log_of(workspace(overrides).store, run)
+    if as_json:
+        print_json({"log": path, "lines": last_lines(path, lines)})
+        return
     errors.print(str(path), markup=False, style="dim", soft_wrap=True)
     console.print("\n".join(last_lines(path, lines)), markup=False, soft_wrap=True)
 
