@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from assay.errors import AssayError
 from assay.publish.site.history import history
 from assay.publish.site.index import Index, RunListed, matching
+from assay.publish.site.maps import Maps
 from assay.publish.templating import digest, environment, file_text, library, packed_figures, policy
 from assay.tails import last_lines
 
@@ -73,6 +74,7 @@ class Site:
         """
         self._store, self._desk, self._index, self._title = store, desk, index, title
         self._audits = audits
+        self._maps = Maps(store.root)
 
     def answer(self, parts: Sequence[str], query: Query) -> Answer:
         """The page under a path.
@@ -108,6 +110,8 @@ class Site:
                 return self._verdicts()
             case ["history"]:
                 return self._history()
+            case ["clusters", digest]:
+                return self._map(digest)
             case ["search"]:
                 return self._search(query.get("q", ""))
             case ["audits", *rest] if self._audits is not None:
@@ -148,6 +152,7 @@ class Site:
             current=current,
             never=max(0, planned - len(runs)),
             reload=judged is None or not current,
+            maps=self._maps.of({source for run in runs for source in run.sources}),
             **_listed(runs, query),
         )
 
@@ -169,8 +174,7 @@ class Site:
             return self._missing(str(error))
         if page is None:
             return self._show("making", name, name=name, reload=True)
-        found = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
-        return Answer(body=page, policy=found[1].replace("&#39;", "'") if found else "")
+        return _whole(page)
 
     # --- runs
 
@@ -243,6 +247,7 @@ class Site:
             name,
             source=catalogue.sources[name],
             mixes=[mix for mix in catalogue.mixes.values() if name in mix.weights],
+            maps=self._maps.of([name]),
             **_listed([run for run in self._index.runs().values() if name in run.sources], {}),
         )
 
@@ -254,6 +259,10 @@ class Site:
         if shown is None:
             return self._missing("There is no such page.")
         return self._show(shown.template, shown.title, figures=shown.figures, reload=shown.reload, **shown.values)
+
+    def _map(self, digest: str) -> Answer:
+        page = self._maps.page(digest)
+        return self._missing("There is no such map of clusters, or it is damaged.") if page is None else _whole(page)
 
     # --- across sweeps
 
@@ -328,6 +337,12 @@ CSV = (
     *("evaluate_seconds", "started", "finished", "problem"),
 )
 """Columns of a list of runs that is saved."""
+
+
+def _whole(page: str) -> Answer:
+    """A page that opens from disk as well, under the policy that it states itself."""
+    found = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
+    return Answer(body=page, policy=found[1].replace("&#39;", "'") if found else "")
 
 
 def _cell(value: Any) -> Any:
