@@ -153,7 +153,14 @@ def read(store: Store, sweep: str) -> tuple[Registration, ...]:
         return ()
     if not isinstance(plain, dict) or not isinstance(plain.get("registrations"), list) or not plain["registrations"]:
         raise AssayError(f"{path} holds no registrations.", fix="Something other than assay wrote it; restore it.")
-    return tuple(from_mapping(Registration, entry, where=str(path)) for entry in plain["registrations"])
+    try:
+        return tuple(from_mapping(Registration, entry, where=str(path)) for entry in plain["registrations"])
+    except AssayError as error:
+        raise AssayError(
+            f"{error.what.rstrip('.')}. So nobody knows by which rule the sweep is to be judged.",
+            fix="Judge it with the version of assay that registered it; or move the file away: verdicts then say that nothing"
+            " was registered.",
+        ) from error
 
 
 def register(space: Workspace, plan: Plan, *, code: str, at: float, reason: str | None = None) -> None:
