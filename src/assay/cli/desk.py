@@ -129,11 +129,11 @@ class LiveDesk:
         sweeps: dict[str, SweepKnown] = {}
         for place, name in enumerate(every):
             try:
-                study = _as_submitted(self._store, name, here) or compose(
-                    [f"sweep={name}", *self._overrides], root=self._root
-                )
-                studies[name] = study
+                submitted = _as_submitted(self._store, name, here)
+                study = submitted or compose([f"sweep={name}", *self._overrides], root=self._root)
+                # Of which runs there are, what was submitted tells: a source that is blocked now would hide them.
                 sweeps[name] = _known(Workspace(study), name, self._store)
+                studies[name] = study if submitted is None else _trusting(study, here)
             except AssayError as error:
                 sweeps[name] = SweepKnown(name=name, problem=str(error).replace("\n", " "))
             except Exception as error:  # one sweep that cannot be read hides no other
@@ -223,21 +223,26 @@ def _submitted(store: Store) -> list[str]:
 
 
 def _as_submitted(store: Store, name: str, here: Study) -> Study | None:
-    """The study of a sweep's newest submission, on this machine's folders; ``None`` where it was never submitted.
-
-    What may be trusted is the project's word of today, as it is for `assay gate`: a clearance may have been taken back since,
-    and a sweep that was let train on a tainted source is blocked all the same.
-    """
+    """The study of a sweep's newest submission, on this machine's folders; ``None`` where it was never submitted."""
     from assay.launch.records import submissions
 
     for directory in reversed(submissions(store, name)):
         # One of another version of assay may not be read any more: what the project declares now is the next best.
         with contextlib.suppress(AssayError):
             raw: dict[str, Any] = copy.deepcopy(directory.read().study)
-            now = here.raw.get("source") or {}
-            sources = {name: _trusted_as(one, now.get(name)) for name, one in (raw.get("source") or {}).items()}
-            return Study.parse({**raw, "paths": here.raw["paths"], "taint": here.raw["taint"], "source": sources})
+            return Study.parse({**raw, "paths": here.raw["paths"]})
     return None
+
+
+def _trusting(study: Study, here: Study) -> Study:
+    """A study under what the project says today of its sources, as `assay gate` judges.
+
+    A clearance may have been taken back since it was submitted, and a sweep that was let train on a tainted source is
+    blocked all the same.
+    """
+    now = here.raw.get("source") or {}
+    sources = {name: _trusted_as(one, now.get(name)) for name, one in (study.raw.get("source") or {}).items()}
+    return Study.parse({**study.raw, "taint": here.raw["taint"], "source": sources})
 
 
 def _trusted_as(submitted: Mapping[str, Any], now: Mapping[str, Any] | None) -> Mapping[str, Any]:
