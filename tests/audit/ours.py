@@ -26,3 +26,7 @@ def dies(text: str) -> list[tuple[int, int]]:
 
 def capitals(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in re.finditer(r"[A-Z]{20,}", text)]
+
+
+def tells(text: str) -> list[tuple[int, int]]:
+    raise ValueError(f"cannot take {text}")

@@ -247,7 +247,8 @@ def test_secrets_are_masked_in_all_that_is_shown_however_many(tmp_path: Path) ->
     (tmp_path / "raw").mkdir()
     people = " ".join(f"person{i}@corp.org" for i in range(500))
     pem = "-----BEGIN RSA PRIVATE KEY-----\n" + "QUJD" * 300 + "\n-----END RSA PRIVATE KEY-----"
-    text = f"{KEY} {people}\n{pem}\nend"
+    pgp = pem.replace("RSA PRIVATE KEY", "PGP PRIVATE KEY BLOCK")
+    text = f"{KEY} {people}\n{pem}\n{pgp}\nend"
     (tmp_path / "raw" / "p.html").write_text(f"<p>{text}")
     both = beside(source, document(text, "p.html"), mask=masking(source, BUILT_IN))
     whole = "".join([both.document.text, both.original.source, both.original.text, *(line.text for line in both.lines)])

@@ -87,6 +87,15 @@ def test_an_address_that_is_none_costs_its_document_nothing(tmp_path: Path) -> N
     assert look(tmp_path, source(path))["web"][1]["line_number_gutter"].documents == 3
 
 
+def test_what_a_detector_says_when_it_fails_shows_no_secret_whole(tmp_path: Path) -> None:
+    key = "AKIA" + "Q3EGR7XWPLZ5T2MN"
+    path = write(tmp_path / "web.jsonl", [f"key = {key}"])
+    ours = {"name": "ours", "function": f"{OURS}:tells", "reason": "x"}
+    [unread] = look(tmp_path, source(path), declared=(ours,))["web"][0].unread
+    assert "cannot take" in unread.reason
+    assert key not in unread.reason
+
+
 def test_what_is_broken_is_reported_and_the_rest_is_looked_at(tmp_path: Path) -> None:
     good = json.dumps({"text": FORMS["a column"]}).encode()
     lines = [good, b"{", b'{"text": "\xff"}', b'{"other": 1}', json.dumps({"text": "\0" * 50}).encode()]

@@ -112,7 +112,7 @@ def beside(source: Source, document: Document, marks: Sequence[Span] = (), *, ma
     )
 
 
-_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY-----(?:(?!-----END).){0,8000}", re.DOTALL)
+_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----(?:(?!-----END).){0,8000}", re.DOTALL)
 _CHUNK = 4_000
 """Characters that detectors are asked about at once: they tell of the first places only."""
 

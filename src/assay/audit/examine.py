@@ -76,7 +76,7 @@ class Sums:
         """Write down what could not be read or looked at."""
         self.unread_count += 1
         if len(self.unread) < MOST_UNREAD:
-            self.unread.append(to_mapping(Unread(where=where, reason=reason[:500], detector=detector)))
+            self.unread.append(to_mapping(Unread(where=where, reason=masked(reason[:2000])[:500], detector=detector)))
 
 
 @dataclass(frozen=True, kw_only=True)

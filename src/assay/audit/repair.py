@@ -5,20 +5,20 @@ from __future__ import annotations
 import contextlib
 import difflib
 import gzip
-import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from assay.audit.detectors import masked
 from assay.audit.fixers import FIXERS
 from assay.corpus.read import Document, documents
 from assay.errors import AssayError, did_you_mean
 from assay.files import replacing
 from assay.sources import Source
 
-CONTEXT, LINES, WIDTH = 2, 24, 200
-"""Lines around a change, lines of a change, and characters of a line that a sample shows."""
+CONTEXT, HUNK, LINES, WIDTH = 2, 10, 24, 200
+"""Lines around a change, lines that one change takes and puts, lines in all, and characters of a line that a sample shows."""
 PREVIEW = 4000
 """Characters from the beginning of a document that are compared for a sample."""
 MOST_UNSURE = 100
@@ -32,7 +32,7 @@ class Sample:
     document: str
     where: str
     difference: tuple[str, ...]
-    """Lines with `-` before what is gone, `+` before what came instead, and a blank before what stays; shortened."""
+    """Lines with `-` before what is gone, `+` before what came instead, and a blank before what stays; shortened, secrets masked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,13 @@ def fixable(detector: str) -> None:
 
 
 def repair(
-    source: Source, detector: str, out: Path | None, *, samples: int = 3, progress: Callable[[int], None] | None = None
+    source: Source,
+    detector: str,
+    out: Path | None,
+    *,
+    samples: int = 3,
+    mask: Callable[[str], str] = masked,
+    progress: Callable[[int], None] | None = None,
 ) -> Repaired:
     """Write a source's documents with a defect mended.
 
@@ -76,6 +82,7 @@ def repair(
         out: the file to write, gzipped JSONL with `id`, `text` and what is known of each document's origin; it appears when it is
             whole. None to look only.
         samples: how many changed documents to show.
+        mask: gives a sample's text with its secrets masked, as long as it was.
         progress: told how many bytes of the files were read.
 
     Raises:
@@ -85,7 +92,7 @@ def repair(
     seen = _Seen(samples=[], unsure=[])
     with contextlib.nullcontext() if out is None else replacing(out) as path, _written(path) as write:
         for document in documents(source, progress=progress):
-            write(_mended(document, detector, seen, most=samples))
+            write(_mended(document, detector, seen, most=samples, mask=mask))
     return Repaired(
         source=source.name,
         detector=detector,
@@ -131,7 +138,7 @@ def _line(document: Document) -> bytes:
     return json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
 
 
-def _mended(document: Document, detector: str, seen: _Seen, *, most: int) -> Document:
+def _mended(document: Document, detector: str, seen: _Seen, *, most: int, mask: Callable[[str], str]) -> Document:
     fixed = FIXERS[detector](document.text)
     seen.documents += 1
     seen.before += len(document.text.encode("utf-8", "surrogatepass"))
@@ -145,13 +152,20 @@ def _mended(document: Document, detector: str, seen: _Seen, *, most: int) -> Doc
     seen.mended += 1
     seen.removed += fixed.removed
     if len(seen.samples) < most:
-        difference = _difference(document.text, fixed.text)
+        difference = _difference(mask(document.text), mask(fixed.text))
         seen.samples.append(Sample(document=document.id, where=document.where, difference=difference))
     return replace(document, text=fixed.text)
 
 
 def _difference(before: str, after: str) -> tuple[str, ...]:
-    """The first lines that changed, with the lines around them."""
+    """The first lines that changed, with the lines around them, and as many of what came instead."""
     old, new = (text[:PREVIEW].split("\n") for text in (before, after))
-    found = difflib.unified_diff(old, new, n=CONTEXT, lineterm="")
-    return tuple(line[:WIDTH] for line in itertools.islice(found, 3, 3 + LINES))
+    found: list[str] = []
+    for group in difflib.SequenceMatcher(None, old, new, autojunk=False).get_grouped_opcodes(CONTEXT):
+        for kind, start, stop, new_start, new_stop in group:
+            if kind == "equal":
+                found += [f" {line}" for line in old[start:stop]]
+            else:  # where all lines change, those of one side alone would fill the sample
+                found += [f"-{line}" for line in old[start:stop][:HUNK]]
+                found += [f"+{line}" for line in new[new_start:new_stop][:HUNK]]
+    return tuple(line[:WIDTH] for line in found[:LINES])

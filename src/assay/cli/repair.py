@@ -58,7 +58,9 @@ def repair(
             f"source {source!r} is a packaged one: a first source in {declared.parent} would hide all of them.",
             fix="Copy the packaged sources that you use into that folder first; or look with --dry-run.",
         )
+    from assay.audit.beside import masking
     from assay.audit.repair import repair as mend
+    from assay.cli.samples import looking
     from assay.corpus.read import size_of
 
     size = max(1, size_of(made))
@@ -68,6 +70,7 @@ def repair(
             detector,
             None if dry_run else folder / FILE,
             samples=samples,
+            mask=masking(made, looking()),
             progress=lambda n: tell(source, n / size),
         )
     if not dry_run:
@@ -95,6 +98,8 @@ def _declaration(space: Workspace, name: str, new: str, detector: str) -> str:
             files=(f"${{paths.data}}/repaired/{new}/{FILE}",),
             format="jsonl",
             text_field="text",
+            originals=_portable(space, old.originals),
+            processing=f"{old.processing}; {detector} mended" if old.processing else f"{detector} mended",
             repairs=name,
             waivers=(),
             description=f"{name}, version {space.digest(name)[:SHORT]}, with {detector} mended on {today.isoformat()}."
@@ -105,12 +110,21 @@ def _declaration(space: Workspace, name: str, new: str, detector: str) -> str:
     return f"# Made by `assay repair {name} --detector {detector}`.\n{yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=120)}"
 
 
+def _portable(space: Workspace, place: str | None) -> str | None:
+    """A place below `paths.data` as other machines find it, too."""
+    data = str(space.study.paths.resolve(space.study.paths.data))
+    return f"${{paths.data}}{place.removeprefix(data)}" if place and place.startswith(f"{data}/") else place
+
+
 def _print(done: Repaired, new: str, declared: Path | None) -> None:
+    from assay.audit.visible import plain
+
     for sample in done.samples:
         console.print(Text(f"{sample.document}  {sample.where}", style="bold", overflow="fold"))
         for line in sample.difference:
             style = {"-": "red", "+": "green"}.get(line[:1], "dim")
-            console.print(Text(line.expandtabs(4), style=style, no_wrap=True, overflow="ellipsis"))
+            shown = plain(line.expandtabs(4), most=len(line) * 4)  # an escape would drive the terminal
+            console.print(Text(shown, style=style, no_wrap=True, overflow="ellipsis"), soft_wrap=False)
         console.print()
     saved = done.bytes_before - done.bytes_after
     console.print(

@@ -39,7 +39,7 @@ def sources(
     as_json: AsJson = False,
 ) -> None:
     """List the sources: domain, licence, clearance, snapshot, tokens, and what audits found in them."""
-    oldest = None if stale is None else datetime.datetime.now(datetime.UTC).date() - _age(stale)
+    oldest = None if stale is None else _since(stale)
     space = workspace(overrides)
     from assay.structure import to_mapping
 
@@ -159,8 +159,13 @@ def _judged(space: Workspace, name: str) -> dict[str, Any]:
 _DAYS = {"d": 1, "w": 7, "m": 30, "y": 365}
 
 
-def _age(text: str) -> datetime.timedelta:
+def _since(text: str) -> datetime.date:
+    """The day that is so long ago."""
     found = re.fullmatch(r"(\d{1,5})([dwmy])", text.strip().lower())
-    if not found:
-        raise AssayError(f"--stale {text!r} is no age.", fix="Write a number and d, w, m or y: 180d.")
-    return datetime.timedelta(days=int(found[1]) * _DAYS[found[2]])
+    try:
+        age = datetime.timedelta(days=int(found[1]) * _DAYS[found[2]]) if found else None
+        if age is not None:
+            return datetime.datetime.now(datetime.UTC).date() - age
+    except OverflowError:  # before the year 1
+        pass
+    raise AssayError(f"--stale {text!r} is no age.", fix="Write a number and d, w, m or y: 180d.")
