@@ -106,7 +106,9 @@ def audit(
         return
     missing: dict[str, str] = {}
     if space.study.cluster.executor == "slurm":
-        over = audit_jobs.send(space, *to_look_at(space, chosen, missing), missing, jobs=jobs, as_json=as_json)
+        sources, settings = to_look_at(space, chosen, missing)
+        given = [word for word in words if "=" in word]
+        over = audit_jobs.send(space, sources, settings, missing, overrides=given, jobs=jobs, as_json=as_json)
         if over is None:
             return
         done, fresh = over

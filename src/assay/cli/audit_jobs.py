@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -40,6 +41,7 @@ def send(
     settings: Settings,
     missing: Mapping[str, str],
     *,
+    overrides: Sequence[str],
     jobs: int | None,
     as_json: bool,
 ) -> tuple[dict[str, tuple[Audit, list[Finding]]], set[str]] | None:
@@ -59,18 +61,16 @@ def send(
         plain = {"audit": sent.directory.path.name, "state": sent.state, "shards": sent.shards, "done": sent.done}
         print_json({**plain, "sent": sent.sent, "jobs": sent.jobs, "missing": dict(missing)})
         return None
-    _say(sent, space.study.cluster.name)
+    _say(sent, space.study.cluster.name, overrides)
     for source, why in missing.items():
         console.print(f"{source}  not audited: {why}", style="bold red", markup=False)
     return None
 
 
-def _say(sent: Sent, cluster: str) -> None:
+def _say(sent: Sent, cluster: str, overrides: Sequence[str]) -> None:
     if sent.state == "under way":
-        ago = duration(time.time() - sent.directory.submission.created)
-        console.print(
-            f"under way since {ago}: {sent.done} of {count(sent.shards, 'file')} looked at; nothing was sent."
-        )
+        looked = f"{sent.done} of {count(sent.shards, 'file')} looked at"
+        console.print(f"under way, sent {_ago(sent.directory.submission.created)}: {looked}; nothing was sent.")
     elif not sent.jobs:
         rest = sent.shards - sent.done
         why = f"{count(rest, 'file')} in the queue since before" if rest else "all files were looked at before"
@@ -81,7 +81,12 @@ def _say(sent: Sent, cluster: str) -> None:
             f"{count(sent.sent, 'file')} of {sent.shards}" if sent.sent < sent.shards else count(sent.shards, "file")
         )
         console.print(f"sent {files} in {count(sent.jobs, 'job')} of SLURM ({cluster}){before}.", markup=False)
-    console.print(f"  {program()} audit --status   shows where it stands; the same command again, what was found.")
+    console.print("the same command again sends what was lost, or prints what was found; where it stands:")
+    console.print(f"  {program()} audit --status {shlex.join(overrides)}", markup=False, soft_wrap=True)
+
+
+def _ago(moment: float) -> str:
+    return f"{duration(max(1.0, time.time() - moment))} ago"
 
 
 def _results(space: Workspace, directory: AuditDirectory) -> tuple[dict[str, tuple[Audit, list[Finding]]], set[str]]:
@@ -120,9 +125,8 @@ def show_status(space: Workspace, *, as_json: bool) -> None:
 
 
 def _show(seen: AuditView) -> None:
-    ago = duration(time.time() - seen.created)
-    line = Text(f"{STATES[seen.state]}", style=COLOURS[seen.state])
-    console.print(Text(f"audit {seen.id} ({seen.cluster}), sent {ago} ago: ").append(line))
+    line = Text(STATES[seen.state], style=COLOURS[seen.state])
+    console.print(Text(f"audit {seen.id} ({seen.cluster}), sent {_ago(seen.created)}: ").append(line))
     table = Table(Column("source", overflow="fold"), box=None, pad_edge=False)
     for heading in ("files", "of", "bytes", "of"):
         table.add_column(heading, justify="right", no_wrap=True)

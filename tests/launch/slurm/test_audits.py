@@ -64,7 +64,7 @@ def test_a_killed_shard_is_looked_at_by_the_same_command_again_and_no_other(
     sent = assay("--jobs", "2", "--json")
     assert (sent.code, sent.json["state"], sent.json["sent"], sent.json["jobs"]) == (0, "sent", 4, 2)
     again = assay()
-    assert again.out.startswith("under way")
+    assert again.out.startswith("under way, sent ")
     assert len(audits(store)) == 1
 
     first = audits(store)[0]

@@ -23,7 +23,7 @@ from assay.launch.slurm.audit_submit import cores
 from assay.launch.slurm.ledger import Batch
 from assay.launch.worker import worker_environment
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("assay.launch.slurm.audit_job")  # its own name is __main__ in a job
 
 
 def main(folder: str, number: int) -> int:
