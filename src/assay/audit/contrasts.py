@@ -48,13 +48,13 @@ PRIOR = 20.0
 """Documents that the prior counts for."""
 CANDIDATES = 3_000
 """N-grams of a group, those of the highest rank, that are looked at again to be merged into phrases."""
-WALKED = 100
+WALKED = 60
 """Documents of a group that are read again for that."""
 SHOWN = 20
 """Phrases that are kept of a group."""
 LONGEST = 300
 """Characters of a phrase that are kept."""
-SLOTS = 1 << 22
+SLOTS = 1 << 21
 """Of the first count: 4 bytes for each, and 4 for the document that was counted last."""
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from assay.corpus.read import Document
 from assay.files import replacing
 
-ROOM = 4_000_000
+ROOM = 2_000_000
 """Characters that are kept of a file, and of a source: 500 documents or more, so that what is in 1% of them is seen."""
-BEGINNING = 8_000
+BEGINNING = 4_000
 """Characters that are kept of a document."""
 EVERY = 1 << 64
 """The bound of a sample that has all documents."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from assay.audit import kept
 from assay.audit.contrasts import FORMAT, Contrast, find, without_words
-from assay.audit.extremes import LEAST_BYTES, Distribution, Extremes, Measure, merged
+from assay.audit.extremes import LEAST_BYTES, Distribution, Extremes, Measure, finished, merged
 from assay.audit.findings import Findings
 from assay.errors import AssayError
 from assay.files import read_json, write_json
@@ -54,10 +54,16 @@ class Seen:
         self._keeper.add(document)
         self._extremes.add(document, text)
 
+    def sample(self) -> Sample:
+        """The documents that are kept."""
+        return self._keeper.sample()
+
     def write(self, folder: Path) -> None:
         """Put it into the folder of the file's results."""
-        kept.write(folder / SAMPLE, self._keeper.sample())
-        write_json(folder / DISTRIBUTIONS, {name: to_mapping(one) for name, one in self._extremes.found.items()})
+        kept.write(folder / SAMPLE, self.sample())
+        write_json(
+            folder / DISTRIBUTIONS, {name: to_mapping(finished(one)) for name, one in self._extremes.found.items()}
+        )
 
 
 def folder(store: Path, source: str, digest: str) -> Path:
@@ -125,7 +131,7 @@ def keep_bits(store: Path, source: str, digest: str, run: str, by_place: Mapping
     for one in kept_ones.documents if kept_ones else ():
         if one.where in by_place and len(one.text) >= LEAST_BYTES:
             spread.add(by_place[one.where], one.as_document())
-    made = Bits(run=run, by_place=dict(by_place), distribution=spread)
+    made = Bits(run=run, by_place=dict(by_place), distribution=finished(spread))
     write_json(folder(store, source, digest) / "bits" / f"{run}.json", to_mapping(made))
     return made
 
