@@ -21,6 +21,10 @@ MOST = 0.9
 SHORT = 80
 """Bytes behind a number in which its line has to end to be its own."""
 
+_BARS = (b"|", "\u2502".encode(), "\u2503".encode())
+_MARKS = (b".", b":", b")", *(before + bar for bar in _BARS for before in (b" ", b"")), b"")
+"""What may stand between a listing's numbers and its text; the second bars are those that boxes are drawn with."""
+
 _NUMBER = re.compile(rb"(?<![^\s\xa0])\d{1,7}")
 _BLANK = re.compile(rb"[\s\xc2\xa0]*")
 
@@ -104,7 +108,7 @@ def _mark(data: bytes, stops: Sequence[int]) -> bytes:
     One line whose text follows at once shows that the blanks behind the other numbers are the code's indentation.
     """
     texts = [stop for stop in stops if not data.startswith((b"\n", b"\r\n"), stop)]
-    marks = (mark + blank for mark in (b".", b":", b"|", b")", b"") for blank in (b" ", b"\t", b""))
+    marks = (mark + blank for mark in _MARKS for blank in (b" ", b"\t", b"\xc2\xa0", b""))
     return next(mark for mark in marks if all(data.startswith(mark, stop) for stop in texts))
 
 
