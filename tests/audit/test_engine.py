@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,20 @@ def test_a_detector_that_fails_on_a_document_is_reported_and_stops_nothing(
     assert why in unread.reason
     assert found["line_number_gutter"].documents == 1
     assert looked.documents == 3
+
+
+def test_a_detector_that_cannot_be_interrupted_is_ended_with_its_process_and_the_rest_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assay.audit.engine.GRACE", 8.0)
+    path = write(tmp_path / "web.jsonl", ["first", "second", FORMS["a column"]])
+    ours = {"name": "ours", "function": f"{OURS}:never_comes_back", "reason": "x"}
+    looked, found = look(tmp_path, source(path), workers=1, declared=(ours,), seconds=0.3)["web"]
+    [unread] = looked.unread
+    assert (unread.where, unread.detector, unread.reason) == (f"{path}:2", "ours", "did not come back, and was ended")
+    assert found["line_number_gutter"].documents == 1
+    assert looked.documents == 3
+    assert not multiprocessing.active_children()
 
 
 def test_only_new_files_are_read_again(tmp_path: Path) -> None:

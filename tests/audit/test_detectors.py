@@ -1,0 +1,176 @@
+"""Each detector finds its defect, and passes over the text that is most like it and has none."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.audit.detectors import BUILT_IN, Hit, Text, detectors
+from assay.audit.marks import MARKS
+from assay.errors import AssayError
+from assay.sources import Source
+from tests.audit.listings import LISTINGS, PROSE
+
+SENTENCES = [
+    f"In the year {number} the {name} of the town was asked by {number * 7} of its people to come to house {number * 13}."
+    for number, name in enumerate(("mayor", "doctor", "teacher", "baker", "miller", "priest", "smith", "judge") * 4)
+]
+TEXT = "\n".join(SENTENCES)
+GERMAN = (
+    "Der Hund und die Katze sind nicht im Haus, und das Kind ist mit dem Ball auf der Straße, die zu den Feldern führt. "
+    * 5
+)
+RUSSIAN = "Это было давно, и никто уже не помнит, как всё началось и чем закончилось в тот день. " * 8
+KEY = "AKIA" + "Q3EGR7XWPLZ5T2MN"
+FRAME = "Skip to main content | Sign in | Sign up | Privacy policy | Cookie settings | All rights reserved"
+PYTHON = "".join(f"def f{n}(x):\n    if x > {n}:\n        return x + {n}\n    return x\n" for n in range(12))
+
+CASES: dict[str, tuple[str, str, str]] = {
+    # detector: the kind of source, text with the defect, and the most similar text without
+    "line_number_gutter": (
+        "code",
+        "\n".join(f"{n} {line}" for n, line in enumerate(LISTINGS["C"].split("\n"), 1)),
+        "\n".join(f"{n}. {sentence}" for n, sentence in enumerate(SENTENCES, 1)),
+    ),
+    "repeated_lines": ("en", TEXT + "\n" + "\n".join(SENTENCES[:20]), TEXT + "\n" + "\n".join(SENTENCES[:8])),
+    "repeated_ngrams": ("en", " ".join([*SENTENCES, *SENTENCES, *SENTENCES]), " ".join([*SENTENCES, *SENTENCES[:9]])),
+    "near_empty": ("en", " \n page moved \n", "A text of forty bytes, and not one less."),
+    "huge": ("en", PROSE * (5_000_000 // len(PROSE) + 1), PROSE * 1000),
+    "replacement_characters": ("en", "the caf\ufffd at the corner", "the café at the corner"),
+    "mojibake": ("en", "Ã©tÃ© and cafÃ© Ã¨ vrai", "NÃO, PORTUGUÊS Â: capitals with a tilde and a circumflex"),
+    "control_characters": ("en", "text\x00\x01 from a binary file", "a page\x0cand the next,\ttab,\r\nand a no-break\u00a0space"),
+    "markup_left": (
+        "en",
+        "<div><p>A line of text</p></div>\n" * 20,
+        PROSE * 20 + "A paragraph is written as <p>text</p>, a division as <div>text</div>, &amp; is an ampersand.\n",
+    ),
+    "lost_newlines": ("code", " ".join((LISTINGS["C"] * 5).split()), LISTINGS["C"] * 5),
+    "lost_indentation": ("code", "\n".join(line.strip() for line in PYTHON.split("\n")), PYTHON),
+    "truncated": ("en", "The mayor said that he would not [...]", "The mayor [...] said that he would not read more books."),
+    "table_of_contents": (
+        "en",
+        "\n".join(f"{n} Chapter about the {n}th thing {'. ' * 12}{10 * n}" for n in range(1, 9)),
+        "\n".join(f"Wait ..... what was that? It was number {n}, and then ..... nothing." for n in range(1, 9)),
+    ),
+    "pagination": ("en", TEXT + "\n1 | 2 | 3 | 4 | Next", "See page 3 of the report. It has 1 2 3 4 items, and the next one has 5."),
+    "navigation": ("en", FRAME + "\n" + SENTENCES[0], FRAME + "\n" + "\n".join([TEXT] * 4)),
+    "secrets": ("en", f"aws_access_key_id = {KEY}", "AKIA is what such keys begin with, and ghp_ are others; AKIAxxxxxxxxxxxxxxxx is none"),
+    "email_addresses": ("en", "write to jane.doe@uni.edu", "write to you@example.com, use @decorator.name and git@localhost"),
+    "wrong_language": ("en", GERMAN, SENTENCES[0] + " Der Hund und die Katze. " + " ".join(SENTENCES)),
+}  # fmt: skip
+
+
+def look(name: str, kind: str, text: str) -> Hit | None:
+    [detector] = [each for each in BUILT_IN if each.name == name]
+    return detector.look(Text(text, Source(name="x", files=("x",), domain="web", language=kind, licence=None)))
+
+
+def test_every_detector_has_its_cases() -> None:
+    assert list(CASES) == [each.name for each in BUILT_IN]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_detector_finds_its_defect_in_the_text(name: str) -> None:
+    kind, bad, _ = CASES[name]
+    hit = look(name, kind, bad)
+    assert hit is not None
+    size = len(bad.encode())
+    assert all(0 <= start < stop <= size for start, stop in hit.spans)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_detector_passes_over_what_is_most_like_it(name: str) -> None:
+    kind, _, good = CASES[name]
+    assert look(name, kind, good) is None
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_defect_is_found_in_the_middle_of_a_long_document_too(name: str) -> None:
+    kind, bad, _ = CASES[name]
+    local = (
+        "line_number_gutter",
+        "replacement_characters",
+        "mojibake",
+        "control_characters",
+        "secrets",
+        "email_addresses",
+    )
+    if name in (*local, "table_of_contents", "pagination"):
+        for before in (0, 1, 3, 4096, 30_011):  # whole quarters and chunks of what is searched, and just beside them
+            assert look(name, kind, "\n".join(["x" * 60] * 500)[:before] + "\n" + bad + "\n" + TEXT * 3) is not None
+
+
+def test_letters_of_another_script_are_another_language() -> None:
+    hit = look("wrong_language", "en", RUSSIAN)
+    assert hit is not None
+    assert hit.note == "another script"
+    assert look("wrong_language", "ru", RUSSIAN) is None
+    assert look("wrong_language", "de", GERMAN) is None
+    assert look("wrong_language", "de", TEXT) is not None
+
+
+def test_code_is_not_judged_as_prose() -> None:
+    for name in ("repeated_lines", "markup_left", "navigation", "wrong_language"):
+        assert look(name, "code", CASES[name][1]) is None
+
+
+LITERALS = {
+    "secrets": ["AKIA", "ghr_", "xoxs-", "PRIVATE KEY-----"],
+    "navigation": ["skip to", "cookie", "sign in", "sign up", "log in", "share on"],
+    "dots": [".....", ". . ."],
+    "replacement": ["\ufffd"],
+    "closing tag": ["</"],
+}
+PIECES = st.sampled_from(
+    [
+        *itertools.chain(*LITERALS.values()),
+        "AKI",
+        "sign ",
+        "xox",
+        "....",
+        ". ",
+        "<",
+        "x",
+        "\n",
+        "é",
+        "Cookie",
+        "SIGN IN",
+    ]
+)
+
+
+@given(st.lists(PIECES, max_size=40).map("".join))
+def test_marks_are_those_that_a_search_for_each_finds(text: str) -> None:
+    found = Text(text, Source(name="x", files=("x",), domain="web", language="en", licence=None)).marks
+    for kind, literals in LITERALS.items():
+        searched = text.lower() if kind == "navigation" else text
+        assert found.get(kind, 0) == sum(each in searched for each in literals)
+
+
+@given(st.text("0123 |\n,", max_size=60))
+def test_a_pager_is_announced_by_its_first_three_numbers(text: str) -> None:
+    found = Text(text, Source(name="x", files=("x",), domain="web", language="en", licence=None)).marks
+    assert ("pager" in found) == (re.search(r"1[\s|]{1,5}2[\s|]{1,5}3", text) is not None)
+
+
+def test_no_more_marks_than_there_are_bits() -> None:
+    assert sum(map(len, MARKS.values())) <= 64
+
+
+@given(st.binary(max_size=300))
+def test_no_detector_fails_on_noise(noise: bytes) -> None:
+    text = noise.decode("utf-8", "replace") + zlib.compress(noise).decode("latin-1")
+    for kind in ("en", "code"):
+        for name in CASES:
+            look(name, kind, text)
+
+
+def test_detectors_may_be_left_out_by_name_only() -> None:
+    assert "huge" not in {each.name for each in detectors(without=["huge"])}
+    with pytest.raises(AssayError, match="no detector is called 'hugo'"):
+        detectors(without=["hugo"])
