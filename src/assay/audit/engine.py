@@ -153,11 +153,11 @@ def look(
         Those that could not be looked at, and why; the others are done all the same.
     """
     folder = Findings(store).files
+    if tasks:
+        get_ready()  # here first, so that on a new machine one process compiles and not each: 12 s of a core
     if workers != 0 and tasks:
         return _Pool(workers or len(os.sched_getaffinity(0)), settings, folder, tell).run(tasks)
     looking, failed = settings.detectors(), []
-    if tasks:
-        get_ready()
     for task in tasks:
         try:
             _work(task, settings, looking, folder, functools.partial(tell, task), lambda _n, _d: None)
