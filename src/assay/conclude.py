@@ -46,6 +46,8 @@ class Synced:
     mode: str
     folder: Path | None
     """Where the offline runs are; ``None`` where W&B is disabled."""
+    missing: int = 0
+    """Those that are not there yet: telling again tells them."""
     problems: tuple[str, ...] = ()
     """Why something could not be written or sent."""
 
@@ -395,10 +397,16 @@ def publish(
         store, tellings, settings=settings, again=again, progress=lambda share: tell("W&B", min(share, 0.999))
     )
     tell("W&B", 1.0)
-    failed = Counter(one.problem for one in told if one.problem)
-    problems += [f"{why} ({count} of {len(told)} runs)" if count > 1 else why for why, count in failed.items()]
-    published = sum(not one.problem for one in told)
-    return Synced(published=published, mode=settings.mode, folder=store.wandb, problems=tuple(problems))
+    failed = Counter(tracking.in_words(one.problem) for one in told if one.problem not in (None, tracking.NOT_TRIED))
+    problems += [f"{why} ({count} runs)" if count > 1 else why for why, count in failed.items()]
+    missing = sum(one.problem is not None for one in told)
+    return Synced(
+        published=len(told) - missing,
+        mode=settings.mode,
+        folder=store.wandb,
+        missing=missing,
+        problems=tuple(problems),
+    )
 
 
 def _blocks(report: Report) -> list[str]:

@@ -357,7 +357,7 @@ def test_all_files_are_in_the_store_and_the_environment_is_as_it_was(offline: St
     assert not list(Path(os.environ["HOME"]).rglob("*artifacts*"))
 
 
-def test_a_failure_of_wandb_is_told_and_costs_the_run_nothing(
+def test_a_failure_of_wandb_is_told_and_what_it_failed_at_is_tried_again(
     store: Store, report: Report, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.wandb.write_text("a file, where W&B's folder has to be")

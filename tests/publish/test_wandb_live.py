@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import wandb_stub
-from tests.launch.test_looks import done, submitted
+from tests.launch.test_looks import done, final, submitted
 from tests.launch.waiting import until
 
 from assay.launch.attempt import attempt_in_child
@@ -94,3 +95,39 @@ def test_a_run_that_is_killed_with_all_its_processes_goes_on_in_the_same_wandb_r
     looked = [row["looks/tokens"] for row in (*trained, final) if "looks/tokens" in row]
     assert looked == [run.spec().tokens // 2, run.spec().tokens]
     assert (run.status().attempt, run.status().weights) == (2, alone.status().weights)
+
+
+def record_of(run: RunDirectory) -> dict[str, Any]:
+    """All that a run leaves in its folder but what clocks and the log of its process say."""
+    status, speeds = run.status(), ("tokens_per_second", "mfu", "train_seconds")
+    return {
+        "files": sorted(str(path.relative_to(run.path)) for path in run.path.rglob("*") if path != run.log),
+        "bytes": final(run),
+        "status": [status.state, status.step, status.tokens, status.attempt, status.weights, status.failure],
+        "history": [{key: value for key, value in one.items() if key not in speeds} for one in run.history()],
+        "delivered": run.delivered(),
+        "scores": [run.scores(evaluation) for evaluation in run.evaluations()],
+    }
+
+
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_where_wandb_fails_a_runs_record_exit_code_and_files_are_as_without_it(
+    tiny_study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: str
+) -> None:
+    """Offline its folder cannot be made, online its server fails. At most a note is left, that nothing was sent."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    alone = done(Workspace(tiny_study(paths__store="alone")))
+    space = Workspace(tiny_study(tracking={**ONLINE, "mode": mode}))
+    with wandb_stub.serve(status=500) as (url, _):
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+        if mode == "offline":
+            space.store.root.mkdir(parents=True)
+            space.store.wandb.write_text("a file, where W&B's folder has to be")
+        with attempting(space, "1") as (process, run):
+            process.join()
+    assert process.exitcode == 0
+    for marker in run.path.glob("wandb-*.json"):
+        assert '"sent": true' not in marker.read_text()
+        marker.unlink()
+    assert record_of(run) == record_of(alone)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -15,6 +15,7 @@ from assay.errors import AssayError
 from assay.references import ReferenceScore, comparable
 
 if TYPE_CHECKING:
+    from assay.conclude import Synced
     from assay.curves import Matches
     from assay.gate import SweepVerdict
 
@@ -213,22 +214,35 @@ def sync(
     """Bring W&B up to date with the store: runs, evaluations, comparisons, the verdict, and what they came from.
 
     What W&B has is left alone, so that it may be called again at any time. Without a server it is written to disk.
+    Exits with 2 where something could not be told.
     """
     asked = [*(overrides or ()), *(["tracking.mode=online"] if send else [])]
     space, plan, standing = conclude.before_the_gate(workspace(asked), present=policy_now)
     shown = conclude.make_report(space, plan, conclude.judge(space, plan, standing=standing))
     with progress_bars(quiet=as_json) as tell:
         done = conclude.publish(space, shown, again=again, progress=tell)
-        made = conclude.publish_views(space, shown, save=views, progress=tell) if done.folder or views else {}
+        saved = views and not done.missing  # what W&B did not take of the runs it would not take of the report
+        made = conclude.publish_views(space, shown, save=saved, progress=tell) if done.folder or views else {}
     if as_json:
         print_json({**vars(done), "views": made})
-        return
+    else:
+        _say_synced(done, made, saved=saved)
+    if done.problems:
+        raise typer.Exit(2)
+
+
+def _say_synced(done: Synced, made: Mapping[str, Any], *, saved: bool) -> None:
     console.print(f"{done.published} published to W&B ({done.mode}): {done.folder}", markup=False, soft_wrap=True)
     for name, where in made.items():
         console.print(f"{name}: {where}", markup=False, soft_wrap=True)
-    if made and not views:
+    if made and not saved:
         console.print("Only written: `assay sync --report` saves the report and the workspace to W&B.", markup=False)
     if done.mode == "offline":
         console.print("Only written: `assay sync --send` sends it from where W&B can be reached.", markup=False)
     for problem in done.problems:
         errors.print(f"W&B: {problem}", markup=False)
+    if done.missing:
+        total = done.missing + done.published
+        errors.print(
+            f"{done.missing} of {total} runs are not there yet. The store has them: call this again.", markup=False
+        )

@@ -5,6 +5,7 @@ of W&B can slow or fail a run. Offline it writes the same to disk. What W&B was 
 records; telling it again tells nothing unless something has changed.
 """
 
+from assay.publish.tracking.outages import NOT_TRIED, in_words
 from assay.publish.tracking.publish import (
     Published,
     Telling,
@@ -16,8 +17,10 @@ from assay.publish.tracking.publish import (
 )
 
 __all__ = [
+    "NOT_TRIED",
     "Published",
     "Telling",
+    "in_words",
     "publish",
     "publish_run",
     "recipe_versions",

@@ -15,6 +15,7 @@ from assay.publish.tracking import sender
 from assay.publish.tracking.comparisons import sweep_contents
 from assay.publish.tracking.content import Content
 from assay.publish.tracking.lineage import prepare_content
+from assay.publish.tracking.outages import NOT_TRIED, in_words
 from assay.publish.tracking.runs import evaluation_content, recipe_of, run_content
 from assay.structure import from_mapping, to_mapping
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KEPT = "It is kept; `assay sync` tells it. `wandb login` and WANDB_BASE_URL say who you are and where W&B is."
+KEPT = "It is kept; `assay sync` tells it."
 IN_A_ROW = 3
 """Runs that could not be told of, one after the other, after which no more is tried; the very first is enough."""
 
@@ -90,7 +91,7 @@ def publish_run(
     tellings = run_tellings(store, run, sweep=sweep, evaluation=evaluation, settings=settings)
     told = publish(store, tellings, settings=settings)[0]
     if told.problem is not None:
-        log.warning("W&B was not told of %s: %s. %s", told.name, told.problem, KEPT)
+        log.warning("W&B was not told of %s: %s %s", told.name, in_words(told.problem), KEPT)
     return told
 
 
@@ -268,7 +269,7 @@ class _Work:
                 sending.ask(place, self._new(place))
                 asked += 1
             if not asked:
-                return self.give_up("not tried, since W&B did not take what was told before it")
+                return self.give_up(NOT_TRIED)
             place, answer = sending.answer()
             asked -= 1
             self.in_a_row = 0 if answer.problem is None else self.in_a_row + 1
