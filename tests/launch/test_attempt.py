@@ -235,6 +235,48 @@ def test_a_defect_that_was_found_after_the_run_was_submitted_stops_it(workspace:
     assert run.history() == []
 
 
+@pytest.mark.parametrize(
+    ("now", "why"),
+    [
+        (
+            "licence: CC0-1.0\nclearance: {state: blocked, by: A. Person, reference: R-7}",
+            r"is blocked by A\. Person \(R-7\)",
+        ),
+        ("licence: null\nclearance: {state: cleared, by: A. Person}", "is pending: no licence is stated"),
+        ("licence: CC0-1.0", "is pending: nobody has cleared it"),
+        ("licence: [", "cannot be read"),
+    ],
+)
+def test_a_source_that_is_not_cleared_any_more_when_a_runs_turn_comes_stops_it(
+    workspace: MakeWorkspace, now: str, why: str
+) -> None:
+    space = workspace()
+    space.prepare()
+    directory = submitted(space)
+    path = space.study.paths.resolve("conf/source/books.yaml")
+    path.parent.mkdir(parents=True)
+    path.write_text(f"files: [data/books.jsonl]\ndomain: books\nlanguage: en\n{now}\n", encoding="utf-8")
+    (run,) = directory.runs()
+    with pytest.raises(AssayError, match=why):
+        attempt_here(directory, run.fingerprint)
+    assert run.status().state == "failed"
+    assert run.history() == []
+
+
+def test_a_source_whose_file_did_not_change_since_is_as_it_was_submitted(workspace: MakeWorkspace) -> None:
+    """It may have been cleared on the command line."""
+    space = workspace()
+    space.prepare()
+    directory = submitted(space)
+    path = space.study.paths.resolve("conf/source/books.yaml")
+    path.parent.mkdir(parents=True)
+    path.write_text("licence: CC0-1.0\nclearance: {state: pending}\n", encoding="utf-8")
+    os.utime(path, (0, directory.read().created - 1))
+    (run,) = directory.runs()
+    attempt_here(directory, run.fingerprint)
+    assert run.status().state == "done"
+
+
 def test_what_was_not_made_yet_is_made_and_the_rest_is_left_alone(workspace: MakeWorkspace) -> None:
     space = workspace()
     folders = space.prepare()

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.errors import AssayError
+from assay.launch.clearance import refusal_now
 from assay.launch.inputs import all_there, corpora_folders, tokenizer_folder
 from assay.launch.records import SubmissionDirectory, trained
 from assay.launch.snapshot import CODE
@@ -222,7 +223,7 @@ def _perform(submission: Submission, run: RunDirectory, stop: Stop) -> None:
         code=os.environ.get(CODE) or None,
     )
     if not trained(run):
-        _refuse_unfit(workspace, spec)
+        _refuse_unfit(workspace, spec, since=submission.created)
         corpora_folders(workspace, spec.corpora, progress=_Teller(run.check))
         status = _train_and_look(workspace, submission, run, stop)
         if status.state in FINAL:
@@ -235,17 +236,19 @@ def _perform(submission: Submission, run: RunDirectory, stop: Stop) -> None:
     run.update(state="done", finished=time.time())
 
 
-def _refuse_unfit(workspace: Workspace, spec: RunSpec) -> None:
-    """What was found in a source after the run was submitted stops it, too.
+def _refuse_unfit(workspace: Workspace, spec: RunSpec, *, since: float) -> None:
+    """What was found in a source, or decided about it, after the run was submitted stops it, too.
 
     Raises:
         AssayError: a source is not cleared, or has a defect that nobody has waived.
     """
+    root = Path(workspace.study.paths.root)
     for name in spec.corpora:
         source = workspace.source(name)
-        taints = workspace.taints.of(source, workspace.digest(name))
-        if source.refusal or taints:
-            raise AssayError(f"{source.refusal or taints[0].sentence}.", fix=taints[0].fix if taints else "")
+        if (refusal := refusal_now(source, root, since=since)) is not None:
+            raise AssayError(f"{refusal}.", fix="Submit again once it is cleared, or leave it out of the mix.")
+        if taints := workspace.taints.of(source, workspace.digest(name)):
+            raise AssayError(f"{taints[0].sentence}.", fix=taints[0].fix)
 
 
 def _train_and_look(workspace: Workspace, submission: Submission, run: RunDirectory, stop: Stop) -> Status:
