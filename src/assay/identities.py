@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.arms import Arm
-from assay.audit.taint import Taint, Taints
+from assay.audit.taint import Taint, Taints, Unreadable
 from assay.corpus.manifest import corpus_identity, read_manifest
 from assay.corpus.read import source_digest
 from assay.corpus.tokenizer import make_tokenizer, tokenizer_identity
@@ -225,12 +225,18 @@ class Identities:
         """What audits found in the sources."""
         return Taints(self.store.root, self.study.taint)
 
-    def tainted(self, mix: str) -> list[Taint]:
-        """The defects of an arm's sources that nobody has waived."""
-        found = []
+    def tainted(self, mix: str) -> list[Taint | Unreadable]:
+        """The defects of an arm's sources that nobody has waived, and what was found but cannot be read."""
+        found: list[Taint | Unreadable] = []
         for name in self.touched(mix):
-            with contextlib.suppress(AssayError):  # not there: `_source_refusals` says so
-                found += self.taints.of(self.source(name), self.digest(name))
+            try:
+                digest = self.digest(name)
+            except AssayError:  # not there: `_source_refusals` says so
+                continue
+            try:
+                found += self.taints.of(self.source(name), digest)
+            except AssayError as error:
+                found.append(Unreadable(source=name, digest=digest, problem=error.what.rstrip(".")))
         return found
 
     def _source_refusals(self, mix: str) -> list[str]:

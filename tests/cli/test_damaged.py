@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from assay.cli.common import workspace
 from assay.cli.plain import ascii_json
+from tests.audit.found import put_finding
 from tests.cli.calls import Said, caller
 from tests.cli.test_commands import CONF, TEXTS
 from tests.finished import finish
@@ -28,8 +30,6 @@ Doctor = Callable[[Path], object]
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose sweep is done: two mixes of three seeds, less code a little better."""
-    from assay.cli.common import workspace
-
     root = tmp_path_factory.mktemp("done")
     for name, text in CONF.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -230,6 +230,22 @@ def test_a_submission_of_another_version_is_passed_over_and_said_once(assay: Cal
     assert "6 done" in said.out
     assert said.err.count("is passed over") == 1
     assert "submission.json" in said.err
+
+
+@pytest.mark.parametrize("file", ["findings", "audits"])
+def test_what_an_audit_found_and_nobody_can_read_blocks(assay: Call, file: str) -> None:
+    """A finding that a cut hides is no reason to accept what it taints."""
+    put_finding(workspace([]), "prose")
+    (record,) = Path("store/audits").glob(f"prose/*/{file}/*.json")
+    record.write_text(record.read_text()[:60])
+    blocked = assay("gate", SWEEP, "--json")
+    assert blocked.code == 4
+    assert "what audits found in source 'prose'" in blocked.json["candidates"]["less_code"]["reasons"][0]
+    assert str(record) in blocked.json["candidates"]["less_code"]["reasons"][0]
+    assert assay("plan", SWEEP).code == 0
+    listed = assay("sources")
+    assert listed.code == 0
+    assert "cannot be read" in listed.out
 
 
 @pytest.mark.parametrize("command", ["status", "gate"])

@@ -71,6 +71,25 @@ class Taint:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Unreadable:
+    """What audits found in a version of a source, where the record cannot be read: nobody knows that it is clean."""
+
+    source: str
+    digest: str
+    problem: str
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong with which version."""
+        return f"what audits found in source {self.source!r} (version {self.digest[:SHORT]}) cannot be read: {self.problem}"
+
+    @property
+    def fix(self) -> str:
+        """What to do about it."""
+        return f"restore the file, or move it away and audit again: `assay audit {self.source}`"
+
+
 class Taints:
     """The taints of sources, from what audits of them found."""
 

@@ -138,6 +138,6 @@ def _sweeps(store: Store, runs: Collection[str]) -> Iterator[TouchedSweep]:
 def _mapping(path: Path) -> dict[str, Any]:
     try:
         found = read_json(path)
-    except (OSError, ValueError):
+    except (AssayError, OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -175,7 +175,14 @@ def _runs(made: Plan) -> Table:
     from rich.text import Text
 
     run_column = Column("run", overflow="fold", min_width=min(32, max(len(run.label) for run in made.runs)))
-    table = Table(run_column, Column("fingerprint", no_wrap=True), "status", "why", box=None, pad_edge=False)
+    table = Table(
+        run_column,
+        Column("fingerprint", no_wrap=True),
+        "status",
+        Column("why", overflow="fold"),
+        box=None,
+        pad_edge=False,
+    )
     told: tuple[str, tuple[str, ...]] | None = None
     for run in made.runs:
         short = (run.fingerprint or "-")[:12]
@@ -189,7 +196,12 @@ def _by_mix(made: Plan) -> Table:
     from rich.text import Text
 
     table = Table(
-        Column("mix", overflow="fold"), Column("runs", justify="right"), "status", "why", box=None, pad_edge=False
+        Column("mix", overflow="fold"),
+        Column("runs", justify="right"),
+        "status",
+        Column("why", overflow="fold"),
+        box=None,
+        pad_edge=False,
     )
     groups = Counter((run.mix, run.status, run.reasons) for run in made.runs)
     for (mix, status, reasons), runs in groups.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 from collections.abc import Mapping, Sequence
@@ -121,18 +122,24 @@ class _Audited(NamedTuple):
     @property
     def summary(self) -> str:
         if self.audited is None:
-            return "not audited"
+            return "cannot be read" if self.tainted else "not audited"
         more = ", tainted" if self.tainted else ", waived" if self.waived else ""
         return f"{len(self.findings) or 'none'}{more}"
 
 
 def _audit(space: Workspace, name: str) -> _Audited:
+    from assay.audit.taint import Unreadable
+
     try:
         digest = space.digest(name)
     except AssayError:  # its files are not here
         return _Audited(None, (), (), ())
     source, taints = space.source(name), space.taints
-    when = taints.audited(digest)
+    try:
+        when = taints.audited(digest)
+        taints.open(digest)
+    except AssayError as error:  # the other sources are listed all the same; the gate blocks what uses this one
+        return _Audited(None, (), (Unreadable(source=name, digest=digest, problem=error.what).sentence,), ())
     return _Audited(
         None if when is None else datetime.datetime.fromtimestamp(when, datetime.UTC).date().isoformat(),
         tuple(finding.detector for finding in taints.open(digest)),
@@ -151,8 +158,10 @@ def _judged(space: Workspace, name: str) -> dict[str, Any]:
     except AssayError:  # its files are not here
         digest = None
     found: dict[str, Any] = to_mapping(summary(read(Path(space.study.paths.root), name).judgements, digest))
-    audit = max(space.taints.audits(digest), key=lambda one: one.finished, default=None) if digest else None
-    of = audit.documents if audit else None
+    of = None
+    with contextlib.suppress(AssayError):  # said where audits are
+        audit = max(space.taints.audits(digest), key=lambda one: one.finished, default=None) if digest else None
+        of = audit.documents if audit else None
     return {**found, "share": found["documents"] / of if of else None}
 
 
