@@ -193,6 +193,7 @@ def _source(
     bands = _bands(_by_mix(kept), SMALL)
     unit = "bits per byte" if factor else "nats a token"
     figure = _drawn(report, bands, unit, height=260)
+    figure.update_layout(showlegend=False)  # the section has one for all of them
     window = _settled([_points(one.tokens, one.mean) for one in bands.values()])
     if window is not None:
         figure.update_layout(yaxis={"range": window})

@@ -7,11 +7,13 @@ import functools
 import gzip
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from assay.publish import words
 from assay.publish.flips import LISTED
@@ -112,6 +114,7 @@ def environment() -> Environment:
         "metric": words.metric_name,
         "shortened": words.shortened,
         "finite": finite,
+        "breakable": breakable,
         "quoted": lambda name: quote(str(name), safe=""),
     }
     templates.globals |= {
@@ -127,6 +130,11 @@ def environment() -> Environment:
         "NOTHING": words.NOTHING,
     }
     return templates
+
+
+def breakable(name: str) -> Markup:
+    """A name that a narrow column breaks after its slashes and underscores, not within a word."""
+    return Markup(re.sub(r"([/_])", r"\1<wbr>", str(escape(name))))  # noqa: S704  # it was escaped
 
 
 def file_text(name: str) -> str:

@@ -129,7 +129,8 @@ def _recipe(dated: Sequence[Judged], sweeps: Mapping[str, SweepKnown]) -> Figure
             hovertemplate=f"{text(words.shortened(name, 40))}: %{{y:.2%}}<extra></extra>",
         )
     figure.update_layout(barmode="stack", yaxis={"title": {"text": "share of tokens"}, "tickformat": ".0%"}, height=420)
-    figure.update_layout(bargap=0.35, xaxis={"type": "category"})
+    # A single bar as wide as the plot is a wall of colour.
+    figure.update_layout(bargap=max(0.35, 1 - 0.12 * len(shown)), xaxis={"type": "category"})
     return Figure(
         id="recipe",
         title="The baseline mix over time",

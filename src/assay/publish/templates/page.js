@@ -51,7 +51,7 @@
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: variable("--font"), size: 12, color: variable("--ink") },
-      margin: { l: 8, r: 12, t: 8, b: 40, pad: 4 },
+      margin: { l: narrow.matches ? 16 : 8, r: 12, t: 8, b: 40, pad: 4 },
       legend: { orientation: "h", x: 0, xanchor: "left", y: 1.01, yanchor: "bottom", itemsizing: "constant" },
       hoverlabel: {
         align: "left",
@@ -64,6 +64,10 @@
       dragmode: narrow.matches ? false : "zoom",
     };
     const rows = figure.layout.meta && figure.layout.meta.rows;
+    const named = figure.data.filter((trace) => trace.name && trace.showlegend !== false).length;
+    if (narrow.matches && !printing && !rows && named > 4) {
+      layout.height = Math.max(figure.layout.height + 20 * (named - 4), 44 * named);  // plotly lets a legend have half of it
+    }
     if (rows) {
       layout.yaxis.showgrid = false;
       if (narrow.matches && !printing) {
