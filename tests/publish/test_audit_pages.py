@@ -16,9 +16,12 @@ from test_page_in_chromium import CHROMIUM, browser  # noqa: F401  # a fixture
 from test_site import Told
 from tests.tiny import tiny_study
 
-from assay.audit.detectors import BUILT_IN
+from assay.audit import unknown
+from assay.audit.detectors import BUILT_IN, Text
 from assay.audit.findings import Audit, Example, Finding, Findings
 from assay.audit.judged import Judgement, append
+from assay.corpus.read import Document
+from assay.files import write_json
 from assay.plan import TAINTED
 from assay.publish import markdown, page
 from assay.publish.details import FindingShown
@@ -104,6 +107,7 @@ class Case:
             findings=(finding.id,),
         )
         Findings(self.space.store.root).add(audit, [finding])
+        self.put_unknown(digest)
         self.judgement = Judgement(
             source="web",
             digest=digest,
@@ -117,6 +121,26 @@ class Case:
         append(root, self.judgement)
         audits = Audits(lambda: self.space, project=root, detectors=lambda: BUILT_IN)
         self.site = Site(self.space.store, Told(), Index(self.space.store.root), title="team", audits=audits)
+
+    def put_unknown(self, digest: str) -> None:
+        """Distributions as an audit makes them, and a contrast as hostile as can be."""
+        seen, source = unknown.Seen(), self.space.source("web")
+        for place, one in enumerate(self.documents):
+            document = Document(text=one["text"], id=one["id"], where=f"data/web.jsonl:{place + 1}")
+            seen.add(document, Text(document.text, source))
+        place = unknown.folder(self.space.store.root, "web", digest)
+        seen.write(place)
+        evil = {"document": EVIL_ID, "where": BAIT, "text": BAIT, "matches": [(0, 5)]}
+        one = {
+            "unit": "word",
+            "ngram": BAIT,
+            "phrase": f"{TURNED}{BAIT}{KEY}",
+            "source": "web",
+            "kind": "host",
+            "group": BAIT,
+        }
+        counts = {"documents": 9, "of": 10, "elsewhere": 0, "of_elsewhere": 50, "score": 12.3, "ngrams": 4}
+        write_json(place / unknown.CONTRASTS, {"identity": "", "contrasts": [{**one, **counts, "example": evil}]})
 
     def body(self, path: str, **query: str) -> str:
         answer = self.site.answer([part for part in path.split("/") if part], query)
@@ -227,6 +251,35 @@ def test_all_sources_have_a_row_with_what_is_known_of_them(case: Case) -> None:
     assert body.count("not audited") == 2
     assert "tainted" in body
     assert "1 document (25.0%): 1 bad, 0 good" in body
+
+
+def test_contrasts_and_the_ends_of_distributions_lead_to_documents(case: Case) -> None:
+    body = case.body("audits/web")
+    assert "9 of 10" in body
+    assert "90.0%" in body
+    assert "the documents at both ends" in body
+    assert (
+        f"/audits/web/document?{urlencode({'id': 'long', 'where': 'data/web.jsonl:3', 'finding': ''})}".replace(
+            "&", "&amp;"
+        )
+        in body
+    )
+    assert KEY not in body
+
+
+@needs_chromium
+def test_distributions_are_drawn_and_their_figures_saved(browser: Browser, address: str) -> None:  # noqa: F811
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    tab = context.new_page()
+    tab.goto(address + "audits/web")
+    tab.locator("#spread").scroll_into_view_if_needed()  # plots are drawn where they are looked at
+    tab.locator("#spread-length .main-svg").first.wait_for(timeout=20_000)
+    with tab.expect_download() as saved:
+        tab.locator("[data-csv-figure=spread-length]").click()
+    lines = Path(saved.value.path()).read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("from,to,documents,share")
+    assert sum(int(line.split(",")[2]) for line in lines[1:]) == 4
+    context.close()
 
 
 def test_findings_are_searched_by_their_words(case: Case) -> None:
