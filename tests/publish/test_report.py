@@ -125,10 +125,17 @@ def test_a_status_of_another_version_is_a_problem_and_no_crash(tmp_path: Path) -
     report, store = shown.make(), Store(tmp_path)
     shown.fill(store, report)
     key = report.runs[0].fingerprint or ""
-    write_json(store.run(key).path / "status.json", {**to_mapping(Status(state="done")), "novelty": 1})
-    failure = read_runs(store, [key], evaluation=report.plan.evaluation)[key].status.failure
+    path = store.run(key).path / "status.json"
+
+    def read() -> Status:
+        return read_runs(store, [key], evaluation=report.plan.evaluation)[key].status
+
+    write_json(path, {**to_mapping(Status(state="done")), "state": "novelty"})
+    failure = read().failure
     assert failure is not None
     assert "novelty" in failure.message
+    write_json(path, {**to_mapping(Status(state="done", step=7)), "novelty": 1})
+    assert read() == Status(state="done", step=7), "what a later version tells beside is left out"
 
 
 def test_versions_name_what_decides_figures() -> None:
