@@ -38,17 +38,9 @@ MOST_ENDED = 64
 CHUNK = 4096
 """Bytes in which numbers are searched for at a time: what is written down of them stays in the nearest cache."""
 
-_OTHER, _DIGIT, _SPACE, _NEWLINE = 0, 1, 2, 3
+_DIGIT, _SPACE, _NEWLINE = 1, 2, 3
 _SIGN = 4
 _LETTER = 5
-
-
-def _classes() -> Bytes:
-    table = np.full(256, _OTHER, np.uint8)
-    table[list(b"0123456789")] = _DIGIT
-    table[list(b" \t\r\f\v\xc2\xa0")] = _SPACE  # C2 A0 is a no-break space, which many pages align numbers with
-    table[10] = _NEWLINE
-    return table
 
 
 def _signs() -> Bytes:
@@ -60,8 +52,17 @@ def _signs() -> Bytes:
     return table
 
 
-_CLASS = _classes()
+def _classes(signs: Bytes) -> Bytes:
+    """What each byte is, signs and letters told apart as well."""
+    table = signs.copy()
+    table[list(b"0123456789")] = _DIGIT
+    table[list(b" \t\r\f\v\xc2\xa0")] = _SPACE  # C2 A0 is a no-break space, which many pages align numbers with
+    table[10] = _NEWLINE
+    return table
+
+
 SIGNS = _signs()
+_CLASS = _classes(SIGNS)
 
 
 def find(data: bytes) -> list[Run]:
@@ -333,15 +334,16 @@ def _judge(
     newline_between = False
     while at < stop:
         kind = kinds[data[at]]
-        if kind == 0:  # most of the text
+        if kind == 0 or kind > 3:  # most of the text
             if data[at] == 91 and fresh and kinds[data[at + 1]] == 1:
                 at += 1
                 continue
             fresh = False
             start = at
-            while at < stop and kinds[data[at]] == 0:
-                piece_marks += signs[data[at]] == 4
+            while at < stop and (kind == 0 or kind > 3):
+                piece_marks += kind == 4
                 at += 1
+                kind = kinds[data[at]] if at < stop else 3
             piece_size += at - start
             continue
         if kind == 1 and (
