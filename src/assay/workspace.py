@@ -71,7 +71,7 @@ class Workspace(Identities):
             speed=self.speed(),
             workers=self.study.cluster.width,
             retry_failed=retry_failed,
-            tainted={mix: [(t.sentence, t.fix) for t in self.tainted(mix)] for mix in ready},
+            tainted={mix: [(t.sentence, t.fix) for t in self.tainted(mix)] for mix in sweep.mixes if not refusals[mix]},
             warnings=[*self._warnings(specs), *self._unseen(specs.values() if look else (), evaluation)],
             average=self.study.policy.average,
         )

@@ -123,6 +123,10 @@ def test_plan_repair_makes_the_sweep_on_repaired_sources_and_leaves_clean_mixes_
     nothing = assay("plan", "--repair", "sweep=ours")
     assert "nothing in sweep 'ours' is tainted" in nothing.err
     find_gutters()
+    planned = assay("plan", "sweep=ours", "--json").json["runs"]
+    assert {run["mix"]: run["status"] for run in planned} == {"clean": "todo", "half": "refused"}, (
+        "nothing is tokenised"
+    )
     refused = assay("plan", "--repair", "sweep=ours")
     assert refused.code == 2
     assert "`assay repair crawl` makes one" in refused.err
