@@ -65,6 +65,7 @@ def test_a_chart_has_a_mark_for_every_document_and_none_for_nothing() -> None:
     assert bars[0] == "█"
     assert sum(bar != " " for bar in bars) >= 2
     assert value("length", 1_234_567) == "1.23M"
+    assert axis([]) == (0, 1)
     with pytest.raises(ValueError, match="no document"):
         Distribution(measure="length").quantile(0.5)
 

@@ -14,17 +14,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assay.audit import words
-from assay.audit.examine import example
 from assay.audit.findings import Example
 from assay.audit.kept import Kept, Sample
-from assay.audit.secrets import masked
-from assay.audit.text import Hit, Span
+from assay.audit.phrases import LENGTHS, Cutter, Walked, example_of, ngrams_of, phrases
+from assay.audit.text import Span
 from assay.corpus.kernels import compiled
 
 FORMAT = 1
@@ -32,8 +31,6 @@ FORMAT = 1
 Unit = Literal["word", "token"]
 Kind = Literal["source", "snapshot", "host"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-LENGTHS = (3, 5)
-"""Words or tokens of an n-gram: a phrase of three is found, and one of five is rarer in the rest by chance."""
 FEWEST = 5
 """Documents of a group that have an n-gram, before it is told of."""
 SMALLEST = 10
@@ -52,20 +49,8 @@ WALKED = 60
 """Documents of a group that are read again for that."""
 SHOWN = 20
 """Phrases that are kept of a group."""
-LONGEST = 300
-"""Characters of a phrase that are kept."""
 SLOTS = 1 << 21
 """Of the first count: 4 bytes for each, and 4 for the document that was counted last."""
-
-
-class Cutter(Protocol):
-    """What cuts a text into words or tokens."""
-
-    def hashes(self, text: str) -> words.Hashes:
-        """A hash of each."""
-
-    def spans(self, text: str) -> Sequence[Span]:
-        """Where each begins and stops, in bytes."""
 
 
 class Words:
@@ -230,20 +215,15 @@ def _counted(documents: Sequence[words.Hashes]) -> _Table:
     last, counts = np.zeros(SLOTS, np.uint32), np.zeros(SLOTS, np.uint32)
     for number, hashes in enumerate(documents):
         for length in LENGTHS:
-            _count(_ngrams(hashes, length), number, last, counts)
+            _count(ngrams_of(hashes, length), number, last, counts)
     found, owner = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
     for number, hashes in enumerate(documents):
-        made = np.concatenate([_ngrams(hashes, length) for length in LENGTHS])
+        made = np.concatenate([ngrams_of(hashes, length) for length in LENGTHS])
         often = np.unique(made[: _frequent(made, counts, FEWEST)])
         found.append(often)
         owner.append(np.full(len(often), number, np.int64))
     unique, place = np.unique(np.concatenate(found), return_inverse=True)
     return _Table(place.astype(np.int64), np.concatenate(owner), unique)
-
-
-def _ngrams(hashes: words.Hashes, length: int) -> words.Hashes:
-    """Hashes that tell n-grams of different lengths apart."""
-    return words.ngrams(hashes, length) ^ np.uint64(length)
 
 
 # --- groups, and what is striking in each
@@ -320,12 +300,12 @@ def _striking(  # noqa: PLR0917  # a group, and all that is known
         return []
     places = np.flatnonzero(group.inside)[:WALKED].tolist()
     order = np.argsort(table.hashes[chosen])
-    walked = [_Walked.of(hashes[at], table.hashes[chosen], order) for at in places]
+    walked = [Walked.of(hashes[at], table.hashes[chosen], order) for at in places]
     sizes = Counter(name for name, _ in owners)
     made: list[Contrast] = []
-    for members in _phrases(walked, len(chosen))[:SHOWN]:
+    for members in phrases(walked, len(chosen))[:SHOWN]:
         best = members[0]  # of the highest rank
-        shown = _example(walked, [owners[at][1] for at in places], members, cutter)
+        shown = example_of(walked, [owners[at][1] for at in places], members, cutter)
         if shown is None:
             continue
         ngram, phrase, sample = shown
@@ -358,95 +338,3 @@ def _nearest(having: Sequence[str], sizes: Mapping[str, int]) -> tuple[str, floa
     """The source with the largest share of documents among those named, each once for every document."""
     rates = {name: count / sizes[name] for name, count in Counter(having).items()}
     return max(rates.items(), key=lambda entry: (entry[1], entry[0]), default=("", 0.0))
-
-
-# --- from n-grams to phrases
-
-
-class _Walked(NamedTuple):
-    """Where a document has candidates: by begin, the shorter first."""
-
-    which: NDArray[np.int64]
-    """The candidate's rank."""
-    first: NDArray[np.int64]
-    """The word that each begins with, and the one after its last."""
-    after: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, hashes: words.Hashes, candidates: words.Hashes, order: NDArray[np.int64]) -> _Walked:
-        parts = []
-        for length in LENGTHS:
-            made = _ngrams(hashes, length)
-            at = np.minimum(np.searchsorted(candidates, made, sorter=order), len(candidates) - 1)
-            rank = order[at]
-            places = np.flatnonzero(candidates[rank] == made)
-            parts.append(np.stack([places, places + length, rank[places]]))
-        first, after, which = np.concatenate(parts, axis=1)
-        by = np.lexsort((after, first))
-        return cls(which[by], first[by], after[by])
-
-
-def _phrases(walked: Sequence[_Walked], count: int) -> list[list[int]]:
-    """Candidates by the phrase that they are of: those that follow on or overlap in half of the documents that have both.
-
-    Returns:
-        The ranks in each phrase, ascending; the phrase with the highest rank first.
-    """
-    having = np.zeros(count, np.int64)
-    pairs = []
-    for one in walked:
-        having[np.unique(one.which)] += 1
-        near = one.first[1:] <= one.after[:-1]
-        both = np.sort(np.stack([one.which[:-1], one.which[1:]]), axis=0)[:, near]
-        pairs.append(np.unique(both[0] * count + both[1]))
-    leader = list(range(count))
-
-    def led(at: int) -> int:
-        while leader[at] != at:
-            leader[at] = leader[leader[at]]
-            at = leader[at]
-        return at
-
-    keys, times = np.unique(np.concatenate(pairs), return_counts=True)
-    for key, together in zip(keys.tolist(), times.tolist(), strict=True):
-        one, other = divmod(key, count)
-        if 2 * together >= min(having[one], having[other]):
-            low, high = sorted((led(one), led(other)))
-            leader[high] = low
-    members: dict[int, list[int]] = {}
-    for at in range(count):
-        members.setdefault(led(at), []).append(at)
-    return [members[at] for at in sorted(members)]
-
-
-def _example(
-    walked: Sequence[_Walked], documents: Sequence[Kept], members: Sequence[int], cutter: Cutter
-) -> tuple[str, str, Example] | None:
-    """The n-gram, the phrase around it, and a document that has it; ``None`` where no walked document does."""
-    for one, document in zip(walked, documents, strict=False):
-        found = np.flatnonzero(one.which == members[0])
-        if not len(found):
-            continue
-        place = int(found[0])
-        mine = np.flatnonzero(np.isin(one.which, members))
-        low = high = int(np.searchsorted(mine, place))
-        first, after = int(one.first[place]), int(one.after[place])
-        while low > 0 and one.after[mine[low - 1]] >= first:
-            low -= 1
-            first = min(first, int(one.first[mine[low]]))
-        while high + 1 < len(mine) and one.first[mine[high + 1]] <= after:
-            high += 1
-            after = max(after, int(one.after[mine[high]]))
-        spans = cutter.spans(document.text)
-        span = (spans[first][0], spans[after - 1][1])
-        inner = (spans[one.first[place]][0], spans[one.after[place] - 1][1])
-        data = document.text.encode()
-        shown = example(Hit(spans=(span,)), document.as_document(), data)
-        return _line(data, inner), _line(data, span), shown
-    return None
-
-
-def _line(data: bytes, span: tuple[int, int]) -> str:
-    """A stretch of a text on one line, secrets masked, its end left out where it is long."""
-    text = masked(" ".join(data[slice(*span)].decode(errors="ignore").split()))
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -28,9 +28,9 @@ CELLS = 14
 """Of a chart, where there is room."""
 TITLES: Mapping[Measure, str] = {
     "length": "bytes",
-    "compression": "compression",
+    "compression": "compr.",
     "signs": "signs",
-    "bits": "bits/byte",
+    "bits": "bits",
 }
 
 
@@ -209,7 +209,7 @@ def _print_spread(found: Mapping[str, Unknown]) -> None:
     }
     if not rows:
         return
-    measures = [measure for measure in TITLES if any(measure in spread for spread in rows.values())]
+    measures = [m for m in TITLES if any(m in row and row[m].counts for row in rows.values())]
     table = Table(box=None, pad_edge=False)
     wide = min(max(map(len, rows)), 24)
     cells = min(CELLS, max(4, (console.width - wide - 2) // len(measures) - 9))
@@ -239,6 +239,8 @@ def axis(spreads: Sequence[Distribution], cells: int = CELLS) -> tuple[int, int]
     What lies beyond is in the outermost cells: one odd document would squeeze all others into one.
     """
     places = [one.place(share) for one in spreads for share in (0.01, 0.99)]
+    if not places:
+        return 0, 1
     return min(places), -(-(max(places) - min(places) + 1) // cells)
 
 
