@@ -133,7 +133,11 @@ def environment() -> Environment:
 
 
 def breakable(name: str) -> Markup:
-    """A name that a narrow column breaks after its slashes and underscores, not within a word."""
+    """A name that a narrow column breaks after its slashes and underscores, not within a word.
+
+    >>> breakable("validation/<b>_x")
+    Markup('validation/<wbr>&lt;b&gt;_<wbr>x')
+    """
     return Markup(re.sub(r"([/_])", r"\1<wbr>", str(escape(name))))  # noqa: S704  # it was escaped
 
 
