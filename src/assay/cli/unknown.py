@@ -178,7 +178,7 @@ def _print_contrasts(shown: Sequence[Contrast]) -> None:
         return
     console.print("\n[bold]More frequent here than elsewhere[/]: to be looked at; none is a finding")
     names = [one.source if one.kind == "source" else f"{one.source} {one.group}" for one in shown]
-    wide = min(max(map(len, names)), console.width // 3)
+    wide = min(max(6, *map(len, names)), console.width // 3)
     table = Table(box=None, pad_edge=False)
     table.add_column("source", no_wrap=True, width=wide, overflow="ellipsis")
     for heading in ("here", "rest"):
@@ -211,7 +211,7 @@ def _print_spread(found: Mapping[str, Unknown]) -> None:
         return
     measures = [m for m in TITLES if any(m in row and row[m].counts for row in rows.values())]
     table = Table(box=None, pad_edge=False)
-    wide = min(max(map(len, rows)), 24)
+    wide = min(max(6, *map(len, rows)), 24)
     cells = min(CELLS, max(4, (console.width - wide - 2) // len(measures) - 9))
     table.add_column("source", no_wrap=True, width=wide, overflow="ellipsis")
     axes = {}
