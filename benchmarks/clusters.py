@@ -1,29 +1,24 @@
 """Vectors of documents: speed, and how well their clusters keep sources apart.
 
-`python benchmarks/clusters.py [--data data/text] [--vectors svd fasttext fasttext:skipgram] [--points 100000]`
+`python benchmarks/clusters.py [--data data/text] [--vectors svd fasttext fasttext:skipgram]`
 
 MB are those of the text that is looked at, 10,000 characters of a document at most; seconds are of the process on the CPU. Purity is the
-share of documents whose cluster's largest source is their own. With --points the map of so many points (the sample, over and over) is opened
-in headless Chromium, where there is one.
+share of documents whose cluster's largest source is their own. `benchmarks/map.py` measures the map.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from assay.audit import clusters, vectors
-from assay.audit.clusters import Found, Settings
+from assay.audit.clusters import Settings
 from assay.corpus.read import documents
-from assay.publish import map as map_page
 from assay.sources import Source
 
 console = Console(highlight=False)
@@ -60,47 +55,16 @@ def compare(found: list[Source], kinds: list[str], number: int) -> Table:
     return table
 
 
-def open_map(found: Found, points: int) -> str:
-    from playwright.sync_api import sync_playwright
-
-    rows = np.resize(np.arange(len(found.documents)), points)
-    many = found.documents.iloc[rows].assign(
-        x=lambda table: table["x"] + np.random.default_rng(0).normal(0, 0.02, points),
-        y=lambda table: table["y"] + np.random.default_rng(1).normal(0, 0.02, points),
-    )
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
-        page = Path(folder) / "map.html"
-        page.write_text(map_page.render(found._replace(documents=many), title="benchmark"), encoding="utf-8")
-        browser = driver.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
-        tab = browser.new_page(viewport={"width": 1280, "height": 900})
-        tab.goto(page.as_uri())
-        tab.wait_for_selector("html[data-map=ready]", state="attached")
-        opened = tab.get_attribute("html", "data-opened")
-        drawn = []
-        for _ in range(20):
-            tab.mouse.move(400, 400)
-            tab.mouse.wheel(0, -40)
-            tab.wait_for_timeout(100)
-            drawn.append(float(str(tab.get_attribute("#map", "data-milliseconds"))))
-        browser.close()
-        size = page.stat().st_size / 1e6
-    return f"{points:,} points: {size:.1f} MB, open after {opened} ms, drawn in {np.median(drawn):.0f} ms (worst {max(drawn):.0f})"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, default=Path("data/text"))
     parser.add_argument("--vectors", nargs="*", default=["svd", "fasttext", "fasttext:skipgram"])
-    parser.add_argument("--points", type=int, default=100_000)
     given = parser.parse_args()
     found = sources(given.data)
     settings = Settings(vectors="svd", dimensions=64, sample=20_000, clusters=None, seed=0)
     begun = time.process_time()
     made = clusters.find(found, {source.name: "0" * 64 for source in found}, settings)
     console.print(f"the whole, svd: {time.process_time() - begun:.1f} s of CPU")
-    console.print(open_map(made, given.points))
     console.print(compare(found, given.vectors, len(made.clusters.clusters)))
 
 
