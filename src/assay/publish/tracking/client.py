@@ -37,8 +37,9 @@ _used: dict[tuple[str, ...], Any] = {}
 _turns: dict[tuple[str, ...], threading.Lock] = {}
 """Who tells of one first, by the same; a run waits for no other artifact than its own."""
 _drafting = threading.Lock()
-"""The client keeps its newest 100 artifacts in a table that two threads must not write at once: it raised KeyError for
-one of 221 runs that were told four at a time. Tables are artifacts, too."""
+"""The client drops the oldest of its newest 100 artifacts in two steps, so that two threads that make one can drop the
+same: KeyError in one of 221 runs, and in 3 of 4,000 artifacts that 8 threads made while they were interrupted every
+microsecond. In turns none of 4,000 failed, nor of 1,242 runs told 8 at a time. Tables are artifacts, too."""
 
 
 class Taken(AssayError):  # noqa: N818  # it says what the run is
