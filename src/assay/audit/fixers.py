@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from assay.audit import gutters
+from assay.audit import ascending, gutters
 
 ENOUGH = 0.95
 """Share of a gutter's numbers that has to be told from the text around them; of the others some would stay in the code."""
@@ -117,7 +117,7 @@ def _numbers(data: bytes, begin: int, end: int, first: int, last: int) -> Iterat
     before = first - 1
     for found in _NUMBER.finditer(data, begin, end):
         value = int(found[0])
-        if 0 < value - before <= gutters.LARGEST_GAP and value <= last:
+        if 0 < value - before <= ascending.LARGEST_GAP and value <= last:
             before = value
             yield found.span()
 

@@ -6,63 +6,38 @@ and loops too, so that each run is then judged by what stands between its number
 a listing, or code. Thresholds were set on pages of Debian's documentation; `benchmarks/gutters.py` prints what they miss.
 """
 
-# ruff: noqa: FBT001, PLR0917, PLR1714  # machine code takes plain arguments, and compares faster than it looks up
+# ruff: noqa: FBT001, PLR0917  # machine code takes plain arguments, and compares faster than it looks up
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.audit import addresses, words
+from assay.audit import addresses
+from assay.audit.ascending import (
+    CHUNK,
+    CLASSES,
+    LARGEST_GAP,
+    LEAST,
+    MOST_ENDED,
+    SIGNS,
+    candidates,
+    ends_number,
+    follow_all,
+    leads_line,
+    unfinished,
+)
 from assay.corpus.kernels import compiled
 
 Bytes = NDArray[np.uint8]
 Run = tuple[int, int, int, int, int]
 """Begin and end in bytes, first and last number, and how many there are."""
 
-LEAST = 10
-"""Numbers in a run: shorter ones are lists, table heads and loops."""
-REACH = 200
-"""Bytes from a number to the next one in running text: a line of code, with its indentation."""
-LINE_REACH = 600
-"""The same for numbers at the beginnings of lines, whose code may be long."""
-LARGEST_GAP = 30
-"""Line numbers that may be missing between two: extractors drop comments and blank lines."""
 CODE = 0.055
 """Share of code's signs in the text between numbers: prose has 0 to 3%, tables 2%, code 8 to 20%."""
 LOOK_AHEAD = 1500
 MOST_RUNS = 64
 """Gutters of a document; all of one page's listings, and a bound for hostile text."""
-MOST_ENDED = 64
-"""Runs that are judged at a time."""
-CHUNK = 4096
-"""Bytes in which numbers are searched for at a time: what is written down of them stays in the nearest cache."""
-
-_DIGIT, _SPACE, _NEWLINE = 1, 2, 3
-_SIGN = 4
-_LETTER = 5
-
-
-def _signs() -> Bytes:
-    """Which bytes are signs of code, and which are letters."""
-    table = np.zeros(256, np.uint8)
-    table[list(b"{}();=<>[]_#&*/\\\"$@!+^~`'%")] = _SIGN
-    table[list(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")] = _LETTER
-    table[128:] = _LETTER
-    return table
-
-
-def _classes(signs: Bytes) -> Bytes:
-    """What each byte is, signs and letters told apart as well."""
-    table = signs.copy()
-    table[list(b"0123456789")] = _DIGIT
-    table[list(b" \t\r\f\v\xc2\xa0")] = _SPACE  # C2 A0 is a no-break space, which many pages align numbers with
-    table[10] = _NEWLINE
-    return table
-
-
-SIGNS = _signs()
-_CLASS = _classes(SIGNS)
 
 
 def find(data: bytes) -> list[Run]:
@@ -83,7 +58,7 @@ def find(data: bytes) -> list[Run]:
     if len(data) < 2 * LEAST:
         return []
     found = np.empty((MOST_RUNS, 5), np.int64)
-    count = _find(np.frombuffer(data, np.uint8), _CLASS, SIGNS, found)
+    count = _find(np.frombuffer(data, np.uint8), CLASSES, SIGNS, found)
     runs = [_run(row) for row in found[:count]]
     return _merged([*runs, *_squeezed(data), *addresses.find(data)])
 
@@ -114,60 +89,6 @@ def _merged(runs: list[Run]) -> list[Run]:
     return sorted(kept)
 
 
-# A run that is being followed has five places: where it began, its first and last number, where that ends, how many.
-# Two runs are followed, and the third is the one that ended; a flat array, because views cost more than the rest.
-
-
-@compiled
-def _follow(runs: NDArray[np.int64], start: int, value: int, stop: int, reach: int, gap: int) -> bool:
-    """Give a number to the run that it goes on, or begin one with it.
-
-    The first of two runs is the one that is followed; the second waits for it to end, and takes over if it grows
-    while the first does not: a stray number must not hide the listing behind it.
-
-    Returns:
-        Whether the first run ended and is worth judging; it is then in the last five places.
-    """
-    if runs[4] > 0 and start - runs[3] <= reach and 0 < value - runs[2] <= gap:
-        runs[2], runs[3] = value, stop
-        runs[4] += 1
-        return False
-    ended = False
-    if runs[4] == 0 or start - runs[3] > reach:
-        ended = _retire(runs)
-        if runs[9] == 0 or start - runs[8] > reach:
-            runs[0], runs[1], runs[2], runs[3], runs[4], runs[9] = start, value, value, stop, 1, 0
-            return ended
-        for place in range(5):
-            runs[place] = runs[5 + place]
-        runs[9] = 0
-        if 0 < value - runs[2] <= gap:
-            runs[2], runs[3] = value, stop
-            runs[4] += 1
-            return ended
-    if runs[9] > 0 and 0 < value - runs[7] <= gap and start - runs[8] <= reach:
-        runs[7], runs[8] = value, stop
-        runs[9] += 1
-        if not ended and (runs[9] >= LEAST or (runs[9] >= 3 and runs[9] > runs[4])):
-            ended = _retire(runs)
-            for place in range(5):
-                runs[place] = runs[5 + place]
-            runs[9] = 0
-    else:
-        runs[5], runs[6], runs[7], runs[8], runs[9] = start, value, value, stop, 1
-    return ended
-
-
-@compiled
-def _retire(runs: NDArray[np.int64]) -> bool:
-    """Put the first run into the last five places, if it is long enough to be judged."""
-    if runs[4] < LEAST:
-        return False
-    for place in range(5):
-        runs[10 + place] = runs[place]
-    return True
-
-
 @compiled
 def _find(data: Bytes, kinds: Bytes, signs: Bytes, found: NDArray[np.int64]) -> int:
     """Find runs, judge them, and write down those that are gutters.
@@ -185,101 +106,13 @@ def _find(data: Bytes, kinds: Bytes, signs: Bytes, found: NDArray[np.int64]) -> 
     flags, places = np.empty(CHUNK, np.uint8), np.empty(CHUNK + 1, np.int64)
     count = 0
     for begin in range(0, len(data), CHUNK):
-        number = _candidates(data, begin, flags, places)
+        number = candidates(data, begin, flags, places)
         done = 0
         while done < number and count < len(found):
-            done, runs = _follow_all(data, kinds, places, done, number, followed, ended)
+            done, runs = follow_all(data, kinds, places, done, number, followed, ended)
             count = _judge_all(data, kinds, signs, ended, runs, found, count)
-    runs = _last(followed, ended)
+    runs = unfinished(followed, ended)
     return _judge_all(data, kinds, signs, ended, runs, found, count)
-
-
-@compiled
-def _candidates(data: Bytes, begin: int, flags: Bytes, places: NDArray[np.int64]) -> int:
-    """Where numbers begin that may be a line's: at the text's beginning, and behind space, a no-break space or a bracket.
-
-    A loop without a branch does 32 bytes at a time; then only those that are marked are looked at.
-
-    Returns:
-        How many of the places are filled.
-    """
-    first = max(begin, 1)
-    here, before = data[first : begin + CHUNK], data[first - 1 : begin + CHUNK - 1]
-    for at in range(len(here)):
-        blank = (before[at] <= 32) | (before[at] == 160) | (before[at] == 91)
-        flags[at] = (np.uint8(here[at] - np.uint8(48)) <= 9) & blank
-    count = 0
-    if begin == 0 and np.uint8(data[0] - np.uint8(48)) <= 9:
-        places[0] = 0
-        count = 1
-    return words.flagged(flags, len(here), first, places, count)
-
-
-@compiled
-def _follow_all(
-    data: Bytes,
-    kinds: Bytes,
-    places: NDArray[np.int64],
-    done: int,
-    number: int,
-    followed: NDArray[np.int64],
-    ended: NDArray[np.int64],
-) -> tuple[int, int]:
-    """Follow runs through numbers until there are no more of them, or as many runs as there is room for have ended.
-
-    Args:
-        data: the text.
-        kinds: class of each byte.
-        places: where numbers may begin.
-        done: how many of them were followed before.
-        number: how many there are.
-        followed: the runs in running text, and those at the beginnings of lines; shape (2, 15).
-        ended: filled with runs that are long enough, and whether their numbers begin lines; shape (most, 6).
-
-    Returns:
-        How many numbers were followed, and how many runs have ended.
-    """
-    inline, leading = followed[0], followed[1]
-    size, count = len(data), 0
-    while done < number and count + 2 <= len(ended):
-        start = places[done]
-        done += 1
-        bracket = start > 0 and data[start - 1] == 91  # [12]
-        stop, value = start, 0
-        while stop < size and stop - start <= 7 and kinds[data[stop]] == 1:
-            value = 10 * value + data[stop] - 48
-            stop += 1
-        if stop - start > 7 or not _ends(data, kinds, stop):
-            continue
-        if not bracket and _follow(inline, start, value, stop, REACH, 1):
-            count = _put(ended, count, inline, 10, 0)
-        if (
-            _leads(data, kinds, start - bracket)
-            and (not bracket or (stop < size and data[stop] == 93))
-            and _follow(leading, start, value, stop, LINE_REACH, LARGEST_GAP)
-        ):
-            count = _put(ended, count, leading, 10, 1)
-    return done, count
-
-
-@compiled
-def _last(followed: NDArray[np.int64], ended: NDArray[np.int64]) -> int:
-    """Put the runs that the text's end has ended where they are judged; how many there are."""
-    count = 0
-    for place in (0, 5):
-        if followed[1, place + 4] >= LEAST:
-            count = _put(ended, count, followed[1], place, 1)
-        if followed[0, place + 4] >= LEAST:
-            count = _put(ended, count, followed[0], place, 0)
-    return count
-
-
-@compiled
-def _put(ended: NDArray[np.int64], count: int, runs: NDArray[np.int64], place: int, leads: int) -> int:
-    for column in range(5):
-        ended[count, column] = runs[place + column]
-    ended[count, 5] = leads
-    return count + 1
 
 
 @compiled
@@ -291,28 +124,6 @@ def _judge_all(
         if count < len(found):
             count += _judge(data, kinds, signs, ended[row], ended[row, 5] == 1, found[count])
     return count
-
-
-@compiled
-def _leads(data: Bytes, kinds: Bytes, at: int) -> bool:
-    """Whether there is only space before it on its line."""
-    at -= 1
-    while at >= 0 and kinds[data[at]] == 2:
-        at -= 1
-    return at < 0 or data[at] == 10
-
-
-@compiled
-def _ends(data: Bytes, kinds: Bytes, at: int) -> bool:
-    """Whether a number that ends here may be a line's: no part of a decimal, a time, a date, a list with commas."""
-    if at >= len(data):
-        return True
-    byte = data[at]
-    if byte == 44 or byte == 37 or byte == 95 or byte == 45:  # , % _ -
-        return False
-    if byte == 46 or byte == 58 or byte == 47:  # . : /
-        return at + 1 >= len(data) or kinds[data[at + 1]] != 1
-    return True
 
 
 @compiled
@@ -353,7 +164,7 @@ def _judge(
             while at < stop and kinds[data[at]] == 1 and at - start <= 7:
                 value = 10 * value + data[at] - 48
                 at += 1
-            fits = 0 < value - last <= gap and (fresh or not leading) and _ends(data, kinds, at)
+            fits = 0 < value - last <= gap and (fresh or not leading) and ends_number(data, kinds, at)
             if fits:
                 nothing = numbers > 0 and piece_size == 0
                 empty += nothing
@@ -543,7 +354,7 @@ def _is_column(
         return code or numbers >= 40 or _is_aligned(data, start, stop)
     if own > 0 or (first >= 1900 and last <= 2100):  # a calendar's weeks, a row of years
         return False
-    begins = _leads(data, kinds, start)
+    begins = leads_line(data, kinds, start)
     at = stop
     while at < len(data) and kinds[data[at]] == 2:
         at += 1

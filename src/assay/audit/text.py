@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from assay.audit import gutters, marks, words
+from assay.audit import ascending, marks, words
 from assay.audit.findings import Severity
 from assay.sources import Source
 
@@ -69,7 +69,7 @@ class Text:
         return "code" in (self.source.domain, self.source.language)
 
 
-_CLASSES = words.classes(gutters.SIGNS)
+_CLASSES = words.classes(ascending.SIGNS)
 
 
 @dataclass(frozen=True, kw_only=True)
