@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -162,6 +163,33 @@ def test_repair_makes_a_new_source_and_counts_what_it_left(assay: Callable[..., 
     assert again.code == 2
     assert "--force" in again.err
     assert assay("repair", "crawl_repaired", "--dry-run", "--json").json["mended"] == 0
+
+
+def test_what_cannot_be_mended_by_rule_is_left_out_where_it_is_asked_for(
+    assay: Callable[..., Said], tmp_path: Path
+) -> None:
+    numbered_twice = ["".join(f"{n} {n} {name} = f({name})\n" for n in range(1, 40)) for name in "abcdef"]
+    documents = [listing(30), *numbered_twice]
+    (tmp_path / "conf/source/crawl.yaml").write_text(
+        SOURCE.format(name="crawl", day="2020-01-01").replace("crawl.txt", "crawl.jsonl")
+    )
+    (tmp_path / "data/crawl.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in documents))
+    find_gutters()
+    assert "--drop-unsure leaves them out" in " ".join(assay("repair", "crawl").out.split())
+    assert {"line_number_gutter"} == set(findings_of(assay, "crawl_repaired"))
+    made = assay("repair", "crawl", "--drop-unsure", "--force", "--json").json
+    assert (made["documents"], made["mended"], made["unsure"], made["left_out"]) == (7, 1, 6, True)
+    assert "line_number_gutter" not in findings_of(assay, "crawl_repaired")
+    declared = (tmp_path / "conf/source/crawl_repaired.yaml").read_text()
+    assert "line_number_gutter mended, 6 documents left out" in declared
+    (tmp_path / "data/crawl.jsonl").write_text(json.dumps({"text": numbered_twice[0]}) + "\n")
+    refused = assay("repair", "crawl", "--drop-unsure", "--force")
+    assert (refused.code, "nothing would be left" in refused.err) == (2, True)
+    assert (tmp_path / "conf/source/crawl_repaired.yaml").read_text() == declared
+
+
+def findings_of(assay: Callable[..., Said], source: str) -> list[str]:
+    return [one["detector"] for one in assay("audit", source, "--json").json["findings"]]
 
 
 def test_a_sample_of_a_repair_shows_no_secret_whole_and_drives_no_terminal(

@@ -1,4 +1,4 @@
-"""A repaired version of a source: every document through a fixer, and the unsure ones as they were."""
+"""A repaired version of a source: every document through a fixer, and the unsure ones as they were, or left out."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ class Repaired:
     mended: int
     """Documents that were changed."""
     unsure: int
-    """Documents that have the defect, and were left as they were."""
+    """Documents that have the defect, and were left as they were, or left out."""
+    left_out: bool
+    """Whether the unsure documents are not in the new version."""
     removed: int
     """Places that were taken out, over all documents."""
     bytes_before: int
@@ -70,6 +72,7 @@ def repair(
     detector: str,
     out: Path | None,
     *,
+    leave_out: bool = False,
     samples: int = 3,
     mask: Callable[[str], str] = masked,
     progress: Callable[[int], None] | None = None,
@@ -81,6 +84,7 @@ def repair(
         detector: what found the defect.
         out: the file to write, gzipped JSONL with `id`, `text` and what is known of each document's origin; it appears when it is
             whole. None to look only.
+        leave_out: write no document that the fixer is unsure of.
         samples: how many changed documents to show.
         mask: gives a sample's text with its secrets masked, as long as it was.
         progress: told how many bytes of the files were read.
@@ -92,13 +96,21 @@ def repair(
     seen = _Seen(samples=[], unsure=[])
     with contextlib.nullcontext() if out is None else replacing(out) as path, _written(path) as write:
         for document in documents(source, progress=progress):
-            write(_mended(document, detector, seen, most=samples, mask=mask))
+            mended = _mended(document, detector, seen, leave_out=leave_out, most=samples, mask=mask)
+            if mended is not None:
+                write(mended)
+        if leave_out and seen.documents == seen.unsure_count:  # raised here, so that no file appears
+            raise AssayError(
+                f"the fixer of {detector} is unsure of every document of source {source.name!r}: nothing would be left.",
+                fix="Extract the source anew, and audit it.",
+            )
     return Repaired(
         source=source.name,
         detector=detector,
         documents=seen.documents,
         mended=seen.mended,
         unsure=seen.unsure_count,
+        left_out=leave_out,
         removed=seen.removed,
         bytes_before=seen.before,
         bytes_after=seen.after,
@@ -138,15 +150,20 @@ def _line(document: Document) -> bytes:
     return json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
 
 
-def _mended(document: Document, detector: str, seen: _Seen, *, most: int, mask: Callable[[str], str]) -> Document:
+def _mended(
+    document: Document, detector: str, seen: _Seen, *, leave_out: bool, most: int, mask: Callable[[str], str]
+) -> Document | None:
+    """The document as it goes into the new version; None where it does not."""
     fixed = FIXERS[detector](document.text)
     seen.documents += 1
     seen.before += len(document.text.encode("utf-8", "surrogatepass"))
-    seen.after += len(fixed.text.encode("utf-8", "surrogatepass"))
     if fixed.unsure:
         seen.unsure_count += 1
         if len(seen.unsure) < MOST_UNSURE:
             seen.unsure.append(document.id)
+        if leave_out:
+            return None
+    seen.after += len(fixed.text.encode("utf-8", "surrogatepass"))
     if not fixed.removed:
         return document
     seen.mended += 1

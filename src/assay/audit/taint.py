@@ -65,8 +65,15 @@ class Taint:
     @property
     def fix(self) -> str:
         """What to do about it."""
+        from assay.audit.fixers import FIXERS  # its detectors are compiled, which not everybody needs
+
+        mend = (
+            f"`assay repair {self.source} --drop-unsure`"
+            if self.detector in FIXERS
+            else "filter it, or extract it anew"
+        )
         return (
-            f"repair it (`assay repair {self.source}`), or waive it in conf/source/{self.source}.yaml: waivers: [{{detector: "
+            f"repair it ({mend}), or waive it in conf/source/{self.source}.yaml: waivers: [{{detector: "
             f"{self.detector}, version: {self.digest[:SHORT]}, by: WHO, date: YYYY-MM-DD, reason: WHY}}]"
         )
 

@@ -107,9 +107,17 @@ def _repaired(space: Workspace, sweep: Sweep) -> dict[str, str]:
     found = {name: _clean(space, name) for name in tainted}
     for name, by in found.items():
         if by is None:
+            tried = [one.name for one in space.study.sources.values() if one.repairs == name]
             raise AssayError(
-                f"{tainted[name]}; no clean source says that it repairs it.",
-                fix=f"`assay repair {name}` makes one, or declare yours with `repairs: {name}`.",
+                f"{tainted[name]}; "
+                + (
+                    f"{', '.join(tried)} repairs it, and is not clean either."
+                    if tried
+                    else "no clean source says that it repairs it."
+                ),
+                fix=f"`assay repair {name} --drop-unsure --force` leaves out what cannot be mended by rule; then audit it."
+                if tried
+                else f"`assay repair {name}` makes one, or declare yours with `repairs: {name}`.",
             )
     return {name: by for name, by in found.items() if by is not None}
 

@@ -36,12 +36,16 @@ def repair(
     *,
     detector: Annotated[str, typer.Option(help="The defect: what found it.")] = "line_number_gutter",
     name: Annotated[str | None, typer.Option(help="Name of the new source; left out, SOURCE_repaired.")] = None,
+    drop_unsure: Annotated[
+        bool,
+        typer.Option("--drop-unsure", help="Leave out documents that have the defect and cannot be mended by rule."),
+    ] = False,
     samples: Annotated[int, typer.Option(min=0, help="Changed documents to show, before and after.")] = 2,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; show what would change.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the new source if it is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a new version of a source, with a defect mended; documents that the fixer is unsure of stay as they are.
+    """Make a new version of a source, with a defect mended; documents that the fixer is unsure of stay, or are left out.
 
     Its documents go to paths.data/repaired/NAME, its declaration to conf/source/NAME.yaml: text, id, url, original and
     snapshot of each document, and no other field of its record. Licence and clearance are those of the source.
@@ -69,12 +73,13 @@ def repair(
             made,
             detector,
             None if dry_run else folder / FILE,
+            leave_out=drop_unsure,
             samples=samples,
             mask=masking(made, looking()),
             progress=lambda n: tell(source, n / size),
         )
     if not dry_run:
-        write_text(declared, _declaration(space, source, new, detector))
+        write_text(declared, _declaration(space, source, new, done))
     if as_json:
         from assay.structure import to_mapping
 
@@ -83,13 +88,15 @@ def repair(
     _print(done, new, None if dry_run else declared)
 
 
-def _declaration(space: Workspace, name: str, new: str, detector: str) -> str:
+def _declaration(space: Workspace, name: str, new: str, done: Repaired) -> str:
     """The new source in YAML: the old one's facts, other files, and what it was made of."""
     import yaml
 
     from assay.structure import to_mapping
 
     old: Source = space.study.sources[name]
+    detector, option = done.detector, " --drop-unsure" if done.left_out else ""
+    mended = f"{detector} mended" + (f", {count(done.unsure, 'document')} left out" if done.left_out else "")
     today = datetime.datetime.now(datetime.UTC).date()
     plain: dict[str, Any] = to_mapping(
         replace(
@@ -99,15 +106,15 @@ def _declaration(space: Workspace, name: str, new: str, detector: str) -> str:
             format="jsonl",
             text_field="text",
             originals=_portable(space, old.originals),
-            processing=f"{old.processing}; {detector} mended" if old.processing else f"{detector} mended",
+            processing=f"{old.processing}; {mended}" if old.processing else mended,
             repairs=name,
             waivers=(),
-            description=f"{name}, version {space.digest(name)[:SHORT]}, with {detector} mended on {today.isoformat()}."
+            description=f"{name}, version {space.digest(name)[:SHORT]}, with {mended} on {today.isoformat()}."
             f" {old.description}".rstrip(),
         )
     )
     kept = {key: value for key, value in plain.items() if value not in (None, [], ())}
-    return f"# Made by `assay repair {name} --detector {detector}`.\n{yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=120)}"
+    return f"# Made by `assay repair {name} --detector {detector}{option}`.\n{yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=120)}"
 
 
 def _portable(space: Workspace, place: str | None) -> str | None:
@@ -129,8 +136,12 @@ def _print(done: Repaired, new: str, declared: Path | None) -> None:
     saved = done.bytes_before - done.bytes_after
     console.print(
         f"{count(done.documents, 'document')}: {done.mended} mended, {count(done.removed, 'place')} and {saved:,} bytes taken out; "
-        f"{done.unsure} left as they were because the fixer is unsure."
+        f"{done.unsure} left {'out' if done.left_out else 'as they were'} because the fixer is unsure."
     )
+    if done.unsure and not done.left_out:
+        console.print(
+            "Those still have the defect: above `taint.share` the audit refuses them again. --drop-unsure leaves them out."
+        )
     if declared is None:
         console.print("Nothing was written (--dry-run).")
         return
