@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.audit.detectors import BUILT_IN, Hit, Text, detectors
+from assay.audit.detectors import BUILT_IN, Hit, Text, detectors, masked
 from assay.audit.marks import MARKS
 from assay.errors import AssayError
 from assay.sources import Source
@@ -112,6 +112,59 @@ def test_letters_of_another_script_are_another_language() -> None:
     assert look("wrong_language", "ru", RUSSIAN) is None
     assert look("wrong_language", "de", GERMAN) is None
     assert look("wrong_language", "de", TEXT) is not None
+
+
+LETTERS = "aB3dE5fG7hI9jK1mN3pQ5rS7tU9vW1xY3zA5bC7dE9fG1hI3jK5mN7pQ9rS1tU3vW5xY7z"
+SECRETS = [
+    f"github_pat_{LETTERS[:22]}_{LETTERS[:59]}",
+    f"ghp_{LETTERS[:50]}",
+    f"glpat-{LETTERS[:20]}",
+    f"hf_{LETTERS[:34]}",
+    f"npm_{LETTERS[:36]}",
+    f"pypi-AgEIcHlwaS5vcmc{LETTERS[:60]}",
+    f"sk-{LETTERS[:20]}T3BlbkFJ{LETTERS[:20]}",
+    f"sk-proj-{LETTERS[:48]}",
+    f"sk-ant-api03-{LETTERS[:60]}",
+    f"rk_live_{LETTERS[:24]}",
+    f"SG.{LETTERS[:22]}.{LETTERS[:43]}",
+    f"ya29.{LETTERS[:50]}",
+    f"xapp-1-A012345678-1234567890-{'ab12' * 16}",
+    f"dop_v1_{'ab12' * 16}",
+    f"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.{LETTERS[:43]}",
+    f"https://hooks.slack.com/services/T01234567/B01234567/{LETTERS[:24]}",
+    f"AccountKey={(LETTERS + LETTERS)[:86]}==",
+    f"aws_secret_access_key = {LETTERS[:40]}",
+    f'"SecretAccessKey": "{LETTERS[:40]}"',
+    f"-----BEGIN PRIVATE KEY-----\\n{LETTERS[:40]}",
+    f"-----BEGIN ENCRYPTED PRIVATE KEY-----\n{LETTERS[:40]}",
+    f"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,ABCDEF\n\n{LETTERS[:40]}",
+    f"-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: GnuPG v2\n\n{LETTERS[:40]}",
+    f"Private-Lines: 14\n{LETTERS[:40]}",
+]  # made up, each in its maker's form
+
+
+@pytest.mark.parametrize("secret", SECRETS, ids=lambda secret: secret[:24])
+def test_every_form_of_secret_is_found_and_masked(secret: str) -> None:
+    hit = look("secrets", "en", f"{TEXT}\nis it {secret} ?\n{TEXT}")
+    assert hit is not None
+    assert len(hit.spans) == 1
+    assert LETTERS[5:20] not in masked(secret)
+    assert "ab12ab12" not in masked(secret)
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        "hf_hub_download and npm_config_registry, sk-proj-short, SG.1.2, glpat-xxxx",
+        "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "aws_secret_access_key = os.environ['AWS_SECRET_ACCESS_KEY']",
+        "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----",
+        "header.payload.signature, such as eyJhbGciOiJIUzI1NiJ9",
+        "-----BEGIN CERTIFICATE-----\n" + LETTERS[:64],
+    ],
+)
+def test_what_speaks_of_secrets_is_none(harmless: str) -> None:
+    assert look("secrets", "en", f"{TEXT}\n{harmless}\n{TEXT}") is None
 
 
 def test_code_is_not_judged_as_prose() -> None:

@@ -145,7 +145,7 @@ BUILT_IN: tuple[Detector, ...] = (
     _make("table_of_contents", "low", 0.02, frames.contents, "lines of a table of contents, with dots and page numbers"),
     _make("pagination", "low", 0.02, frames.pagination, "page numbers and links to the next page", version=2),
     _make("navigation", "medium", 0.02, frames.navigation, "menus, cookie banners and footers of a web page"),
-    _make("secrets", "high", 0.0005, secrets.keys, "keys and tokens that give access to something", secret=True),
+    _make("secrets", "high", 0.0005, secrets.keys, "keys and tokens that give access to something", version=2, secret=True),
     _make("email_addresses", "low", 0.05, secrets.addresses, "e-mail addresses of people", secret=True),
     _make("wrong_language", "medium", 0.01, language.wrong, "not the language that the source is said to be in"),
 )  # fmt: skip

@@ -36,14 +36,20 @@ _GAP = tuple((frozenset(b" \t\r\n\f\v|"), place > 0) for place in range(5))
 """One to five blanks, line ends and bars."""
 
 MARKS: dict[str, tuple[Mark, ...]] = {
-    "secrets": tuple(
-        map(
+    "secrets": (
+        *map(
             _literal,
             (
-                *(b"AKIA", b"ASIA", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"AIza", b"sk_live_"),
-                *(b"xoxa-", b"xoxb-", b"xoxp-", b"xoxr-", b"xoxs-", b"PRIVATE KEY-----"),
+                *(b"AKIA", b"ASIA", b"AccountKey=", b"AIza", b"ya29.", b"dop_v1_", b"github_pat_", b"glpat-"),
+                *(b"hf_", b"npm_", b"pypi-AgE", b"sk-proj-", b"sk-svcacct-", b"sk-admin-", b"sk-ant-", b"T3BlbkFJ"),
+                *(b"xapp-", b"hooks.slack.com/services/", b"SG.", b".eyJ", b"PRIVATE KEY-----"),
+                *(b"PRIVATE KEY BLOCK-----", b"Private-Lines: "),
             ),
-        )
+        ),
+        (*_literal(b"gh"), (frozenset(b"pousr"), False), *_literal(b"_")),
+        (*_literal(b"xox"), (frozenset(b"abprs"), False), *_literal(b"-")),
+        ((frozenset(b"rs"), False), *_literal(b"k_live_")),
+        (*_folded(b"access"), (frozenset(b"_"), True), *_folded(b"key")),
     ),
     "navigation": tuple(
         map(

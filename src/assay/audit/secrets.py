@@ -9,9 +9,25 @@ from assay.audit.text import Hit, Text
 MOST = 20
 """Places of a document that are kept."""
 
-_SECRETS = re.compile(
-    rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}\b|\bxox[abprs]-[A-Za-z0-9-]{20,}|\bAIza[0-9A-Za-z_-]{35}\b|\bsk_live_[0-9a-zA-Z]{24,}|-----BEGIN (?:RSA |EC |OPENSSH |DSA )?PRIVATE KEY-----\s+[A-Za-z0-9+/=]{20}"
+_FORMS = (
+    r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",  # Amazon's, and the secret that goes with it
+    r"(?i:secret_?access_?key)[\"']?\s{0,3}[=:]\s{0,3}[\"']?(?![A-Za-z0-9/+]{0,37}EXAMPLE)[A-Za-z0-9/+]{40}\b",
+    r"\bAccountKey=[A-Za-z0-9+/]{86}==",  # Azure
+    r"\bAIza[0-9A-Za-z_-]{35}\b|\bya29\.[0-9A-Za-z_-]{40,}",  # Google
+    r"\bdop_v1_[0-9a-f]{64}\b",  # DigitalOcean
+    r"\bgh[pousr]_[A-Za-z0-9]{36,255}\b|\bgithub_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}\b|\bglpat-[A-Za-z0-9_-]{20,}",
+    r"\bhf_[A-Za-z0-9]{34,}\b|\bnpm_[A-Za-z0-9]{36}\b|\bpypi-AgE[A-Za-z0-9_-]{50,}",
+    r"\bsk-(?:proj|svcacct|admin|ant)-[A-Za-z0-9_-]{32,}|\bsk-[A-Za-z0-9]{20}T3BlbkFJ[A-Za-z0-9]{20}",  # models
+    r"\bxox[abprs]-[A-Za-z0-9-]{20,}|\bxapp-\d-[A-Z0-9]{8,}-\d+-[0-9a-f]{32,}",  # Slack
+    r"\bhooks\.slack\.com/services/T\w{6,}/B\w{6,}/\w{20,}",
+    r"\b[rs]k_live_[0-9a-zA-Z]{24,}|\bSG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}",  # Stripe, SendGrid
+    r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{20,}",  # a signed JSON web token, RFC 7519
+    # Private keys, RFC 7468, also as a string of a program, and with what old ones have before their body.
+    r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:\s|\\[rn]|[A-Z][A-Za-z-]{1,30}: [^\n]{0,200}\n){1,40}[A-Za-z0-9+/=]{20}",
+    r"\bPrivate-Lines: \d{1,4}\s{1,4}[A-Za-z0-9+/=]{20}",  # PuTTY
 )
+"""As their makers publish them; what is only called a password may be anything, and is not looked for."""
+_SECRETS = re.compile("|".join(_FORMS).encode("ascii"))
 _ADDRESS = re.compile(rb"@[A-Za-z0-9-]{2,}(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}\b")
 _LOCAL = re.compile(rb"[A-Za-z0-9._%+-]+\Z")
 _NOBODY = (b"@example.", b"@localhost", b".example", b"@domain.", b"@test.", b"@host.")
