@@ -78,7 +78,7 @@ def test_a_killed_shard_is_looked_at_by_the_same_command_again_and_no_other(
     assert (first.closed.outcome, first.closed.left) == ("incomplete", len(killed)), said(first)
     [stands] = assay("--status", "--json").json["audits"]
     assert (stands["state"], stands["shards"], stands["done"]) == ("incomplete", 4, 4 - len(killed))
-    assert "cancelled" in {one["state"] for one in stands["jobs"]}
+    until(lambda: "cancelled" in states(assay), "accounting to know of the killed task")
     assert "the same command again" in assay("--status").out
 
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("sums.json")}
@@ -97,6 +97,11 @@ def test_a_killed_shard_is_looked_at_by_the_same_command_again_and_no_other(
     assert len(audits(store)) == 2
     here = assay("--json", "cluster=local", "--workers", "0")
     assert plain(here) == plain(found)
+
+
+def states(assay: Callable[..., Said]) -> set[str]:
+    [stands] = assay("--status", "--json").json["audits"]
+    return {one["state"] for one in stands["jobs"]}
 
 
 def plain(said: Said) -> list[tuple[str, str, int, float]]:
