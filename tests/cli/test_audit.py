@@ -92,6 +92,38 @@ def test_a_detector_of_the_project_that_raises_is_named_with_the_document(
     assert {one["detector"] for one in said.json["sources"][0]["unread"]} == {"broken"}
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("detectors: {name: rivers, pattern: Rhine}", "`detectors` is no list"),
+        ("detectors: [Rhine]", "a detector is 'Rhine'"),
+        (
+            "detectors:\n- {name: a, pattern: b, reason: c}\n- {name: a, pattern: d, reason: e}",
+            "'a' is the name of two detectors",
+        ),
+        ("detectors: [{name: queues, pattern: 'q*', reason: c}]", "'q*' matches nothing at all"),
+    ],
+)
+def test_a_wrong_declaration_of_a_detector_is_refused_with_what_to_do(
+    assay: Callable[..., Said], tmp_path: Path, body: str, said: str
+) -> None:
+    (tmp_path / "conf/audit").mkdir()
+    (tmp_path / "conf/audit/ours.yaml").write_text(body)
+    refused = assay("news")
+    assert refused.code == 2
+    assert said in " ".join(refused.err.split())
+
+
+def test_a_source_of_which_nothing_can_be_read_is_an_error_after_the_others_were_audited(
+    assay: Callable[..., Said], tmp_path: Path
+) -> None:
+    (tmp_path / "data/crawl.jsonl").write_bytes(b'{"text": \n' * 3)
+    said = assay("crawl", "news")
+    assert said.code == 2
+    assert "nothing of source 'crawl' could be read" in " ".join(said.err.split())
+    assert "news 20 documents" in " ".join(said.out.split())
+
+
 def test_a_string_is_counted_in_all_sources(assay: Callable[..., Said]) -> None:
     crawl, news = assay("ngram", "return None", "crawl", "news", "--json").json["sources"]
     assert (crawl["documents"], news["documents"]) == (1, 0)

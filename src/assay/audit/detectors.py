@@ -78,6 +78,11 @@ class Declared:
             compiled = re.compile(self.pattern or "")
         except re.error as error:
             raise AssayError(f"detector {self.name!r}: {self.pattern!r} is no regular expression: {error}.") from None
+        if compiled.search(""):
+            raise AssayError(
+                f"detector {self.name!r}: {self.pattern!r} matches nothing at all, too, and so every document.",
+                fix="Ask for one character at least: `+` for `*`.",
+            )
         return lambda text: (match.span() for match in compiled.finditer(text))
 
     def _imported(self) -> Callable[[str], Iterable[Span]]:

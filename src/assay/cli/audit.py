@@ -77,7 +77,7 @@ def audit(
     """Look for defects in the sources; what was looked at before is not read again.
 
     Exits with 1 where something was found that no audit of the source had found before, for cron; with 2 on an error. Sources
-    that cannot be read are named, and the others are audited; with 2 only where none can be read.
+    whose files are missing are named, and the others are audited; with 2 where none can be read, or nothing of one.
 
     With cluster=slurm, or another profile for SLURM, files are looked at by an array of jobs, and it returns at once. The same
     command again sends what was killed or failed, and nothing else; once all is done it prints what was found.
@@ -130,6 +130,12 @@ def audit(
             console.print(f"{source}  not audited: {why}", style="bold red", markup=False)
     if any(f.id in fresh and f.reaches(at_least) for f in found):
         raise typer.Exit(NEW)
+    for source, (looked, _) in done.items():
+        if looked.unread_count and not looked.documents:
+            raise AssayError(
+                f"nothing of source {source!r} could be read: {looked.unread[0].where}: {looked.unread[0].reason}.",
+                fix="Fetch its files again; what can be read of the other sources was audited.",
+            )
 
 
 def _sources(
@@ -220,7 +226,22 @@ def declared() -> tuple[tuple[dict[str, Any], ...], tuple[str, ...]]:
                 raise AssayError(f"{path} cannot be read: {error}") from None
             if not isinstance(plain, dict) or not set(plain) <= {"detectors", "without"}:
                 raise AssayError(f"{path}: has other keys than `detectors` and `without`, or none.")
-            detectors += plain.get("detectors") or []
+            for key in plain:
+                if not isinstance(plain[key] or [], list):
+                    raise AssayError(
+                        f"{path}: `{key}` is no list.", fix=f"Begin each of its entries with a dash: `{key}: [...]`."
+                    )
+            for one in plain.get("detectors") or []:
+                if not isinstance(one, dict):
+                    raise AssayError(
+                        f"{path}: a detector is {one!r}.", fix="A detector has a name, and a pattern or a function."
+                    )
+                twice = one.get("name") in {other["name"] for other in detectors if "name" in other}
+                if twice and "name" in one:
+                    raise AssayError(
+                        f"{path}: {one['name']!r} is the name of two detectors.", fix="Rename one of them."
+                    )
+                detectors.append(one)
             without += plain.get("without") or []
     return tuple(detectors), tuple(without)
 
