@@ -113,7 +113,8 @@ class _Tender:
         self._send(again)
         over = not again and not taken and not ({"leave", "wait", "release"} & by_action.keys())
         if not over:
-            self._come_back(soon=taken or "wait" in by_action)
+            theirs = [decision.standing.status.job for decision in by_action.get("leave", ())]
+            self._come_back(soon=taken or "wait" in by_action, theirs={job for job in theirs if job})
         counts = {action: len(mine) for action, mine in by_action.items()}
         return Tended(acted=True, actions=counts, sent=len(again), over=over)
 
@@ -223,11 +224,18 @@ class _Tender:
         path = self.directory.job_log(place.job)
         return path if path.exists() else None
 
-    def _come_back(self, *, soon: bool) -> None:
-        """See to it that a job looks again when the others have ended, and one by the clock."""
+    def _come_back(self, *, soon: bool, theirs: set[str]) -> None:
+        """See to it that a job looks again when the others have ended, and one by the clock.
+
+        Args:
+            soon: whether something could not be told yet.
+            theirs: jobs that runs were last seen in; those of other sweeps are waited for like the own.
+        """
         mine = job_of_this_process()
-        alive = {job.partition("_")[0] for job in in_queue(self.ledger.jobs()) if job != mine}
+        own = self.ledger.jobs()
+        alive = {job.partition("_")[0] for job in in_queue([*own, *theirs.difference(own)]) if job != mine}
         current = [job for job in self.ledger.jobs("runs", "prepare") if job in alive]
+        current += sorted(job for job in theirs if job.partition("_")[0] in alive.difference(own))
         tenders = [batch for batch in self.ledger.batches() if batch.kind == "tend"]
         there = [batch for batch in tenders if (handed := self.ledger.handed(batch)) and handed.job in alive]
         if current and not any(set(current) <= set(batch.after) for batch in there):
