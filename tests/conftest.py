@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,11 @@ from tests.tiny import tiny_study as make
 
 if TYPE_CHECKING:
     from assay.study import Study
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:  # xdist calls it so
+    """One process more than cores: those that have SLURM, W&B or a browser at work wait half of the time."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.fixture

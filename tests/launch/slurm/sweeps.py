@@ -186,7 +186,7 @@ def make_sweep(
         folder / "project",
         steps=steps,
         overrides={
-            "cluster": _profile(slurm or {}),
+            "cluster": profile(slurm or {}),
             "training.checkpoint_seconds": 0.3,
             "sweep.seeds": [0],
             "sweep.candidates": ["no_books"],
@@ -199,7 +199,8 @@ def make_sweep(
     return Sweep(cluster, space)
 
 
-def _profile(slurm: Mapping[str, Any]) -> dict[str, Any]:
+def profile(slurm: Mapping[str, Any]) -> dict[str, Any]:
+    """What tests ask of SLURM, with changes."""
     return {
         "name": "tests",
         "executor": "slurm",
@@ -217,7 +218,7 @@ def quiet(space: Workspace) -> dict[str, str]:
     wanted = {run.fingerprint for run in space.plan().runs if run.fingerprint is not None}
     if not wanted <= _quiet.keys():
         with tempfile.TemporaryDirectory() as folder:
-            raw = {**space.study.raw, "cluster": {**_profile({}), "executor": "debug", "slurm": None}}
+            raw = {**space.study.raw, "cluster": {**profile({}), "executor": "debug", "slurm": None}}
             raw["paths"] = {**raw["paths"], "store": folder}
             alone = Workspace(Study.parse(raw))
             submit(alone, alone.plan())

@@ -45,20 +45,6 @@ def test_two_sweeps_that_want_the_same_run_train_it_once_and_are_both_judged(
     assert [run.status().attempt for run in one.space.store.runs()] == [1, 1, 1]
 
 
-def test_a_sweep_whose_runs_another_one_trains_is_judged_when_those_end_and_not_by_the_clock(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = make_sweep(cluster, tmp_path, monkeypatch)
-    other = make_sweep(cluster, tmp_path, monkeypatch, sweep__name="other")
-    one.submit()
-    one.until_checkpoint(one.runs[0])
-    other.submit()
-    other.until_closed()
-    one.until_closed()
-    assert [run.status().attempt for run in one.space.store.runs()] == [1, 1]
-    assert [batch for batch in other.ledger.batches() if batch.kind == "runs"] == []
-
-
 def test_a_run_that_is_killed_takes_no_neighbour_along_and_goes_on_alone(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
