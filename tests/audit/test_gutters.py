@@ -69,6 +69,11 @@ HARMLESS = {
     "a changelog": "\n".join(
         f"1.{n}.0 (2020-01-{n:02})\n * Fixed the bug #{1000 + n} in foo_bar()." for n in range(28, 0, -1)
     ),
+    "keys of a table in Perl": "".join(f"    {n} => ['EO', $x{{{n}}}],\n" for n in range(4453, 4500)),
+    "keys of a table in Python": "".join(f'    {n} : f("x", {{{n}}}),\n' for n in range(701, 760)),
+    "rows with semicolons": "".join(f"{n};name;0.1;(x)\n" for n in range(1, 60)),
+    "rows with commas": "".join(f"{n},name,0.1,f(x)\n" for n in range(1, 60)),
+    "years, one a line": "\n".join(map(str, range(1900, 2026))),
     "nothing": "",
     "NULs": "\0" * 1000,
 }

@@ -135,7 +135,7 @@ def _make(
 
 
 BUILT_IN: tuple[Detector, ...] = (
-    _make("line_number_gutter", "high", 0.001, listings.gutter, "an extractor took a listing's line numbers for text: the model learns to count", version=3),
+    _make("line_number_gutter", "high", 0.001, listings.gutter, "an extractor took a listing's line numbers for text: the model learns to count", version=4),
     _make("repeated_lines", "medium", 0.01, repeats.lines, "a third or more of the text is lines that came before in it"),
     _make("repeated_ngrams", "low", 0.02, repeats.ngrams, "half or more of the words stand in ten-word sequences that came before"),
     _make("near_empty", "low", 0.02, damage.near_empty, "less than 40 bytes of text: nothing is learnt from it"),

@@ -135,7 +135,7 @@ def _judge(
     gap = LARGEST_GAP if leading else 1
     stop = run[3]
     last = run[1] - 1
-    numbers = strays = empty = streak = longest = own = streak_own = listed = coloned = 0
+    numbers = strays = empty = streak = longest = own = streak_own = listed = coloned = keyed = 0
     longest_start = longest_stop = longest_first = longest_last = streak_start = streak_first = 0
     marks = content = 0
     lines = 1
@@ -181,6 +181,15 @@ def _judge(
                 piece_size = piece_marks = 0
                 numbers += 1
                 last = value
+                behind = at
+                while behind < len(data) and data[behind] == 32:
+                    behind += 1
+                if behind + 1 < len(data):
+                    keyed += (
+                        (data[behind] == 61 and data[behind + 1] == 62)  # =>
+                        or (behind > at and data[behind] == 58 and data[behind + 1] == 32)  # ` : `
+                        or (behind == at and (data[at] == 59 or data[at] == 44))  # ; ,
+                    )
                 if at < len(data) and (data[at] == 46 or data[at] == 41):  # . )
                     listed += 1
                     at += 1
@@ -213,6 +222,7 @@ def _judge(
         run[1] > 0
         and numbers - longest + 1 >= LEAST
         and not (leading and 3 * strays > numbers)  # a table's first column, of which some happen to ascend
+        and 2 * keyed <= numbers  # `701 => "x",`, `701 : "x",` and `701;x;0.1` are keys of tables
         and (
             _is_between(numbers, lines, empty, listed, coloned, share, content, leading)
             or (leading and share >= CODE and _is_of_lines(data, kinds, run[0], stop, run[1], listed + coloned))
@@ -350,6 +360,8 @@ def _is_column(
     code = code or (marks >= CODE * content and content >= 2 * min(numbers, 100))
     if 2 * own >= numbers:  # each on a line of its own
         if first == 1 and 28 <= last <= 31:  # the days of a month
+            return code
+        if first >= 1900 and last <= 2100:  # years
             return code
         return code or numbers >= 40 or _is_aligned(data, start, stop)
     if own > 0 or (first >= 1900 and last <= 2100):  # a calendar's weeks, a row of years
