@@ -232,10 +232,11 @@ class _Tender:
             theirs: jobs that runs were last seen in; those of other sweeps are waited for like the own.
         """
         mine = job_of_this_process()
-        own = self.ledger.jobs()
-        alive = {job.partition("_")[0] for job in in_queue([*own, *theirs.difference(own)]) if job != mine}
+        own = self.ledger.jobs()  # with their names: numbers begin anew, and another job may have one of ours
+        alive = {job.partition("_")[0] for job in in_queue(own) if job != mine}
         current = [job for job in self.ledger.jobs("runs", "prepare") if job in alive]
-        current += sorted(job for job in theirs if job.partition("_")[0] in alive.difference(own))
+        others = [job for job in theirs if job.partition("_")[0] not in own]
+        current += sorted(in_queue(others)) if others else []
         tenders = [batch for batch in self.ledger.batches() if batch.kind == "tend"]
         there = [batch for batch in tenders if (handed := self.ledger.handed(batch)) and handed.job in alive]
         if current and not any(set(current) <= set(batch.after) for batch in there):
