@@ -1,7 +1,8 @@
 """One pass over one file: every detector looks at every document, and what they saw is summed up.
 
 A detector that raises, or takes longer than its time on one document, is written down and passed over; the others and the
-documents after it go on.
+documents after it go on. One that is late again and again is left out of the rest of the file: an audit of a million
+documents must not wait for each of them.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ SHOWN = 600
 WIDE = 300
 """Characters beyond what is shown that are looked at for secrets."""
 MOST_UNREAD = 50
+MOST_LATE = 20
+"""Documents of a file that a detector may take too long for; then it is not asked about the others."""
 MOST_PARTS = 5000
 """Hosts that are counted apart; text from more is counted under `(others)`."""
 FEWEST_WORDS = 20
@@ -72,11 +75,12 @@ class Sums:
     shares: dict[str, list[int]] = field(default_factory=lambda: {"signs": [0] * 21, "digits": [0] * 21})
     """Documents by twentieths of their bytes that are signs of code, or digits."""
 
-    def missed(self, where: str, reason: str, detector: str | None = None) -> None:
-        """Write down what could not be read or looked at."""
+    def missed(self, where: str, reason: str, detector: str | None = None, *, first: bool = False) -> None:
+        """Write down what could not be read or looked at; before all that is written down already, if that matters more."""
         self.unread_count += 1
-        if len(self.unread) < MOST_UNREAD:
-            self.unread.append(to_mapping(Unread(where=where, reason=masked(reason[:2000])[:500], detector=detector)))
+        unread = to_mapping(Unread(where=where, reason=masked(reason[:2000])[:500], detector=detector))
+        self.unread.insert(0 if first else len(self.unread), unread)
+        del self.unread[MOST_UNREAD:]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +122,7 @@ def examine(
     sums = Sums()
     exact, bands, signatures = bytearray(), bytearray(), bytearray()  # 264 bytes a document
     ids: list[tuple[str, str]] = []
+    late = dict.fromkeys((detector.name for detector in detectors), 0)
     tolerant = Look(part=look.part, parts=look.parts, unread=lambda error: sums.missed(*_placed(error.what)))
     with clocked(seconds) as clock:
         for number, document in enumerate(documents(source, progress=progress, look=tolerant)):
@@ -128,6 +133,8 @@ def examine(
             skipped = skip.get(number, set())
             allowed = seconds * max(1.0, len(text.data) / 1e6)
             for detector in detectors:
+                if late[detector.name] >= MOST_LATE:
+                    continue
                 beat(number, detector.name)
                 if detector.name in skipped:
                     sums.missed(document.where, "did not come back, and was ended", detector.name)
@@ -135,7 +142,13 @@ def examine(
                 try:
                     hit = clock.timed(detector.look, text, allowed)
                 except TookTooLongError:
+                    late[detector.name] += 1
                     sums.missed(document.where, f"took longer than {seconds:g} s a megabyte", detector.name)
+                    if late[detector.name] == MOST_LATE:
+                        reason = (
+                            f"was late for {MOST_LATE} documents, and was not asked about those that follow in the file"
+                        )
+                        sums.missed(document.where, reason, detector.name, first=True)
                     continue
                 except Exception as error:  # noqa: BLE001  # a team's own detector may raise anything; the rest goes on
                     sums.missed(document.where, f"{type(error).__name__}: {error}", detector.name)
