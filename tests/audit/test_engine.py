@@ -12,7 +12,6 @@ import pytest
 
 from assay.audit.detectors import detectors
 from assay.audit.engine import Settings, audit
-from assay.audit.examine import MOST_LATE
 from assay.audit.findings import Audit, Finding, Findings
 from assay.corpus.read import source_digest
 from assay.errors import AssayError
@@ -134,18 +133,25 @@ def test_a_detector_that_fails_on_a_document_is_reported_and_stops_nothing(
     assert looked.documents == 3
 
 
-def test_a_detector_that_is_late_again_and_again_is_not_asked_about_the_rest_of_the_file(tmp_path: Path) -> None:
-    texts = ["first", *["second"] * MOST_LATE, *["a second one"] * 200, FORMS["a column"]]
-    first, other = write(tmp_path / "a.jsonl", texts), write(tmp_path / "b.jsonl", ["first", "second"])
-    late = {"name": "late", "function": f"{OURS}:never_ends", "reason": "x"}
-    looked, found = look(tmp_path, source(first, other), declared=(late,), seconds=0.05)["web"]
-    assert looked.unread_count == MOST_LATE + 1 + 1
-    left_out, *each = looked.unread
-    assert (left_out.where, left_out.detector) == (f"{first}:{MOST_LATE + 1}", "late")
-    assert "was not asked about those that follow" in left_out.reason
-    assert {unread.where for unread in each} == {f"{first}:{n + 2}" for n in range(MOST_LATE)} | {f"{other}:2"}
+@pytest.mark.parametrize("most", [1, 3])
+def test_a_detector_that_is_late_again_and_again_is_not_asked_about_the_rest_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("assay.audit.examine.MOST_LATE", most)
+    (tmp_path / "a.jsonl").write_text("{\n" * 60 + '{"text": "first"}\n', encoding="utf-8")  # more than are listed
+    path = write(tmp_path / "b.jsonl", ["first", *["second"] * 50, FORMS["a column"]])
+    other = write(tmp_path / "c.jsonl", ["a second one"])
+    ours = {"name": "ours", "function": f"{OURS}:never_ends", "reason": "x"}
+    looked, found = look(tmp_path, source(tmp_path / "*.jsonl"), declared=(ours,), seconds=0.3)["web"]
+    assert looked.unread_count == 60 + most + 1
+    assert len(looked.unread) == 50
+    left_out = [unread for unread in looked.unread if unread.rest]
+    assert left_out == list(looked.unread[: len(left_out)])
+    assert (left_out[0].where, left_out[0].detector) == (f"{path}:{most + 1}", "ours")
+    assert "not asked about what follows" in left_out[0].reason
+    assert [unread.where for unread in left_out[1:]] == ([f"{other}:1"] if most == 1 else [])  # each file anew
     assert found["line_number_gutter"].documents == 1
-    assert looked.documents == len(texts) + 2
+    assert looked.documents == 1 + 52 + 1
 
 
 def test_a_detector_that_cannot_be_interrupted_is_ended_with_its_process_and_the_rest_is_looked_at(

@@ -12,7 +12,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,7 +36,7 @@ WIDE = 300
 """Characters beyond what is shown that are looked at for secrets."""
 MOST_UNREAD = 50
 MOST_LATE = 20
-"""Documents of a file that a detector may take too long for; then it is not asked about the others."""
+"""Documents of a file, or a part of one, that a detector may take too long for; then it is not asked about the others."""
 MOST_PARTS = 5000
 """Hosts that are counted apart; text from more is counted under `(others)`."""
 FEWEST_WORDS = 20
@@ -75,12 +75,12 @@ class Sums:
     shares: dict[str, list[int]] = field(default_factory=lambda: {"signs": [0] * 21, "digits": [0] * 21})
     """Documents by twentieths of their bytes that are signs of code, or digits."""
 
-    def missed(self, where: str, reason: str, detector: str | None = None, *, first: bool = False) -> None:
-        """Write down what could not be read or looked at; before all that is written down already, if that matters more."""
+    def missed(self, where: str, reason: str, detector: str | None = None, *, rest: bool = False) -> None:
+        """Write down what could not be read or looked at."""
         self.unread_count += 1
-        unread = to_mapping(Unread(where=where, reason=masked(reason[:2000])[:500], detector=detector))
-        self.unread.insert(0 if first else len(self.unread), unread)
-        del self.unread[MOST_UNREAD:]
+        if rest or len(self.unread) < MOST_UNREAD:
+            one = Unread(where=where, reason=masked(reason[:2000])[:500], detector=detector, rest=rest)
+            self.unread = foremost([*self.unread, to_mapping(one)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,12 +143,12 @@ def examine(
                     hit = clock.timed(detector.look, text, allowed)
                 except TookTooLongError:
                     late[detector.name] += 1
-                    sums.missed(document.where, f"took longer than {seconds:g} s a megabyte", detector.name)
-                    if late[detector.name] == MOST_LATE:
-                        reason = (
-                            f"was late for {MOST_LATE} documents, and was not asked about those that follow in the file"
-                        )
-                        sums.missed(document.where, reason, detector.name, first=True)
+                    given_up = late[detector.name] == MOST_LATE
+                    more = (
+                        f", the {MOST_LATE}th time: it was not asked about what follows in the file" if given_up else ""
+                    )
+                    reason = f"took longer than {seconds:g} s a megabyte{more}"
+                    sums.missed(document.where, reason, detector.name, rest=given_up)
                     continue
                 except Exception as error:  # noqa: BLE001  # a team's own detector may raise anything; the rest goes on
                     sums.missed(document.where, f"{type(error).__name__}: {error}", detector.name)
@@ -170,6 +170,11 @@ def examine(
         signatures=np.frombuffer(signatures, np.uint8).reshape(-1, words.BINS),
         ids=ids,
     )
+
+
+def foremost(unread: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As many as are kept, in order, with those first that say something of all that follows in their file."""
+    return sorted(unread, key=lambda one: not one.get("rest", False))[:MOST_UNREAD]
 
 
 def _placed(what: str) -> tuple[str, str]:

@@ -158,6 +158,8 @@ class Unread:
     reason: str
     detector: str | None = None
     """The detector that failed there; ``None`` where the text itself could not be read."""
+    rest: bool = False
+    """Whether it was not asked about the documents that follow in the file, either."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +178,7 @@ class Audit:
     findings: tuple[str, ...]
     """Ids of what was found, isolated hits included."""
     unread: tuple[Unread, ...] = ()
-    """The first of them."""
+    """The first of them, before them those that say something of all that follows in their file."""
     unread_count: int = 0
     summary: dict[str, Any] = field(default_factory=dict)
     """Distributions and contrasts, as `assay.audit.report` makes them."""

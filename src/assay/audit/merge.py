@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from assay.audit.examine import EXAMPLES
+from assay.audit.examine import EXAMPLES, foremost
 from assay.audit.findings import Example, Finding, Part, Severity
 from assay.structure import from_mapping
 
@@ -58,7 +58,7 @@ def summed(partials: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     for partial in partials:
         for key in ("documents", "bytes", "unread_count"):
             total[key] += partial[key]
-        total["unread"] = (total["unread"] + partial["unread"])[:50]
+        total["unread"] = foremost([*total["unread"], *partial["unread"]])
         _add_parts(total["parts"], partial["parts"])
         for power, count in partial["lengths"].items():
             total["lengths"][str(power)] = total["lengths"].get(str(power), 0) + count
