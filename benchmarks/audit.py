@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from assay.audit.detectors import Detector, Text, detectors
-from assay.audit.engine import Settings, audit
+from assay.audit.engine import audit
 from assay.audit.examine import examine
 from assay.audit.gutters import find
+from assay.audit.task import Settings
 from assay.corpus.read import Look, documents, source_digest
 from assay.sources import Source
 

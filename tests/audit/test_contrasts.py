@@ -11,9 +11,10 @@ import pytest
 
 from assay.audit import kept, unknown
 from assay.audit.contrasts import Contrast, find, scores, without_words
-from assay.audit.engine import Settings, audit
+from assay.audit.engine import audit
 from assay.audit.findings import Findings
 from assay.audit.kept import Keeper, Sample, merged
+from assay.audit.task import Settings
 from assay.corpus.read import Document, source_digest
 from assay.sources import Source
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from assay.audit.detectors import detectors
-from assay.audit.engine import Settings, audit
+from assay.audit.engine import audit
 from assay.audit.findings import Audit, Finding, Findings
+from assay.audit.task import Settings
 from assay.corpus.read import source_digest
 from assay.errors import AssayError
 from assay.sources import Source
@@ -157,7 +158,7 @@ def test_a_detector_that_is_late_again_and_again_is_not_asked_about_the_rest_of_
 def test_a_detector_that_cannot_be_interrupted_is_ended_with_its_process_and_the_rest_is_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("assay.audit.engine.GRACE", 8.0)
+    monkeypatch.setattr("assay.audit.pool.GRACE", 8.0)
     path = write(tmp_path / "web.jsonl", ["first", "second", FORMS["a column"]])
     ours = {"name": "ours", "function": f"{OURS}:never_comes_back", "reason": "x"}
     looked, found = look(tmp_path, source(path), workers=1, declared=(ours,), seconds=0.3)["web"]

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from assay.audit import unknown
-from assay.audit.engine import Settings, audit
+from assay.audit.engine import audit
 from assay.audit.extremes import ENDS, SCALES, Distribution, Measure, compression, merged
+from assay.audit.task import Settings
 from assay.cli.unknown import axis, chart, value
 from assay.corpus.read import Document, source_digest
 from assay.sources import Source

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from assay.audit import quality
 from assay.audit.detectors import Detector, Text
-from assay.audit.engine import SECONDS
 from assay.audit.examine import Clock, clocked
 from assay.audit.quality import Quality
 from assay.audit.ready import get_ready
+from assay.audit.task import SECONDS
 from assay.audit.vectors import CHARACTERS
 from assay.corpus.read import Document, Look, documents, size_of
 

@@ -15,9 +15,9 @@ from assay.cli.common import AsJson, complete_override, console, errors, print_j
 from assay.errors import AssayError
 
 if TYPE_CHECKING:
-    from assay.audit.engine import Settings
     from assay.audit.findings import Audit, Finding
     from assay.audit.ngram import Count
+    from assay.audit.task import Settings
     from assay.sources import Source
     from assay.workspace import Workspace
 
@@ -187,7 +187,7 @@ def to_look_at(
 ) -> tuple[dict[str, tuple[Source, str]], Settings]:
     """The sources that can be read, with their digests, and what to look with; arguments and errors as of `look_at`."""
     from assay.audit.contamination import index
-    from assay.audit.engine import Settings
+    from assay.audit.task import Settings
     from assay.corpus.read import source_digest
 
     detectors, without = declared()

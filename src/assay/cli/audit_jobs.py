@@ -15,8 +15,8 @@ from assay.errors import AssayError
 from assay.publish.words import count, duration
 
 if TYPE_CHECKING:
-    from assay.audit.engine import Settings
     from assay.audit.findings import Audit, Finding
+    from assay.audit.task import Settings
     from assay.launch.slurm.audit_records import AuditDirectory
     from assay.launch.slurm.audit_submit import Sent
     from assay.launch.slurm.audit_view import AuditJob, AuditView

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.audit.engine import Task
+from assay.audit.task import Task
 from assay.launch.slurm.audit_records import AuditDirectory, audits
 from assay.launch.slurm.audit_submit import split
 from assay.sources import Source

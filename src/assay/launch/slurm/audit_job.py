@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from assay.audit.engine import Task, conclude, left, look, tasks_of
+from assay.audit.engine import conclude, left, look, tasks_of
 from assay.audit.findings import Findings
+from assay.audit.task import Task
 from assay.errors import AssayError
 from assay.launch.attempt import log_to_stderr
 from assay.launch.slurm.audit_records import AuditDirectory, AuditSubmission, Ended, FailedShard, Shard

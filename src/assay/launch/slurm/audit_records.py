@@ -22,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from assay.audit.engine import Settings, Task
+from assay.audit.task import Settings, Task
 from assay.errors import AssayError
 from assay.files import read_json, write_json
 from assay.launch.slurm.ledger import Batches

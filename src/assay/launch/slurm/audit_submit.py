@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from assay.audit.engine import Settings, Task, left, tasks_of
+from assay.audit.engine import left, tasks_of
+from assay.audit.task import Settings, Task
 from assay.errors import AssayError
 from assay.files import exclusive
 from assay.launch.slurm.audit_records import AuditDirectory, AuditSubmission, Ended, Shard, audits, folder
