@@ -1,11 +1,11 @@
-"""MB/s of a core for each of the audit's detectors and for a whole audit in one pass, beside grep and datatrove's filters.
+"""MB/s per core of each detector and of a whole scan, compared with grep and datatrove's filters.
 
     python -P benchmarks/audit.py                          # the demonstration's sources, data/text
-    python -P benchmarks/audit.py --files 'x/*.jsonl'      # any other
-    python -P benchmarks/audit.py --datatrove VENV/bin/python   # beside its filters; `pip install datatrove[processing] spacy nltk` there
-    python -P benchmarks/audit.py memory --files 'x/*.jsonl'    # peak of an audit's memory, all of its processes
+    python -P benchmarks/audit.py --files 'x/*.jsonl'      # other files
+    python -P benchmarks/audit.py --datatrove VENV/bin/python   # compare; `pip install datatrove[processing] spacy nltk` there
+    python -P benchmarks/audit.py memory --files 'x/*.jsonl'    # peak memory of an audit, all processes
 
-CPU seconds, best of three, after everything was compiled; findings are documents that a detector hits.
+CPU seconds, minimum of three runs, after compilation. `documents` counts documents with a hit.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from assay.audit.detectors import Detector, Text, detectors
+from assay.audit.detectors.line_numbers import find
+from assay.audit.detectors.registry import Detector, Text, detectors
 from assay.audit.engine import audit
-from assay.audit.examine import examine
-from assay.audit.gutters import find
-from assay.audit.task import Settings
-from assay.corpus.read import Look, documents, source_digest
-from assay.sources import Source
+from assay.audit.scan.scan_file import scan_documents
+from assay.audit.task import AuditSettings
+from assay.config.sources import Source
+from assay.corpus.source_reader import ReadOptions, documents, source_digest
 
 PATTERN = r"1\s+2\s+3\s+4\s+5\s+6\s+7\s+8"
-"""The one gutter that a person greps for."""
+"""A regular expression for a simple line-number gutter."""
 DATATROVE = """
 import json, sys, time
 from datatrove.data import Document
@@ -54,13 +54,13 @@ for name in ("GopherRepetitionFilter", "GopherQualityFilter", "FineWebQualityFil
 
 
 def best(function: Callable[[], Any], times: int = 3) -> tuple[float, Any]:
-    """Least CPU seconds of this process, and what the function gave."""
-    seconds, made = [], None
+    """Return the minimum CPU seconds of several calls, and the last result."""
+    seconds, result = [], None
     for _ in range(times + 1):
         start = time.process_time()
-        made = function()
+        result = function()
         seconds.append(time.process_time() - start)
-    return min(seconds[1:]), made
+    return min(seconds[1:]), result
 
 
 def show(name: str, speed: float, hits: int | str = "") -> None:
@@ -74,26 +74,26 @@ def speeds(source: Source, datatrove: str | None) -> None:
     print(f"{len(texts):,} documents, {size:,.1f} MB of text, load {os.getloadavg()[0]:.1f}\n")
     print(f"{'':34} {'MB/s':>8} {'documents':>10}")
 
-    def look(detector: Detector) -> int:
-        return sum(detector.look(Text(text, source)) is not None for text in texts)
+    def run(detector: Detector) -> int:
+        return sum(detector.detect(Text(text, source)) is not None for text in texts)
 
     def all_in_one() -> int:
         nothing: dict[int, set[str]] = {}
-        sums, _ = examine(source, detectors(), look=Look(unread=print), questions=None, seconds=60.0, skip=nothing,
+        sums, _ = scan_documents(source, detectors(), options=ReadOptions(unread=print), questions=None, seconds=60.0, skip=nothing,
                           progress=lambda _: None, beat=lambda _number, _name: None)  # fmt: skip
         return sum(hit["documents"] for hit in sums.hits.values())
 
     for name, function in {
         "reading": lambda: sum(1 for _ in documents(source)),
-        "gutters, of bytes": lambda: sum(bool(find(each)) for each in data),
-        **{detector.name: lambda detector=detector: look(detector) for detector in detectors()},
-        "all in one pass, with reading": all_in_one,
+        "line_numbers.find": lambda: sum(bool(find(text)) for text in data),
+        **{detector.name: lambda detector=detector: run(detector) for detector in detectors()},
+        "whole scan, with reading": all_in_one,
     }.items():
         seconds, hits = best(function)
         show(name, size / seconds, hits)
     grep(data, size)
     if datatrove:
-        beside(datatrove, texts)
+        run_datatrove(datatrove, texts)
 
 
 def grep(data: list[bytes], size: float) -> None:
@@ -114,8 +114,8 @@ def grep(data: list[bytes], size: float) -> None:
             show(name, size / max(1e-3, min(seconds)), hits)
 
 
-def beside(python: str, texts: list[str]) -> None:
-    """Datatrove's filters on a part of the same text; they are too slow for all of it."""
+def run_datatrove(python: str, texts: list[str]) -> None:
+    """Run datatrove's filters on a part of the text; they are too slow for all of it."""
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as file:
         file.writelines(json.dumps(text) + "\n" for text in texts)
         file.flush()
@@ -129,7 +129,7 @@ def beside(python: str, texts: list[str]) -> None:
 
 
 def memory(source: Source) -> None:
-    """An audit of a source in its processes, and the most memory that all of them held at once."""
+    """Audit a source in worker processes, and print the peak of their total memory."""
     most, done = [0], threading.Event()
 
     def watch() -> None:
@@ -142,17 +142,17 @@ def memory(source: Source) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store, start = Path(folder), time.monotonic()
         digests = {source.name: (source, source_digest(source, cache=store))}
-        looked, _ = audit(digests, store=store, settings=Settings())[source.name]
+        record, _ = audit(digests, store=store, settings=AuditSettings())[source.name]
     done.set()
     thread.join()
     print(
-        f"{looked.documents:,} documents, {looked.bytes / 1e9:.2f} GB of text in {time.monotonic() - start:,.0f} s: "
-        f"{most[0] / 1024:,.0f} MiB at most, {len(os.sched_getaffinity(0))} processes at work"
+        f"{record.documents:,} documents, {record.bytes / 1e9:.2f} GB of text in {time.monotonic() - start:,.0f} s: "
+        f"{most[0] / 1024:,.0f} MiB peak, {len(os.sched_getaffinity(0))} processes"
     )
 
 
 def _resident(process: int | None) -> int:
-    """KiB of a process' own memory and of its files; what processes share counts in each."""
+    """Return the resident KiB of a process; shared pages count in each process."""
     try:
         lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -162,12 +162,12 @@ def _resident(process: int | None) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=["speed", "memory"], default="speed")
+    parser.add_argument("mode", nargs="?", choices=["speed", "memory"], default="speed")
     parser.add_argument("--files", default=str(Path(__file__).parents[1] / "data/text/*/*.jsonl.gz"))
-    parser.add_argument("--datatrove", metavar="PYTHON", help="an interpreter that has datatrove")
+    parser.add_argument("--datatrove", metavar="PYTHON", help="a Python interpreter with datatrove")
     given = parser.parse_args()
-    source = Source(name="all", files=(given.files,), domain="web", language="en", licence=None)
-    memory(source) if given.what == "memory" else speeds(source, given.datatrove)
+    source = Source(name="all", files=(given.files,), domain="web", language="en", license=None)
+    memory(source) if given.mode == "memory" else speeds(source, given.datatrove)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Where the time of an evaluation goes: `python benchmarks/evaluate.py [--suite demo] [--proxy 0.3m] [--mirror data/benchmarks]`.
+"""Time of an evaluation: `python benchmarks/evaluate.py [--suite demo] [--proxy 0.3m] [--mirror data/benchmarks]`.
 
-Scores an untrained proxy with one thread, the way a run is scored, and prints the seconds of each part; shares and speeds are of CPU seconds. The tokenizer
-is trained on the questions of HellaSwag, and their text stands in for a source's validation split.
+Evaluates an untrained proxy with one thread, like a run, and prints the seconds of each part. Percentages and speeds
+refer to CPU seconds. The tokenizer is trained on the items of HellaSwag, whose text also serves as a source.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from assay.config.recipe import ProxyModel
+from assay.config.sources import Source
+from assay.config.suite import EvaluationSpec, Suite
+from assay.config.tokenizer import TokenizerSpec
+from assay.core.serde import from_mapping
 from assay.corpus.build import prepare
-from assay.corpus.read import source_digest
-from assay.corpus.tokenizer import TokenizerSpec, make_tokenizer
-from assay.evaluate.harness import harness_version
+from assay.corpus.source_reader import source_digest
+from assay.corpus.tokenizer import make_tokenizer
+from assay.evaluate.evaluation import evaluate
 from assay.evaluate.offline import use_mirror
-from assay.evaluate.run import evaluate
-from assay.recipe import ProxyModel
-from assay.sources import Source
-from assay.store import RunDirectory
-from assay.structure import from_mapping
-from assay.suite import EvaluationSpec, Suite
+from assay.evaluate.task_check import harness_version
+from assay.store.runs import RunDirectory
 from assay.train.export import export
 from assay.train.model import build
 
@@ -39,23 +40,23 @@ CONF = Path(__file__).parents[1] / "conf"
 VOCABULARY = 4096
 
 
-def declared(kind: type[Any], part: str, name: str) -> Any:
+def read_config(kind: type[Any], part: str, name: str) -> Any:
     return from_mapping(kind, yaml.safe_load((CONF / part / f"{name}.yaml").read_text()), where=name)
 
 
 def write_text(mirror: Path, file: Path) -> Source:
-    """HellaSwag's contexts with their endings, some 10 MB, as documents of about 3,000 bytes."""
+    """Write HellaSwag's contexts with their endings, about 10 MB, as documents of about 3,000 bytes."""
     (arrow,) = mirror.glob("Rowan___hellaswag/*/*/*/hellaswag-validation.arrow")
-    questions = pyarrow.ipc.open_stream(arrow.read_bytes()).read_all().to_pylist()
-    texts = [f"{question['ctx']} {' '.join(question['endings'])}" for question in questions]
+    items = pyarrow.ipc.open_stream(arrow.read_bytes()).read_all().to_pylist()
+    texts = [f"{item['ctx']} {' '.join(item['endings'])}" for item in items]
     with file.open("w") as lines:
         for start in range(0, len(texts), 4):
             lines.write(json.dumps({"text": "\n".join(texts[start : start + 4])}) + "\n")
-    return Source(name="text", files=(str(file),), domain="web", language="en", licence="MIT")
+    return Source(name="text", files=(str(file),), domain="web", language="en", license="MIT")
 
 
 def make_run(folder: Path, proxy: ProxyModel, source: Source) -> tuple[RunDirectory, Path]:
-    """An untrained model with its tokenizer, and the text as a corpus."""
+    """Create an untrained model with its tokenizer, and the corpus of the text."""
     spec = TokenizerSpec(name="bench", vocabulary=VOCABULARY, sources=("text",))
     tokenizer = make_tokenizer(spec, {"text": source}, "tokenizer", folder).parent
     digest = source_digest(source, cache=folder)
@@ -66,19 +67,19 @@ def make_run(folder: Path, proxy: ProxyModel, source: Source) -> tuple[RunDirect
 
 
 class Laps:
-    """Seconds that passed, and seconds of the processor, by part; on a busy machine the second is the truer one."""
+    """Elapsed seconds and CPU seconds by part; on a busy machine, CPU seconds are more reliable."""
 
     def __init__(self) -> None:
         self.parts: dict[str, np.ndarray] = {}
         self._part = ""
         self._began = self._now()
 
-    def report(self, part: str, share: float) -> None:
-        """Progress, as an evaluation tells it."""
-        self.begin("" if share >= 1 else part)
+    def report(self, part: str, fraction: float) -> None:
+        """Receive the progress of an evaluation."""
+        self.begin("" if fraction >= 1 else part)
 
     def begin(self, part: str) -> None:
-        """End what was being done and start on a part; none, if its name is empty."""
+        """End the present part and begin another, or none if its name is empty."""
         now = self._now()
         if self._part:
             self.parts[self._part] = self.parts.get(self._part, 0) + now - self._began
@@ -93,9 +94,9 @@ def main() -> None:
     parser.add_argument("--suite", default="demo")
     parser.add_argument("--proxy", default="0.3m")
     parser.add_argument("--mirror", type=Path, default=Path("data/benchmarks"))
-    asked = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    suite, proxy = declared(Suite, "suite", asked.suite), declared(ProxyModel, "proxy", asked.proxy)
+    suite, proxy = read_config(Suite, "suite", options.suite), read_config(ProxyModel, "proxy", options.proxy)
     spec = EvaluationSpec(
         tasks=suite.tasks,
         batch_size=suite.batch_size,
@@ -104,7 +105,7 @@ def main() -> None:
         harness=harness_version(),
         datasets="mirror",
     )
-    use_mirror(asked.mirror)
+    use_mirror(options.mirror)
     laps = Laps()
     laps.begin("importing lm-eval")
     import datasets  # noqa: F401
@@ -114,34 +115,34 @@ def main() -> None:
     laps.begin("")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run, corpus = make_run(folder, proxy, write_text(asked.mirror, folder / "text.jsonl"))
-        evaluate(run, spec, {"text": corpus}, mirror=asked.mirror, device="cpu", progress=laps.report)
+        run, corpus = make_run(folder, proxy, write_text(options.mirror, folder / "text.jsonl"))
+        evaluate(run, spec, {"text": corpus}, mirror=options.mirror, device="cpu", progress=laps.report)
         items = pq.read_table(run.evaluation(spec.fingerprint) / "items.parquet").to_pandas()
-    asked_of = items.groupby("group")["loglikelihoods"].agg(
+    requests_by_part = items.groupby("group")["loglikelihoods"].agg(
         lambda lists: sum(0 if x is None else len(x) for x in lists)
     )
 
     parameters = proxy.parameters(VOCABULARY)
     title = f"suite {suite.name}, {parameters:,} parameters, context {proxy.sequence_length}, one thread"
-    table = Table("part", "seconds", "CPU seconds", "share", "questions", "requests", "requests/s", title=title)
+    table = Table("part", "seconds", "CPU seconds", "% of CPU", "items", "requests", "requests/s", title=title)
     for column in table.columns[1:]:
         column.justify = "right"
     total = sum(laps.parts.values())
-    for part, (passed, spent) in laps.parts.items():
-        mine = items[items["group"] == part]
-        requests = int(asked_of.get(part, 0))
-        rate = f"{requests / spent:,.0f}" if requests else ""
+    for part, (elapsed, cpu) in laps.parts.items():
+        rows = items[items["group"] == part]
+        requests = int(requests_by_part.get(part, 0))
+        rate = f"{requests / cpu:,.0f}" if requests else ""
         if part.startswith("validation/"):
-            rate = f"{mine['bytes'].sum() / spent / 1000:,.0f} kB/s"
-        counts = (f"{len(mine):,}" if len(mine) else "", f"{requests:,}" if requests else "")
-        table.add_row(part, f"{passed:.2f}", f"{spent:.2f}", f"{spent / total[1]:.0%}", *counts, rate)
+            rate = f"{rows['bytes'].sum() / cpu / 1000:,.0f} kB/s"
+        counts = (f"{len(rows):,}" if len(rows) else "", f"{requests:,}" if requests else "")
+        table.add_row(part, f"{elapsed:.2f}", f"{cpu:.2f}", f"{cpu / total[1]:.0%}", *counts, rate)
     table.add_section()
     table.add_row(
-        "in all", *(f"{seconds:.2f}" for seconds in total), "", f"{len(items):,}", f"{int(asked_of.sum()):,}", ""
+        "total", *(f"{seconds:.2f}" for seconds in total), "", f"{len(items):,}", f"{int(requests_by_part.sum()):,}", ""
     )
     Console(width=110).print(table)
     print(
-        f"`validation/text` is {suite.validation_bytes:,} bytes of one source; a sweep measures as much of each of its sources."
+        f"`validation/text` has {suite.validation_bytes:,} bytes of one source; a sweep measures as much of every source."
     )
 
 

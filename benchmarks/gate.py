@@ -1,7 +1,7 @@
-"""How often the gate is wrong, and how often it can tell: simulated studies with known truth, beside what people do instead.
+"""Measure the gate's error rates and power in simulated studies with known truth, compared with common practice.
 
-Prints Markdown tables: one metric at three to five seeds, against five other rules; the whole gate over thirty tasks; and a history of
-recipes at two scales. `python benchmarks/gate.py [--studies N] [--worlds N]`
+Prints Markdown tables: one metric at three to five seeds, compared with five other rules; the whole gate over thirty tasks; and a history
+of recipes at two scales. `python benchmarks/gate.py [--studies N] [--worlds N]`
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.stats.worlds import World
+from tests.analysis.stats.simulated_tables import World
 
-from assay.gate import decide
-from assay.stats.moderated import learn, shrink
-from assay.stats.transfer import fit
-from assay.suite import Criterion, Policy
+from assay.analysis.gate import decide
+from assay.analysis.stats.moderated import learn, shrink
+from assay.analysis.stats.transfer import fit
+from assay.config.policy import Criterion, Policy
 
 ALPHA = 0.05
 PAST = 20
-"""Past mixes with replicates, from which a history's noise is learnt."""
+"""Past mixes with replicates, from which the history's noise is learned."""
 GAP = 2.0
-"""The true effect where power is measured, in SDs of one run."""
+"""True effect for the power, in SDs of one run."""
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 Rule = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""Baseline and candidate (studies, seeds) and past runs (studies, mixes, seeds) to a two-sided p for each study."""
+"""Map baseline and candidate (studies, seeds) and past runs (studies, mixes, seeds) to a two-sided p-value per study."""
 
 NOISE: dict[str, tuple[Draw, float]] = {
     "normal": (lambda rng, shape: rng.standard_normal(shape), 0.0),
@@ -41,16 +41,16 @@ NOISE: dict[str, tuple[Draw, float]] = {
     "unequal variances": (lambda rng, shape: rng.standard_normal(shape), 0.4),
     "both": (lambda rng, shape: rng.standard_t(3, shape) / np.sqrt(3), 0.4),
 }
-"""By name how noise is drawn, and the SD between mixes of log noise."""
+"""For each noise: how to draw it, and the SD between mixes of log noise."""
 
 
 def higher_mean(a: np.ndarray, b: np.ndarray, _: np.ndarray) -> np.ndarray:
-    """The higher mean wins: every difference is one."""
+    """Call every difference significant: the higher mean wins."""
     return np.where(a.mean(axis=1) == b.mean(axis=1), 1.0, 0.0)
 
 
 def z_test(a: np.ndarray, b: np.ndarray, _: np.ndarray) -> np.ndarray:
-    """Normal quantiles with the sample SD."""
+    """Test with normal quantiles and the sample SD."""
     se = np.sqrt((a.var(1, ddof=1) + b.var(1, ddof=1)) / a.shape[1])
     return 2 * stats.norm.sf(np.abs(b.mean(1) - a.mean(1)) / se)
 
@@ -64,7 +64,7 @@ def paired(a: np.ndarray, b: np.ndarray, _: np.ndarray) -> np.ndarray:
 
 
 def bootstrap(a: np.ndarray, b: np.ndarray, _: np.ndarray) -> np.ndarray:
-    """Percentile bootstrap of the paired differences over all resamples of the seeds."""
+    """Test with a percentile bootstrap of the paired differences over all resamples of the seeds."""
     d = b - a
     n = d.shape[1]
     drawn = np.array(list(itertools.product(range(n), repeat=n)))
@@ -74,7 +74,7 @@ def bootstrap(a: np.ndarray, b: np.ndarray, _: np.ndarray) -> np.ndarray:
 
 
 def with_history(a: np.ndarray, b: np.ndarray, past: np.ndarray) -> np.ndarray:
-    """The gate's: paired, the variance moderated by past runs."""
+    """Test as the gate does: paired, with the variance moderated by past runs."""
     n = a.shape[1]
     p = np.empty(len(a))
     for i, differences in enumerate(b - a):
@@ -96,7 +96,7 @@ RULES: dict[str, Rule] = {
 
 
 def one_metric(studies: int) -> None:
-    """Error of each rule without an effect, its power at its own level, and at the level where its error is 5%."""
+    """Print each rule's error rate without an effect, its power at its own level, and at the level where its error is 5%."""
     print("| noise | seeds | rule | false claims at a nominal 5% | power | power at equal error |\n|" + " --- |" * 6)
     rng = np.random.default_rng(1)
     for (name, (draw, unequal)), seeds in itertools.product(NOISE.items(), (3, 5)):
@@ -108,7 +108,7 @@ def one_metric(studies: int) -> None:
             null, effect = test(a, b, past), test(a, b + GAP * typical, past)
             wrong, power = (null <= ALPHA).mean(), (effect <= ALPHA).mean()
             bar = np.quantile(null, ALPHA)
-            # A bootstrap of three seeds has so few values of p that no level makes its error 5%.
+            # A bootstrap of three seeds has so few distinct p-values that no level makes its error 5%.
             equal = f"{(effect <= bar).mean():.0%}" if (null <= bar).mean() < ALPHA + 0.01 else "-"
             print(f"| {name} | {seeds} | {rule} | {wrong:.1%} | {power:.0%} | {equal} |")
 
@@ -121,7 +121,7 @@ def _policy(margin: float, tasks: int) -> Policy:
 
 
 def _study(rng: np.random.Generator, draw: Draw, *, seeds: int, tasks: int, gain: float, harm: float) -> pd.DataFrame:
-    """Losses of a baseline and a candidate: primaries gain, one guardrail is harmed; noise differs tenfold between tasks."""
+    """Draw losses of a baseline and a candidate: primaries gain, one guardrail is harmed; noise differs tenfold between tasks."""
     sd = 0.002 * np.exp(rng.uniform(-1.15, 1.15, tasks))
     values = 2 + sd[:, None] * draw(rng, (2, seeds, tasks, 1))[..., 0].transpose(0, 2, 1).reshape(2, tasks, seeds)
     values[1, :3] -= gain * sd[:3, None]
@@ -139,8 +139,8 @@ def _study(rng: np.random.Generator, draw: Draw, *, seeds: int, tasks: int, gain
 
 
 def whole_gate(studies: int) -> None:
-    """Thirty tasks, three primaries and seven guardrails: wrong verdicts where the truth is known."""
-    print("\n| noise | seeds | truth | ACCEPT | REJECT | a task is shown as fallen |\n|" + " --- |" * 6)
+    """Print the fractions of wrong verdicts over thirty tasks, three primaries and seven guardrails, with known truth."""
+    print("\n| noise | seeds | truth | ACCEPT | REJECT | a task is reported as regressed |\n|" + " --- |" * 6)
     rng = np.random.default_rng(2)
     cases = (("no effect", 0.0, 0.0), ("a guardrail at its margin", 20.0, 0.01), ("primaries better", 20.0, 0.0))
     for (name, (draw, _)), seeds, (truth, gain, harm) in itertools.product(
@@ -161,7 +161,7 @@ def whole_gate(studies: int) -> None:
 
 
 WORLDS = {
-    "80% ranked right, families": World(),
+    "80% ranked correctly, families": World(),
     "80%, independent recipes": World(clustered=False),
     "80%, heavy tails": World(tail=3),
     "80%, noisy": World(transfer=0.88, noise=1.0),
@@ -177,16 +177,16 @@ def _seed_test(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def transfer(worlds: int, mixes: tuple[int, ...] = (25, 14)) -> None:
-    """All pairs of a simulated table, each left out of what it is foretold from: decided, and right about the target."""
+    """Evaluate all pairs of a simulated table, each predicted without both of its mixes: decided, and correct at the target."""
     print(
-        "\n`both`: of tables whose higher mean is right for 77 to 83% of pairs, those decided for 25% and right on 95%.\n"
+        "\n`both`: of tables whose higher mean is correct for 77 to 83% of pairs, those that decide 25% with 95% correct.\n"
     )
     head = (
         "recipes",
         "world",
-        "higher mean right",
-        "seed test: decided, right",
-        "gate: decided, right",
+        "higher mean correct",
+        "seed test: decided, correct",
+        "gate: decided, correct",
         "both",
         "95% interval covers",
     )
@@ -207,18 +207,18 @@ def transfer(worlds: int, mixes: tuple[int, ...] = (25, 14)) -> None:
 
 
 def _pairs(world: World, rng: np.random.Generator, mixes: int) -> list[tuple[float, ...]]:
-    """Of each pair of a table: higher mean right, seed test decides, gate decides, gate right, interval covers."""
+    """Return for each pair of a table: higher mean correct, seed test decides, gate decides, gate correct, interval covers."""
     proxy, target = (scores[..., -1] for scores in world.draw(rng, mixes=mixes))
     x, y = proxy.mean(axis=1), target.mean(axis=1)
     rows = []
     for a, b in itertools.combinations(range(mixes), 2):
         rest = np.delete(np.arange(mixes), [a, b])
-        learnt = fit(x[rest], y[rest])
-        assert learnt is not None
+        learned = fit(x[rest], y[rest])
+        assert learned is not None
         far, truth = x[b] - x[a], y[b] - y[a]
-        interval = learnt.interval(far, 0.95)
-        sure = learnt.chance_other(far) <= learnt.allowed(ALPHA)
-        right = (learnt.slope * far > 0) == (truth > 0)
+        interval = learned.interval(far, 0.95)
+        sure = learned.chance_other(far) <= learned.allowed(ALPHA)
+        right = (learned.slope * far > 0) == (truth > 0)
         rows.append(
             (far * truth > 0, _seed_test(proxy[a], proxy[b]), sure, right, interval.low <= truth <= interval.high)
         )
@@ -229,7 +229,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=4000)
     parser.add_argument("--worlds", type=int, default=30)
-    given = parser.parse_args()
-    one_metric(given.studies)
-    whole_gate(given.studies // 20)
-    transfer(given.worlds)
+    arguments = parser.parse_args()
+    one_metric(arguments.studies)
+    whole_gate(arguments.studies // 20)
+    transfer(arguments.worlds)

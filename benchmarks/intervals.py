@@ -1,6 +1,6 @@
-"""How often intervals hold the truth, for every estimate that prints one: `python benchmarks/intervals.py [--studies N]`.
+"""Measure the coverage of every printed interval: `python benchmarks/intervals.py [--studies N]`.
 
-Simulated studies with known truth. Prints a Markdown table; a row's standard error is some 0.5 points at 2,000 studies.
+Simulates studies with known truth. Prints a Markdown table; a row's standard error is about 0.5 points at 2,000 studies.
 """
 
 from __future__ import annotations
@@ -15,109 +15,110 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.stats.worlds import World
+from tests.analysis.stats.simulated_tables import World
 
-from assay.compare import _moderated
-from assay.stats.match import Curve, tokens_to_match
-from assay.stats.moderated import learn
-from assay.stats.paired import crossed, over_seeds
-from assay.stats.replicates import signal_to_noise
-from assay.stats.transfer import fit
+from assay.analysis.compare import _moderated
+from assay.analysis.stats.moderated import learn
+from assay.analysis.stats.paired import crossed, over_seeds
+from assay.analysis.stats.replicates import signal_to_noise
+from assay.analysis.stats.tokens_to_match import Curve, tokens_to_match
+from assay.analysis.stats.transfer import fit
 
 Row = tuple[str, str, float, float]
-"""Estimate, case, nominal level, and the share of studies whose interval holds the truth."""
+"""Estimate, case, nominal level, and the fraction of studies whose interval covers the truth."""
 
 
 def seeds_alone(studies: int, rng: np.random.Generator) -> Iterator[Row]:
-    """The paired effect, without questions: normal and heavy-tailed noise."""
+    """Simulate the paired effect without items: normal and heavy-tailed noise."""
     for n, tail in itertools.product((3, 5), (None, 4)):
         d = rng.standard_normal((studies, n)) if tail is None else rng.standard_t(tail, (studies, n))
-        held = [low <= 0 <= high for low, high, _ in (over_seeds(row).interval(0.95) for row in d)]
-        yield "effect, no questions", f"{n} seeds, {'normal' if tail is None else 't, 4 df'}", 0.95, np.mean(held)
+        covered = [low <= 0 <= high for low, high, _ in (over_seeds(row).interval(0.95) for row in d)]
+        yield "effect, no items", f"{n} seeds, {'normal' if tail is None else 't, 4 df'}", 0.95, np.mean(covered)
 
 
-def with_questions(studies: int, rng: np.random.Generator) -> Iterator[Row]:
-    """The paired effect over seeds and questions: which of them weighs more."""
+def with_items(studies: int, rng: np.random.Generator) -> Iterator[Row]:
+    """Simulate the paired effect over seeds and items, with different variance components."""
     for n, seed_sd, item_sd in ((3, 0.02, 0.0), (3, 0.02, 0.3), (3, 0.04, 0.3), (3, 0.1, 0.3), (5, 0.04, 0.3)):
-        held = []
+        covered = []
         for _ in range(studies):
             y = rng.normal(0, seed_sd, (n, 1)) + rng.normal(0, item_sd, (1, 150)) + rng.normal(0, 0.3, (n, 150))
             low, high, _ = crossed(y).interval(0.95)
-            held.append(low <= 0 <= high)
+            covered.append(low <= 0 <= high)
         yield (
-            "effect, with questions",
-            f"{n} seeds, SD {seed_sd} of seeds, {item_sd} of 150 questions",
+            "effect, with items",
+            f"{n} seeds, SD {seed_sd} of seeds, {item_sd} of 150 items",
             0.95,
-            np.mean(held),
+            np.mean(covered),
         )
 
 
 def with_history(studies: int, rng: np.random.Generator) -> Iterator[Row]:
-    """The paired effect with noise borrowed from past mixes, whose own noise differs by a factor."""
+    """Simulate the paired effect with moderated noise from past mixes, whose own noise differs by a factor."""
     for mixes, apart in itertools.product((8, 22), (0.0, 0.4, 0.8)):
-        held = []
+        covered = []
         for _ in range(studies):
             runs = np.exp(apart * rng.standard_normal((mixes + 2, 1))) * rng.standard_normal((mixes + 2, 3))
             prior = learn(runs[2:].var(axis=1, ddof=1), [2] * mixes)
             low, high, _ = _moderated(over_seeds(runs[1] - runs[0]), prior).interval(0.95)
-            held.append(low <= 0 <= high)
-        yield "effect, with a history", f"{mixes} past mixes, log SD of their noise {apart}", 0.95, np.mean(held)
+            covered.append(low <= 0 <= high)
+        yield "effect, with a history", f"{mixes} past mixes, log SD of their noise {apart}", 0.95, np.mean(covered)
 
 
 def at_target(studies: int, rng: np.random.Generator) -> Iterator[Row]:
-    """The difference at the target, of pairs that were left out of the history."""
+    """Simulate the difference at the target of pairs that the history does not contain."""
     for mixes, (name, world) in itertools.product(
-        (25, 14), (("80% ranked right", World()), ("heavy tails", World(tail=4)), ("random", World(transfer=0.0)))
+        (25, 14),
+        (("80% ranked correctly", World()), ("heavy tails", World(tail=4)), ("random", World(transfer=0.0))),
     ):
-        held = []
+        covered = []
         for _ in range(studies // 10):
             x, y = (scores[..., -1].mean(axis=1) for scores in world.draw(rng, mixes=mixes))
             for _ in range(4):
                 a, b, *rest = rng.permutation(mixes)
-                learnt = fit(x[rest], y[rest])
-                assert learnt is not None
-                low, high, _ = learnt.interval(x[b] - x[a], 0.95)
-                held.append(low <= y[b] - y[a] <= high)
-        yield "difference at the target", f"{mixes} mixes, {name}", 0.95, np.mean(held)
+                learned = fit(x[rest], y[rest])
+                assert learned is not None
+                low, high, _ = learned.interval(x[b] - x[a], 0.95)
+                covered.append(low <= y[b] - y[a] <= high)
+        yield "difference at the target", f"{mixes} mixes, {name}", 0.95, np.mean(covered)
 
 
 def matched_tokens(studies: int, rng: np.random.Generator) -> Iterator[Row]:
-    """D'/D of curves that fall as a power of the tokens, with noise of seeds and of each record."""
+    """Simulate D'/D of curves that fall as a power of the tokens, with noise of seeds and of each record."""
     for n, (points, noise) in itertools.product((3, 5), ((6, 0.002), (200, 0.02))):
         tokens = np.linspace(1, points, points) / points
-        held = []
+        covered = []
         for _ in range(studies // 2):
             truth, arms = rng.uniform(0.55, 0.85), []
             for worth in (1.0, truth):
                 seeds = 0.004 * rng.standard_normal(n)
                 loss = [2 + (worth * tokens) ** -0.2 + s + noise * rng.standard_normal(points) for s in seeds]
-                arms.append({seed: Curve(tokens, one) for seed, one in enumerate(loss)})
-            told = tokens_to_match(*arms)
-            if told.bound == "measured":
-                held.append(told.low <= truth <= told.high)
-        yield "tokens to match", f"{n} seeds, {points} records with noise {noise}", 0.95, np.mean(held)
+                arms.append({seed: Curve(tokens, curve) for seed, curve in enumerate(loss)})
+            match = tokens_to_match(*arms)
+            if match.bound == "measured":
+                covered.append(match.low <= truth <= match.high)
+        yield "tokens to match", f"{n} seeds, {points} records with noise {noise}", 0.95, np.mean(covered)
 
 
 def signal(studies: int, rng: np.random.Generator) -> Iterator[Row]:
-    """Signal-to-noise, with two to four replicates of each mix."""
+    """Simulate the signal-to-noise ratio, with two to four replicates of each mix."""
     for mixes, ratio in itertools.product((8, 25), (0.5, 3.0)):
-        held = []
+        covered = []
         for _ in range(studies):
             sizes = rng.integers(2, 5, mixes)
-            told = signal_to_noise([ratio * rng.standard_normal() + rng.standard_normal(k) for k in sizes])
-            assert told is not None
-            held.append(told.low <= ratio <= told.high)
-        yield "signal to noise", f"{mixes} mixes, {ratio}", 0.9, np.mean(held)
+            estimate = signal_to_noise([ratio * rng.standard_normal() + rng.standard_normal(k) for k in sizes])
+            assert estimate is not None
+            covered.append(estimate.low <= ratio <= estimate.high)
+        yield "signal-to-noise ratio", f"{mixes} mixes, {ratio}", 0.9, np.mean(covered)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=2000)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     print("| estimate | case | nominal | covers |\n| --- | --- | --- | --- |")
-    for part in (seeds_alone, with_questions, with_history, at_target, matched_tokens, signal):
-        for estimate, case, level, share in part(given.studies, np.random.default_rng(0)):
-            print(f"| {estimate} | {case} | {level:.0%} | {share:.1%} |", flush=True)
+    for part in (seeds_alone, with_items, with_history, at_target, matched_tokens, signal):
+        for estimate, case, level, fraction in part(arguments.studies, np.random.default_rng(0)):
+            print(f"| {estimate} | {case} | {level:.0%} | {fraction:.1%} |", flush=True)
 
 
 if __name__ == "__main__":

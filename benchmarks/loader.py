@@ -1,4 +1,4 @@
-"""How fast corpora are made and read: `python benchmarks/loader.py`. Makes its own text, in a temporary folder."""
+"""Speed of building and reading corpora of synthetic text: `python benchmarks/loader.py`."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from assay.config.sources import Source
+from assay.config.tokenizer import TokenizerSpec
 from assay.corpus.build import prepare
 from assay.corpus.kernels import epoch_table
 from assay.corpus.loader import SequenceReader
 from assay.corpus.manifest import corpus_identity
-from assay.corpus.read import source_digest
 from assay.corpus.schedule import permutation_key
 from assay.corpus.shards import Corpus
-from assay.corpus.tokenizer import END, TokenizerSpec, make_tokenizer, tokenizer_identity
-from assay.sources import Source
+from assay.corpus.source_reader import source_digest
+from assay.corpus.tokenizer import END, make_tokenizer, tokenizer_identity
 
 MIX = {"web": 0.5, "code": 0.3, "books": 0.15, "science": 0.05}
-WORDS_OF_A_DOCUMENT = {"web": 300, "code": 800, "books": 20_000, "science": 60}
-WORDS_OF_A_SOURCE = 700_000
+WORDS_PER_DOCUMENT = {"web": 300, "code": 800, "books": 20_000, "science": 60}
+WORDS_PER_SOURCE = 700_000
 BATCH = 64
 
 
 def make_source(folder: Path, name: str) -> Source:
     draw = np.random.default_rng(len(name))
     with (folder / f"{name}.jsonl").open("w") as file:
-        left = WORDS_OF_A_SOURCE
+        left = WORDS_PER_SOURCE
         while left > 0:
-            size = int(draw.exponential(WORDS_OF_A_DOCUMENT[name])) + 1
+            size = int(draw.exponential(WORDS_PER_DOCUMENT[name])) + 1
             words = draw.integers(0, 4000, min(size, left))
             file.write(json.dumps({"text": " ".join(f"w{word}" for word in words)}) + "\n")
             left -= size
-    return Source(name=name, files=(str(folder / f"{name}.jsonl"),), domain=name, language="en", licence="CC0-1.0")
+    return Source(name=name, files=(str(folder / f"{name}.jsonl"),), domain=name, language="en", license="CC0-1.0")
 
 
 def make_corpora(folder: Path) -> tuple[dict[str, Corpus], Table]:
@@ -47,7 +48,7 @@ def make_corpora(folder: Path) -> tuple[dict[str, Corpus], Table]:
     words.save(str(folder / "words.json"))
     spec = TokenizerSpec(name="words", file=str(folder / "words.json"))
     tokenizer = make_tokenizer(spec, {}, tokenizer_identity(spec, {}), folder).parent
-    table = Table(title="Making corpora (a tokenizer of whole words: what is measured is everything around BPE)")
+    table = Table(title="Building corpora (with a tokenizer of whole words, to measure everything except BPE)")
     for column in ("source", "documents", "tokens", "MB/s of text"):
         table.add_column(column, justify="left" if column == "source" else "right")
     corpora = {}
@@ -67,11 +68,11 @@ def make_corpora(folder: Path) -> tuple[dict[str, Corpus], Table]:
     return corpora, table
 
 
-def reading(corpora: dict[str, Corpus]) -> Table:
+def measure_reading(corpora: dict[str, Corpus]) -> Table:
     table = Table(
         title=f"Reading sequences of {len(MIX)} sources, {BATCH} at a time, one core (documents shuffled and packed)"
     )
-    for column in ("sequence length", "million tokens/s", "us a sequence", "epochs of the shortest source"):
+    for column in ("sequence length", "million tokens/s", "us per sequence", "epochs of the shortest source"):
         table.add_column(column, justify="right")
     for length in (256, 1024, 2048):
         sequences = 8_000_000 // length // BATCH * BATCH
@@ -87,8 +88,8 @@ def reading(corpora: dict[str, Corpus]) -> Table:
     return table
 
 
-def tables() -> Table:
-    table = Table(title="Beginning an epoch: the table of where its documents fall")
+def measure_epoch_tables() -> Table:
+    table = Table(title="Creating the table of document positions of an epoch")
     for column in ("documents", "seconds", "MB"):
         table.add_column(column, justify="right")
     key = permutation_key(seed=0, name="web", epoch=0)
@@ -103,8 +104,8 @@ def tables() -> Table:
 
 if __name__ == "__main__":
     console = Console(width=120)
-    with tempfile.TemporaryDirectory() as made:
-        corpora, making = make_corpora(Path(made))
-        console.print(making)
-        console.print(reading(corpora))
-    console.print(tables())
+    with tempfile.TemporaryDirectory() as folder:
+        corpora, building = make_corpora(Path(folder))
+        console.print(building)
+        console.print(measure_reading(corpora))
+    console.print(measure_epoch_tables())

@@ -1,10 +1,10 @@
-"""The map of `assay clusters`: its size, how long it takes to open, and whether it stays fluid while it is moved.
+"""Size, load time and frame times of the map of `assay audit topics`.
 
 `python benchmarks/map.py [--points 100000] [--data data/text] [--frames 120]`
 
-The sample's documents are taken over and over, each time shifted a little. The map is opened in headless Chromium without a GPU, dragged about,
-and drawn nearer and farther; each frame has one event, and its time is that from one frame of the browser to the next: 17 ms is all that a
-screen of 60 Hz can show. Pointing asks for what is under the pointer in every frame.
+The benchmark repeats the sampled documents with small random shifts. It opens the map in headless Chromium without a GPU,
+drags it, zooms, and points at documents, with one event per frame. The frame time is the time between two frames of the
+browser; a screen of 60 Hz allows no less than 17 ms.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from assay.audit import clusters
-from assay.audit.clusters import Found, Settings
-from assay.publish import map as map_page
-from clusters import sources
+from assay.audit.explore import topics
+from assay.audit.explore.topics import TopicMap, TopicSettings
+from assay.report import topic_map as map_page
+from topics import sources
 
 FLAGS = ["--no-sandbox", "--disable-gpu"]
 MOVE = """
@@ -52,31 +52,31 @@ async ([kind, frames]) => {
 """
 
 
-def many(found: Found, points: int) -> Found:
-    """The documents over and over, each time somewhere near."""
-    rows, draw = np.resize(np.arange(len(found.documents)), points), np.random.default_rng(0)
-    shifted = found.documents.iloc[rows].assign(
+def repeat(result: TopicMap, points: int) -> TopicMap:
+    """Repeat the documents with small random shifts."""
+    rows, draw = np.resize(np.arange(len(result.documents)), points), np.random.default_rng(0)
+    shifted = result.documents.iloc[rows].assign(
         x=lambda table: table["x"] + draw.normal(0, 0.02, points),
         y=lambda table: table["y"] + draw.normal(0, 0.02, points),
     )
-    return found._replace(documents=shifted)
+    return result._replace(documents=shifted)
 
 
 def measure(page: Path, frames: int) -> Table:
-    """Open the map, and move it."""
+    """Measure load time and frame times of a map."""
     from playwright.sync_api import sync_playwright
 
-    table = Table("what", "frame: median", "95%", "worst", "drawing: median", "worst")
+    table = Table("action", "frame: median", "95%", "worst", "drawing: median", "worst")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         tab = browser.new_page(viewport={"width": 1280, "height": 900})
-        begun = time.perf_counter()
+        start = time.perf_counter()
         tab.goto(page.as_uri())
         tab.wait_for_selector("html[data-map=ready]", state="attached")
-        opened = time.perf_counter() - begun
+        opened = time.perf_counter() - start
         own = tab.get_attribute("html", "data-opened")
         for kind in ("dragging", "zooming", "pointing"):
-            took, drawn = (np.array(one) for one in tab.evaluate(MOVE, [kind, frames]))
+            took, drawn = (np.array(times) for times in tab.evaluate(MOVE, [kind, frames]))
             row = [f"{np.median(took):.0f} ms", f"{np.percentile(took, 95):.0f} ms", f"{took.max():.0f} ms"]
             table.add_row(kind, *row, f"{np.median(drawn):.0f} ms", f"{drawn.max():.0f} ms")
         browser.close()
@@ -91,15 +91,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data/text"))
     parser.add_argument("--frames", type=int, default=120)
     given, console = parser.parse_args(), Console(width=120, highlight=False)
-    read = sources(given.data)
-    settings = Settings(vectors="svd", dimensions=64, sample=2_000, clusters=15, seed=0)
-    found = clusters.find(read, {source.name: "0" * 64 for source in read}, settings)
+    selected = sources(given.data)
+    settings = TopicSettings(vectors="svd", dimensions=64, sample=2_000, topics=15, seed=0)
+    result = topics.find(selected, {source.name: "0" * 64 for source in selected}, settings)
     for points in given.points:
         with tempfile.TemporaryDirectory() as folder:
             page = Path(folder) / "map.html"
-            page.write_text(map_page.render(many(found, points), title="benchmark"), encoding="utf-8")
+            page.write_text(map_page.render(repeat(result, points), title="benchmark"), encoding="utf-8")
             console.print(f"{points:,} points", measure(page, given.frames), sep="\n")
-    console.print(f"load: {', '.join(f'{one:.1f}' for one in os.getloadavg())}")
+    console.print(f"load: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
 
 
 if __name__ == "__main__":

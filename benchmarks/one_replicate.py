@@ -1,7 +1,7 @@
-"""How often a verdict on one replicate is wrong, and how often it can tell: its noise is all from a history of past runs.
+"""Measure error rate and power of a verdict on one replicate, whose noise comes from a history of past runs alone.
 
 Prints Markdown tables over simulated studies: one metric at the proxy, by size of the history and kind of noise, at a nominal 5%; and
-the whole gate about a target scale, by how well the proxy foretells it. `python benchmarks/one_replicate.py [--studies N] [--worlds N]`
+the whole gate at a target scale, by the correlation of proxy and target. `python benchmarks/one_replicate.py [--studies N] [--worlds N]`
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.gate import ALPHA, NOISE, Draw
 
-from assay.gate import decide
-from assay.stats.moderated import learn
-from assay.stats.paired import Estimate, Part
-from assay.suite import Policy, Target
+from assay.analysis.gate import decide
+from assay.analysis.stats.moderated import learn
+from assay.analysis.stats.paired import Estimate, Part
+from assay.config.policy import Policy, Target
 
 HISTORIES = ((5, 2), (5, 3), (10, 2), (8, 3), (20, 3), (60, 3))
-"""Past mixes and replicates of each; the first is below what the gate asks for."""
+"""Number of past mixes and of replicates of each; the first is below the gate's requirement."""
 GAPS = (2.0, 4.0, 6.0)
-"""True effects where power is measured, in SDs of one run."""
+"""True effects for the power, in SDs of one run."""
 
 
 def at_the_proxy(studies: int) -> None:
-    """False claims without an effect, and power: the t interval that `compare` gives one pair of runs."""
-    head = ["noise", "history", "df seen", "false claims", *(f"power at {gap:g} SD" for gap in GAPS)]
+    """Print false-positive rate and power of the t interval that `compare` computes for one pair of runs."""
+    head = ["noise", "history", "past df", "false positives", *(f"power at {gap:g} SD" for gap in GAPS)]
     print(f"| {' | '.join(head)} |\n|" + " --- |" * len(head))
     rng = np.random.default_rng(1)
     for (name, (draw, unequal)), (mixes, seeds) in itertools.product(NOISE.items(), HISTORIES):
@@ -43,18 +43,18 @@ def at_the_proxy(studies: int) -> None:
         claims = []
         for gap in (0.0, *GAPS):
             effects = pair[:, 1] - pair[:, 0] + gap * unit
-            found = [
+            estimates = [
                 Estimate(effect, (Part(2 * prior.variance, prior.df),), np.nan, 1)
                 for effect, prior in zip(effects, priors, strict=True)
             ]
-            claims.append(np.mean([one.p_two_sided() <= ALPHA for one in found]))
-        rates = [f"{claims[0]:.1%}", *(f"{share:.0%}" for share in claims[1:])]
+            claims.append(np.mean([estimate.p_two_sided() <= ALPHA for estimate in estimates]))
+        rates = [f"{claims[0]:.1%}", *(f"{fraction:.0%}" for fraction in claims[1:])]
         print(f"| {name} | {mixes} x {seeds} | {mixes * (seeds - 1)} | {' | '.join(rates)} |", flush=True)
 
 
 def at_the_target(worlds: int) -> None:
-    """The whole gate about the target: 20 recipes with history of three seeds, two of them judged on one seed each."""
-    print("\n| truth | noise | decided | wrong, of the decided | wrong, of all |\n|" + " --- |" * 5)
+    """Print the gate's decisions at the target: 20 recipes with three seeds as history, two others compared on one seed each."""
+    print("\n| truth | noise | decided | wrong among decided | wrong among all |\n|" + " --- |" * 5)
     rng = np.random.default_rng(2)
     policy = Policy(
         name="one", alpha=ALPHA, min_seeds=1, proxy_scale="150M",
@@ -76,7 +76,7 @@ def at_the_target(worlds: int) -> None:
 def _world(
     rng: np.random.Generator, transfer: float, draw: Draw, unequal: float
 ) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
-    """The judged pair's proxy runs, the recipes' true scores at the target, and the history of the others."""
+    """Draw the compared pair's proxy runs, the recipes' true scores at the target, and the history of the other mixes."""
     mixes, seeds = 22, 3
     at_proxy = 0.03 * rng.standard_normal(mixes)
     at_target = transfer * at_proxy + np.sqrt(1 - transfer**2) * 0.03 * rng.standard_normal(mixes)
@@ -93,6 +93,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--studies", type=int, default=4000)
     parser.add_argument("--worlds", type=int, default=1000)
-    given = parser.parse_args()
-    at_the_proxy(given.studies)
-    at_the_target(given.worlds)
+    arguments = parser.parse_args()
+    at_the_proxy(arguments.studies)
+    at_the_target(arguments.worlds)

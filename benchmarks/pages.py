@@ -1,8 +1,8 @@
-"""How fast pages are: `python benchmarks/pages.py page` and `python benchmarks/pages.py serve`.
+"""Speed of pages: `python benchmarks/pages.py page` and `python benchmarks/pages.py serve`.
 
-Both make stores of their own in a temporary folder. `page` has 1,000 finished runs with 100 tasks: the seconds of judging them, of
-making the page and of opening it in Chromium, and its size. `serve` has 10,000 runs: the seconds until `assay serve` listens, of its
-first answers, and of those after.
+Both create their own store in a temporary folder. `page` has 1,000 finished runs with 100 tasks, and measures the time of
+the verdict, of building the page and of opening it in Chromium, and the page's size. `serve` has 10,000 runs, and
+measures the time until `assay serve` listens, of its first responses and of later ones.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from assay import conclude
-from assay.files import write_json
-from assay.publish.page import render
+from assay.analysis.verdict import decide_sweep
+from assay.core.files import write_json
+from assay.report.page import render
+from assay.report.publish import make_report
 from sweeps import finish, make_project
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-    from assay.plan import PlannedRun
-    from assay.workspace import Workspace
+    from assay.plan.plan import PlannedRun
+    from assay.plan.workspace import Workspace
 
 RUNS, TASKS, RECORDS, QUESTIONS = 1_000, 100, 200, 20
 SERVED = 10_000
@@ -45,10 +46,10 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 
 
 def fill(space: Workspace, planned: PlannedRun) -> None:
-    """Everything that a page shows of a run: history, what was delivered, scores and a few questions of each task."""
+    """Write everything that a page shows of a run: history, delivered mix, scores and some items of each task."""
     assert planned.spec is not None
     spec, run = planned.spec, space.store.run(planned.spec.fingerprint)
-    run.create(spec, space.labels(planned.mix, planned.seed))
+    run.create(spec, space.runs.labels(planned.mix, planned.seed))
     finish(space, planned)
     draw = random.Random(f"{planned.mix} {planned.seed}")
     lines = []
@@ -72,7 +73,7 @@ def fill(space: Workspace, planned: PlannedRun) -> None:
     sequences = spec.steps * spec.batch_sequences
     given = {name: {"sequences": round(w * sequences), "tokens": 0} for name, w in spec.stages[0].weights.items()}
     write_json(run.path / "delivered.json", {"requested": spec.stages[0].weights, "delivered": given})
-    folder = run.evaluation(space.evaluation.fingerprint)
+    folder = run.evaluation(space.runs.evaluation.fingerprint)
     names = ["mmlu", *(f"task_{number:02d}" for number in range(TASKS - 1))]
     right = {name: [float(draw.random() < 0.4) for _ in range(QUESTIONS)] for name in names}
     scores = [
@@ -95,25 +96,25 @@ def fill(space: Workspace, planned: PlannedRun) -> None:
     pd.DataFrame(rows).to_parquet(folder / "items.parquet")
 
 
-def timed(table: Table, what: str, work: Callable[[], Any]) -> Any:
-    """Do it, and enter its seconds into the table, and those of the processor: other work may be on the machine."""
-    started, spent = time.perf_counter(), time.process_time()
-    found = work()
-    table.add_row(what, f"{time.perf_counter() - started:.1f} s, {time.process_time() - spent:.1f} s of the processor")
-    return found
+def timed(table: Table, name: str, work: Callable[[], Any]) -> Any:
+    """Call a function, and add its wall time and CPU time to the table; other processes may use the machine."""
+    started, cpu_started = time.perf_counter(), time.process_time()
+    result = work()
+    table.add_row(name, f"{time.perf_counter() - started:.1f} s, {time.process_time() - cpu_started:.1f} s of CPU time")
+    return result
 
 
 def page(root: Path, table: Table) -> None:
-    """Judging, making and opening the page of a large sweep."""
+    """Measure the verdict, the page and its opening in Chromium for a large sweep."""
     space = make_project(root, RUNS)
-    for planned in space.plan().runs:
+    for planned in space.planner.plan().runs:
         fill(space, planned)
-    plan = timed(table, "plan", space.plan)
-    verdict = timed(table, "judge (the gate; not the page's)", lambda: conclude.judge(space, plan))
-    assert all(one.comparisons for one in verdict.candidates.values()), (
-        "a page without effects tells nothing of a large one"
+    plan = timed(table, "plan", space.planner.plan)
+    verdict = timed(table, "verdict (not part of the page)", lambda: decide_sweep(space, plan))
+    assert all(candidate.comparisons for candidate in verdict.candidates.values()), (
+        "a page without effects does not represent a large one"
     )
-    report = timed(table, "page: read the store", lambda: conclude.make_report(space, plan, verdict))
+    report = timed(table, "page: read the store", lambda: make_report(space, plan, verdict))
     html = timed(table, "page: render", lambda: render(report))
     path = root / "page.html"
     path.write_text(html)
@@ -130,34 +131,34 @@ def page(root: Path, table: Table) -> None:
 
 
 def opened(tab: Page, path: Path) -> str:
-    """When a page that is opened can be read, when it answers a click, when each plot can be drawn, and how long drawing takes."""
-    started, took = time.perf_counter(), []
+    """Return the times until the page is readable, reacts to a click and has its plots ready, and of drawing them."""
+    started, times = time.perf_counter(), []
     tab.goto(path.as_uri(), wait_until="domcontentloaded")
-    took.append(f"verdict {time.perf_counter() - started:.1f} s")
+    times.append(f"verdict {time.perf_counter() - started:.1f} s")
     tab.click("h1")
-    took.append(f"a click answered {time.perf_counter() - started:.1f} s")
+    times.append(f"reaction to a click {time.perf_counter() - started:.1f} s")
     tab.wait_for_selector("html[data-plots=ready]", state="attached")
-    took.append(f"every plot can be drawn {time.perf_counter() - started:.1f} s")
+    times.append(f"all plots ready {time.perf_counter() - started:.1f} s")
     tab.evaluate(
         "for (const part of document.querySelectorAll('details')) part.open = part.querySelector('[data-figure]') !== null"
     )
-    for what, last in (("then the first plot", 1), ("all the others", None)):
+    for name, last in (("then the first plot", 1), ("all others", None)):
         started = time.perf_counter()
         for plot in tab.query_selector_all("[data-figure]")[:last]:
             plot.scroll_into_view_if_needed()
             while plot.query_selector("svg") is None:
                 time.sleep(0.01)
-        took.append(f"{what} {time.perf_counter() - started:.1f} s")
-    return ", ".join(took)
+        times.append(f"{name} {time.perf_counter() - started:.1f} s")
+    return ", ".join(times)
 
 
 def serve(root: Path, table: Table) -> None:
-    """First and later answers of a site of a large store."""
+    """Measure first and later responses of the site of a large store."""
     space = make_project(root, SERVED)
-    for place, planned in enumerate(space.outline().runs):
+    for place, planned in enumerate(space.planner.outline().runs):
         assert planned.spec is not None
         run = space.store.run(planned.spec.fingerprint)
-        run.create(planned.spec, space.labels(planned.mix, planned.seed))
+        run.create(planned.spec, space.runs.labels(planned.mix, planned.seed))
         if place % 2 == 0:
             run.update(state="training", step=10, steps=100, tokens=1000, tokens_per_second=5_000.0 + place)
     command = [sys.executable, "-m", "assay", "serve", "--port", "0", "--json"]
@@ -168,14 +169,16 @@ def serve(root: Path, table: Table) -> None:
         address = json.loads(server.stdout.readline())["address"]
         table.add_row("until it listens", f"{time.perf_counter() - started:.2f} s")
         for path in ("sweeps/large", "sweeps/large?q=mix_07&state=training&sort=-speed", "runs", "", "search?q=mix_03"):
-            taken = []
+            seconds = []
             for _ in range(TIMES):
-                began = time.perf_counter()
+                request_started = time.perf_counter()
                 urllib.request.urlopen(address + path).read()
-                taken.append(time.perf_counter() - began)
-                time.sleep(0.6)  # longer than a look at the files serves
-            later = statistics.median(taken[1:])
-            table.add_row(f"/{path}", f"first {taken[0]:.2f} s, then {later:.2f} s (slowest {max(taken[1:]):.2f} s)")
+                seconds.append(time.perf_counter() - request_started)
+                time.sleep(0.6)  # longer than the site caches its reading of the files
+            later = statistics.median(seconds[1:])
+            table.add_row(
+                f"/{path}", f"first {seconds[0]:.2f} s, then {later:.2f} s (slowest {max(seconds[1:]):.2f} s)"
+            )
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(30)
@@ -184,10 +187,10 @@ def serve(root: Path, table: Table) -> None:
 def main() -> None:
     """Print the table."""
     part = sys.argv[1] if len(sys.argv) > 1 else "page"
-    table = Table("what", "taken")
+    table = Table("step", "time")
     with tempfile.TemporaryDirectory() as made:
         {"page": page, "serve": serve}[part](Path(made), table)
-    Console(width=120).print(table, f"load: {', '.join(f'{one:.1f}' for one in os.getloadavg())}", sep="\n")
+    Console(width=120).print(table, f"load: {', '.join(f'{load:.1f}' for load in os.getloadavg())}", sep="\n")
 
 
 if __name__ == "__main__":

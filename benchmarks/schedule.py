@@ -1,8 +1,8 @@
-"""How far mixing schedules stray from the weights, and what a position costs: `python benchmarks/schedule.py`.
+"""Deviation of mixing schedules from the weights, and time per position: `python benchmarks/schedule.py`.
 
-Ours beside three common ways, each written here in a few lines: the largest deficit at the position before (Megatron's
-blended data set), smooth weighted round robin (nginx, many loaders) and independent draws (Hugging Face's
-`interleave_datasets`, litdata).
+Compares assay's schedule with minimal implementations of three common ones: the largest deficit at the previous
+position (Megatron's blended data set), smooth weighted round robin (nginx, many loaders) and independent draws (Hugging
+Face's `interleave_datasets`, litdata).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from assay.config.mixes import normalize
 from assay.corpus.schedule import MixSchedule
-from assay.mixes import normalise
 
 LENGTH = 200_000
 RANDOM_MIXES, RANDOM_LENGTH = 200, 20_000
@@ -57,7 +57,7 @@ def smooth_round_robin(weights: NDArray[np.float64], length: int) -> NDArray[np.
     return sources
 
 
-def ours(weights: NDArray[np.float64], length: int) -> NDArray[np.int64]:
+def chairman(weights: NDArray[np.float64], length: int) -> NDArray[np.int64]:
     named = {f"{i:03}": float(weight) for i, weight in enumerate(weights)}
     return MixSchedule(named, length).block(0, length)[0]
 
@@ -74,7 +74,7 @@ def mixes() -> dict[str, dict[str, float]]:
 
 
 def best_of(action: Callable[[], object], times: int = 5) -> float:
-    """Seconds of the fastest of some tries; the first, which compiles, does not count."""
+    """Measure the seconds of the fastest repetition; a first call, which compiles, does not count."""
     action()
     taken = []
     for _ in range(times):
@@ -85,34 +85,37 @@ def best_of(action: Callable[[], object], times: int = 5) -> float:
 
 
 def compare() -> Table:
-    table = Table(title=f"Largest |count - weight x position| over every prefix of {LENGTH:,} (and ns a position)")
-    ways: dict[str, Schedule] = {
-        "assay": ours,
+    table = Table(title=f"Largest |count - weight x position| over every prefix of {LENGTH:,} (and ns per position)")
+    schedules: dict[str, Schedule] = {
+        "assay": chairman,
         "Megatron's": megatron,
         "smooth round robin": smooth_round_robin,
         "independent draws": independent,
     }
     table.add_column("mix")
-    for way in ways:
-        table.add_column(way, justify="right")
+    for name in schedules:
+        table.add_column(name, justify="right")
     for label, mix in mixes().items():
-        weights = np.array(list(normalise(mix, mix=label).values()))
+        weights = np.array(list(normalize(mix, mix=label).values()))
         cells = []
-        for schedule in ways.values():
+        for schedule in schedules.values():
             deviation = largest_deviation(schedule(weights, LENGTH), weights)
             nanoseconds = best_of(lambda schedule=schedule, weights=weights: schedule(weights, LENGTH)) / LENGTH * 1e9
             cells.append(f"{deviation:.2f} ({nanoseconds:.0f})")
         table.add_row(label, *cells, end_section=label == list(mixes())[-1])
     draw = np.random.default_rng(1)
     drawn = [random_weights(draw) for _ in range(RANDOM_MIXES)]
-    worst = [max(largest_deviation(way(weights, RANDOM_LENGTH), weights) for weights in drawn) for way in ways.values()]
-    label = f"worst of {RANDOM_MIXES} random ones over {RANDOM_LENGTH:,}"
+    worst = [
+        max(largest_deviation(schedule(weights, RANDOM_LENGTH), weights) for weights in drawn)
+        for schedule in schedules.values()
+    ]
+    label = f"worst of {RANDOM_MIXES} random mixes over {RANDOM_LENGTH:,}"
     table.add_row(label, *(f"{deviation:.2f}" for deviation in worst))
     return table
 
 
 def random_weights(draw: np.random.Generator) -> NDArray[np.float64]:
-    """A few large sources and up to 60 small ones, equal or spread over orders of magnitude."""
+    """Draw weights of a few large sources and up to 60 small ones, equal or over orders of magnitude."""
     large, small = draw.uniform(0.2, 1, draw.integers(1, 5)), int(draw.integers(2, 56))
     rest = np.full(small, draw.uniform(0.001, 0.1)) if draw.random() < 0.5 else 10 ** draw.uniform(-6, 0, small)
     weights = np.concatenate([large, rest])
@@ -120,12 +123,12 @@ def random_weights(draw: np.random.Generator) -> NDArray[np.float64]:
 
 
 def access() -> Table:
-    table = Table(title="Reaching positions directly in a run of 10,000,000 sequences")
-    for column in ("mix", "period", "first reach of the end, ms", "one step of 64 anywhere, us", "kept, kB"):
+    table = Table(title="Direct access to positions of a run of 10,000,000 sequences")
+    for column in ("mix", "period", "first access to the end, ms", "a random step of 64, us", "memory, kB"):
         table.add_column(column, justify="left" if column == "mix" else "right")
     length = 10_000_000
     for label, mix in mixes().items():
-        ours(np.array([0.5, 0.5]), 10)
+        chairman(np.array([0.5, 0.5]), 10)
         schedule = MixSchedule(mix, length)
         started = time.perf_counter()
         schedule.block(length - 64, length)

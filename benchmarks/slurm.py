@@ -1,7 +1,7 @@
-"""What SLURM costs a sweep: `python benchmarks/slurm.py [submit] [overhead]`, as root, with SLURM installed.
+"""SLURM overhead of a sweep: `python benchmarks/slurm.py [submit] [overhead]`, as root, with SLURM installed.
 
-Brings up a cluster of its own (tests/slurm). Beside assay stand submitit as its manual shows it, and Hydra's launcher for
-it, which is installed into a temporary folder if the package index has it.
+The script starts its own cluster (tests/slurm). It compares assay with submitit, used as in its manual, and with Hydra's
+launcher for submitit, which it installs into a temporary folder if the package index has it.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]  # hence the imports below, which E402 reports
 
+from tests.helpers.tiny import tiny_study  # noqa: E402
 from tests.slurm.cluster import Cluster, missing  # noqa: E402
-from tests.tiny import tiny_study  # noqa: E402
 
-from assay.launch.records import submissions  # noqa: E402
-from assay.launch.submission import submit  # noqa: E402
-from assay.workspace import Workspace  # noqa: E402
-from sweeps import make_project  # noqa: E402  # a script beside this one
+from assay.launch.submit import submit  # noqa: E402
+from assay.plan.prepare import prepare_corpora  # noqa: E402
+from assay.plan.workspace import Workspace  # noqa: E402
+from assay.store.submissions import submissions  # noqa: E402
+from sweeps import make_project  # noqa: E402  # a script in this folder
 
 RUNS = (100, 1_000, 4_000)
 LATER = "now+1day"
-"""When the jobs of the first table would begin: only handing them over is timed."""
+"""Start time of the jobs of the first table, which measures only their submission."""
 TRAINED, STEPS = 6, 400
-"""Runs of the second table, one after the other, and their steps."""
+"""Sequential runs of the second table, and their steps."""
 
 PLAIN = """
 import sys, submitit
@@ -51,21 +52,21 @@ def nothing(number):
     return number
 
 def one_run(file, mix, seed):
-    # What a job of assay does for a run, without what assay does around it.
+    # The training and evaluation of an assay run, without job management.
     from dataclasses import replace
-    from assay.corpus.shards import Corpus
-    from assay.evaluate.run import evaluate
-    from assay.study import Study
+    from assay.evaluate.evaluation import evaluate
+    from assay.config.study import Study
     from assay.train.loop import train
-    from assay.workspace import Workspace
+    from assay.corpus.loader import SequenceReader
+    from assay.plan.workspace import Workspace
     space = Workspace(Study.parse(json.loads(Path(file).read_text())))
-    spec = space.spec(mix, seed)
+    spec = space.runs.spec(mix, seed)
     run = space.store.run(spec.fingerprint)
-    run.create(spec, space.labels(mix, seed))
+    run.create(spec, space.runs.labels(mix, seed))
     began = time.perf_counter()
-    train(spec, run, space.reader(spec), tokenizer=space.tokenizer_folder(), settings=replace(space.study.training, device="cpu"))
-    folders = {name: space.store.corpora / space.corpus_id(name) for name in space.evaluation.validation}
-    evaluate(run, space.evaluation, folders, mirror=None, device="cpu")
+    train(spec, run, SequenceReader.open(spec, space.store.corpora), tokenizer=space.sources.tokenizer_folder, settings=replace(space.study.training, device="cpu"))
+    folders = {name: space.sources.corpus_folder(name) for name in space.runs.evaluation.validation}
+    evaluate(run, space.runs.evaluation, folders, mirror=None, device="cpu")
     return time.perf_counter() - began
 """
 HYDRA = """
@@ -106,13 +107,13 @@ def main() -> None:
         folder = Path(made)
         launcher = _install_launcher(folder / "launcher")
         if "submit" in chosen:
-            _submitting(folder, cluster, launcher=launcher)
+            _measure_submission(folder, cluster, launcher=launcher)
         if "overhead" in chosen:
             _overhead(folder, cluster, launcher=launcher)
 
 
 def _install_launcher(folder: Path) -> bool:
-    """Put hydra-submitit-launcher where a subprocess finds it; its dependencies are assay's."""
+    """Install hydra-submitit-launcher into a folder on PYTHONPATH; assay already has its dependencies."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
     done = subprocess.run([*command, "hydra-submitit-launcher"], check=False, capture_output=True)
     os.environ["PYTHONPATH"] += f":{folder}"
@@ -120,7 +121,7 @@ def _install_launcher(folder: Path) -> bool:
 
 
 def _scripts(folder: Path) -> Path:
-    """A folder with the programs that the other two launchers run."""
+    """Create a folder with the programs for the other two launchers."""
     (folder / "conf").mkdir(parents=True)
     for name, text in {"plain.py": PLAIN, "work.py": WORK, "app.py": HYDRA, "conf/config.yaml": HYDRA_CONF}.items():
         (folder / name).write_text(text)
@@ -128,10 +129,10 @@ def _scripts(folder: Path) -> Path:
     return folder
 
 
-# --- submitting and looking
+# --- submission and status
 
 
-def _submitting(folder: Path, cluster: Cluster, *, launcher: bool) -> None:
+def _measure_submission(folder: Path, cluster: Cluster, *, launcher: bool) -> None:
     table = Table()
     for column in ("runs", "assay submit", "again", "status", "status --json", "submitit", "hydra launcher"):
         table.add_column(column, justify="right")
@@ -141,17 +142,17 @@ def _submitting(folder: Path, cluster: Cluster, *, launcher: bool) -> None:
         make_project(project, runs)
         study = ["sweep=large", "cluster=slurm", f"+cluster.slurm.options.begin={LATER}"]
         times = [_seconds([sys.executable, "-m", "assay", "submit", *study], project) for _ in range(2)]
-        looks = [
+        status_times = [
             _seconds([sys.executable, "-m", "assay", "status", *study, *more], project) for more in ([], ["--json"])
         ]
         _empty(cluster)
-        times += [*looks, _seconds([sys.executable, "plain.py", str(runs)], scripts)]
+        times += [*status_times, _seconds([sys.executable, "plain.py", str(runs)], scripts)]
         _empty(cluster)
         times.append(_until_queued(cluster, scripts, runs) if launcher else float("nan"))
         _empty(cluster)
         table.add_row(f"{runs:,}", *(f"{taken:.1f}" for taken in times))
     Console(width=120).print(
-        "Seconds until all jobs are handed over, and of a look at them; Python's start included", table
+        "Seconds until all jobs are submitted, and seconds of a status command; Python startup included", table
     )
 
 
@@ -164,7 +165,7 @@ def _seconds(command: list[str], folder: Path) -> float:
 
 
 def _until_queued(cluster: Cluster, scripts: Path, runs: int) -> float:
-    """Hydra's launcher stays until its jobs are done: timed until all are in the queue."""
+    """Measure the time until all jobs are queued: Hydra's launcher itself waits until its jobs have ended."""
     begin = f"+hydra.launcher.additional_parameters.begin={LATER}"
     command = [sys.executable, "app.py", "--multirun", f"number=range({runs})", begin]
     started = time.perf_counter()
@@ -185,29 +186,27 @@ def _empty(cluster: Cluster) -> None:
         time.sleep(0.2)
 
 
-# --- what a run costs beside its training
+# --- overhead per run
 
 
 def _overhead(folder: Path, cluster: Cluster, *, launcher: bool) -> None:
-    table = Table("launcher", "jobs", "wall s", "of which training and evaluation", "overhead a run, s")
+    table = Table("launcher", "jobs", "wall s", "of which training and evaluation", "overhead per run, s")
     scripts = _scripts(folder / "overhead")
     variants: dict[str, Callable[[], tuple[float, float, int]]] = {
-        "submitit, one job a run": lambda: _plain(folder / "plain", scripts),
-        "assay, one job a run": lambda: _assay(folder / "single", cluster, runs_per_job=1),
-        f"assay, {TRAINED} runs a job": lambda: _assay(folder / "packed", cluster, runs_per_job=TRAINED),
-        f"assay, {TRAINED} runs a job, 2 side by side": lambda: _assay(
-            folder / "beside", cluster, runs_per_job=TRAINED, runs_per_gpu=2
+        "submitit, one job per run": lambda: _plain(folder / "plain", scripts),
+        "assay, one job per run": lambda: _assay(folder / "single", cluster, runs_per_job=1),
+        f"assay, {TRAINED} runs per job": lambda: _assay(folder / "packed", cluster, runs_per_job=TRAINED),
+        f"assay, {TRAINED} runs per job, 2 concurrent": lambda: _assay(
+            folder / "concurrent", cluster, runs_per_job=TRAINED, runs_per_gpu=2
         ),
     }
     if launcher:
-        variants["hydra launcher, one job a run"] = lambda: _hydra(folder / "hydra", scripts)
+        variants["hydra launcher, one job per run"] = lambda: _hydra(folder / "hydra", scripts)
     for name, measure in variants.items():
         wall, work, jobs = measure()
-        beside = 2 if "side by side" in name else 1
-        table.add_row(name, str(jobs), f"{wall:.1f}", f"{work:.1f}", f"{(wall - work / beside) / TRAINED:.1f}")
-    title = (
-        f"{TRAINED} runs of {STEPS} steps, one job at a time on an empty cluster; until the last run's scores are there"
-    )
+        concurrent = 2 if "2 concurrent" in name else 1
+        table.add_row(name, str(jobs), f"{wall:.1f}", f"{work:.1f}", f"{(wall - work / concurrent) / TRAINED:.1f}")
+    title = f"{TRAINED} runs of {STEPS} steps, one job at a time on an empty cluster, until the scores of the last run are written"
     Console(width=120).print(title, table)
 
 
@@ -222,28 +221,28 @@ def _space(folder: Path, **slurm: Any) -> Workspace:
         "slurm": {"partition": "main", "jobs_at_once": 1, **slurm},
     }
     changes = {"cluster": profile, "sweep.seeds": list(range(TRAINED // 2)), "sweep.candidates": ["no_books"]}
-    space = Workspace(tiny_study(folder, steps=STEPS, overrides=changes))
-    space.prepare()
-    return space
+    workspace = Workspace(tiny_study(folder, steps=STEPS, overrides=changes))
+    prepare_corpora(workspace.sources, workspace.mixes.sweep_sources)
+    return workspace
 
 
 def _assay(folder: Path, cluster: Cluster, **slurm: Any) -> tuple[float, float, int]:
-    space = _space(folder, **slurm)
+    workspace = _space(folder, **slurm)
     started = time.time()
-    submit(space, space.plan())
-    directory = submissions(space.store, "tiny")[-1]
+    submit(workspace, workspace.planner.plan())
+    directory = submissions(workspace.store, "tiny")[-1]
     while directory.closed is None:
         time.sleep(0.5)
-    statuses = [run.status() for run in space.store.runs()]
+    statuses = [run.status() for run in workspace.store.runs()]
     wall = max(status.finished or 0.0 for status in statuses) - started
     _empty(cluster)
     return wall, sum(s.train_seconds + s.evaluate_seconds for s in statuses), len(directory.workers())
 
 
 def _plain(folder: Path, scripts: Path) -> tuple[float, float, int]:
-    space = _space(folder)
+    workspace = _space(folder)
     file = folder / "study.json"
-    file.write_text(json.dumps(space.study.raw))
+    file.write_text(json.dumps(workspace.study.raw))
     code = (
         "import json, sys, submitit; from work import one_run; e = submitit.SlurmExecutor(folder='logs2');"
         "e.update_parameters(partition='main', time=60, cpus_per_task=1, array_parallelism=1);"
@@ -254,24 +253,24 @@ def _plain(folder: Path, scripts: Path) -> tuple[float, float, int]:
     )
     started = time.time()
     done = subprocess.run([sys.executable, "-c", code], cwd=scripts, check=True, capture_output=True, text=True)
-    return _written(space) - started, sum(json.loads(done.stdout.splitlines()[-1])), TRAINED
+    return _written(workspace) - started, sum(json.loads(done.stdout.splitlines()[-1])), TRAINED
 
 
 def _hydra(folder: Path, scripts: Path) -> tuple[float, float, int]:
-    space = _space(folder)
+    workspace = _space(folder)
     file = folder / "study.json"
-    file.write_text(json.dumps(space.study.raw))
+    file.write_text(json.dumps(workspace.study.raw))
     started = time.time()
     seeds = ",".join(map(str, range(TRAINED // 2)))
     command = [sys.executable, "app.py", "--multirun", f"number={seeds}", "mix=base,no_books", f"file={file}"]
     subprocess.run([*command, "hydra.launcher.array_parallelism=1"], cwd=scripts, check=True, capture_output=True)
     work = sum(float(path.read_text()) for path in folder.glob("study.json.*.seconds"))
-    return _written(space) - started, work, TRAINED
+    return _written(workspace) - started, work, TRAINED
 
 
-def _written(space: Workspace) -> float:
-    """When the last scores were put in place."""
-    return max(path.stat().st_mtime for path in space.store.root.glob("runs/*/evaluations/*/scores.json"))
+def _written(workspace: Workspace) -> float:
+    """Return the modification time of the latest scores."""
+    return max(path.stat().st_mtime for path in workspace.store.root.glob("runs/*/evaluations/*/scores.json"))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""How fast a large sweep is planned and looked at: `python benchmarks/sweeps.py`. Makes its own stores, in a temporary folder.
+"""Measure the time of `assay plan` and `assay status` for large sweeps: `python benchmarks/sweeps.py`.
 
-Each store has a sweep of 20 mixes whose runs were all submitted and of which every other one is done; what is timed is
-the command as people type it, Python's start included.
+Each store, in a temporary folder, has a sweep of 20 mixes. All its runs were submitted, and every other run is done. The
+measured time is that of the whole command, including the start of Python.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from assay.cli.compose import compose
-from assay.files import write_json
-from assay.launch.records import Submission, SubmissionDirectory, SubmittedRun
-from assay.workspace import Workspace
+from assay.config.compose import compose
+from assay.core.files import write_json
+from assay.plan.prepare import prepare_corpora
+from assay.plan.workspace import Workspace
+from assay.store.submissions import Submission, SubmissionDirectory, SubmittedRun
 
 if TYPE_CHECKING:
-    from assay.plan import PlannedRun
+    from assay.plan.plan import PlannedRun
 
 RUNS = (100, 1_000, 2_000, 4_000)
 MIXES = 20
@@ -42,14 +43,14 @@ POLICY = "{name: large, primary: [{task: mmlu, metric: acc, better: higher}], al
 
 
 def make_project(root: Path, runs: int) -> Workspace:
-    """A project with six small sources, tokenised, and a sweep of so many runs."""
+    """Create a project with six small tokenized sources and a sweep with a number of runs."""
     draw = random.Random(0)
     files = {"conf/policy/large.yaml": POLICY}
     for name in SOURCES:
         lines = [json.dumps({"text": " ".join(f"{name}{draw.randint(0, 99)}" for _ in range(60))}) for _ in range(200)]
         files[f"{name}.jsonl"] = "\n".join(lines)
         files[f"conf/source/{name}.yaml"] = (
-            f"{{files: [{name}.jsonl], domain: {name}, language: en, licence: CC0-1.0, clearance: {{state: cleared, by: us}}}}"
+            f"{{files: [{name}.jsonl], domain: {name}, language: en, license: CC0-1.0, clearance: {{state: cleared, by: us}}}}"
         )
     weights = ", ".join(f"{name}: {1 / len(SOURCES)}" for name in SOURCES)
     mixes = [f"mix_{i:02d}" for i in range(MIXES)]
@@ -62,13 +63,13 @@ def make_project(root: Path, runs: int) -> Workspace:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     space = Workspace(compose(["sweep=large"], root=root))
-    space.prepare()
+    prepare_corpora(space.sources, space.mixes.sweep_sources)
     return space
 
 
 def submit_and_do_half(space: Workspace) -> None:
-    """What a sweep leaves in the store that is half done, and whose jobs are gone."""
-    plan = space.plan()
+    """Write the records of a sweep of which half is done and whose jobs have ended."""
+    plan = space.planner.plan()
     submitted = tuple(SubmittedRun(fingerprint=r.fingerprint or "", mix=r.mix, seed=r.seed) for r in plan.runs)
     submission = Submission(
         id="20260101T000000-000000",
@@ -78,22 +79,22 @@ def submit_and_do_half(space: Workspace) -> None:
         executor="local",
         workers=8,
         code="c" * 64,
-        digests=space.digests,
+        digests=space.sources.digests(space.mixes.sweep_sources),
         runs=submitted,
-        evaluation=space.evaluation,
+        evaluation=space.runs.evaluation,
         study=space.study.raw,
     )
     SubmissionDirectory(space.store.sweep(plan.sweep.name) / "submissions" / submission.id).create(submission)
     for place, planned in enumerate(plan.runs):
         assert planned.spec is not None
         run = space.store.run(planned.spec.fingerprint)
-        run.create(planned.spec, space.labels(planned.mix, planned.seed))
+        run.create(planned.spec, space.runs.labels(planned.mix, planned.seed))
         if place % 2 == 0:
             finish(space, planned)
 
 
 def finish(space: Workspace, planned: PlannedRun) -> None:
-    """Record a run as trained and evaluated; of results only as much is written as looking at a sweep reads."""
+    """Record a run as trained and evaluated, with only those results that `assay status` reads."""
     assert planned.spec is not None
     spec, run = planned.spec, space.store.run(planned.spec.fingerprint)
     run.update(
@@ -111,34 +112,34 @@ def finish(space: Workspace, planned: PlannedRun) -> None:
     )
     run.model.mkdir()
     (run.model / "model.safetensors").touch()
-    evaluation = run.evaluation(space.evaluation.fingerprint)
+    evaluation = run.evaluation(space.runs.evaluation.fingerprint)
     write_json(evaluation / "scores.json", {"scores": []})
     (evaluation / "items.parquet").write_bytes(b"PAR1PAR1")
 
 
 def seconds(root: Path, arguments: list[str]) -> float:
-    """Median wall time of a command in a project."""
-    taken = []
+    """Return the median wall time of a command in a project."""
+    times = []
     for _ in range(TIMES):
         started = time.perf_counter()
         command = [sys.executable, "-m", "assay", *arguments]
         subprocess.run(command, cwd=root, check=True, stdout=subprocess.DEVNULL)
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
 
 
 def main() -> None:
     """Print the table."""
-    title = f"Seconds of a command, Python's start included, median of {TIMES}: {MIXES} mixes, half of the runs done"
+    title = f"Seconds per command with the start of Python, median of {TIMES}: {MIXES} mixes, half of the runs done"
     table = Table()
     for column in ("runs", *COMMANDS, "--help"):
         table.add_column(column, justify="right")
     for runs in map(int, sys.argv[1:]) if len(sys.argv) > 1 else RUNS:
-        with tempfile.TemporaryDirectory() as made:
-            root = Path(made)
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
             submit_and_do_half(make_project(root, runs))
             times = [seconds(root, [*arguments, "sweep=large"]) for arguments in COMMANDS.values()]
-            table.add_row(f"{runs:,}", *(f"{taken:.2f}" for taken in times), f"{seconds(root, ['--help']):.2f}")
+            table.add_row(f"{runs:,}", *(f"{median:.2f}" for median in times), f"{seconds(root, ['--help']):.2f}")
     Console(width=120).print(title, table, sep="\n")
 
 

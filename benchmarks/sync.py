@@ -1,9 +1,9 @@
-"""What it takes to send a sweep to W&B: `python benchmarks/sync.py [RUNS [DELAY]]`. Makes its own store, in a temporary folder.
+"""Time to send a sweep to W&B: `python benchmarks/sync.py [RUNS [DELAY]]`. Uses its own store in a temporary folder.
 
-`assay sync --send` is called as people call it, through W&B's real client, with a server on loopback that speaks its
-protocol: once to the end, again with nothing new, and ended by SIGKILL in the middle and called again. What the server
-has is compared with the store: every run once, every record of its history once. DELAY is what it waits before each
-answer, in seconds, as a server would that is far away.
+The benchmark calls `assay sync --send` through W&B's real client, with a loopback server that implements W&B's
+protocol: once to the end, again with nothing new, and again after SIGKILL halfway. It compares the server with the
+store: every run and every history record exactly once. DELAY is the time before each reply of the server in seconds, to
+simulate a distant server.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "publish")]
+sys.path.insert(0, str(ROOT))  # hence the imports below, which E402 reports
 
-import wandb_stub  # noqa: E402
-from tests.finished import finish  # noqa: E402
+from tests.helpers.finished import finish  # noqa: E402
+from tests.report.wandb import wandb_stub  # noqa: E402
 
 from sweeps import MIXES, make_project  # noqa: E402
 
 if TYPE_CHECKING:
-    from assay.plan import PlannedRun
-    from assay.workspace import Workspace
+    from assay.plan.plan import PlannedRun
+    from assay.plan.workspace import Workspace
 
 RUNS, RECORDS = 300, 100
 SYNC = [sys.executable, "-m", "assay", "sync", "sweep=large", "--send", "--json"]
@@ -49,14 +49,14 @@ class Call(NamedTuple):
     """One call of `assay sync`.
 
     Attributes:
-        what: which one it was.
-        seconds: from its start to its end.
-        runs: of W&B's that it sent, as far as the server has them.
-        requests: that the server had.
-        problems: what it said was not told.
+        name: description of the call.
+        seconds: wall time.
+        runs: number of W&B runs that were new on the server.
+        requests: number of requests that the server received.
+        problems: the problems that the command reported.
     """
 
-    what: str
+    name: str
     seconds: float
     runs: int
     requests: int
@@ -64,7 +64,7 @@ class Call(NamedTuple):
 
 
 def fill(space: Workspace, planned: PlannedRun) -> None:
-    """A run that is trained and scored, with its history."""
+    """Write a trained and scored run with its history."""
     spec = planned.spec
     assert spec is not None
     run = finish(space, planned.mix, planned.seed)
@@ -81,16 +81,16 @@ def fill(space: Workspace, planned: PlannedRun) -> None:
 
 @contextmanager
 def syncing(root: Path, url: str) -> Iterator[subprocess.Popen[bytes]]:
-    """`assay sync` at work, in a home without anybody's keys."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    asked = {"HOME": str(root / "home"), "WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": url}
-    with subprocess.Popen(SYNC, cwd=root, env=own | asked, stdout=subprocess.PIPE) as process:
+    """Run `assay sync` with a home folder without keys."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    settings = {"HOME": str(root / "home"), "WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": url}
+    with subprocess.Popen(SYNC, cwd=root, env=environment | settings, stdout=subprocess.PIPE) as process:
         yield process
 
 
-def call(what: str, root: Path, url: str, received: wandb_stub.Received, *, kill_at: float = math.inf) -> Call:
-    """Call it once; it is ended as soon as the server has so many runs."""
-    before, asked, started = len(received.runs), received.requests, time.perf_counter()
+def call(name: str, root: Path, url: str, received: wandb_stub.Received, *, kill_at: float = math.inf) -> Call:
+    """Call `assay sync` once, and kill it as soon as the server has `kill_at` runs."""
+    before, requests, started = len(received.runs), received.requests, time.perf_counter()
     with syncing(root, url) as process:
         while process.poll() is None and len(received.runs) < kill_at:
             time.sleep(0.05)
@@ -99,67 +99,76 @@ def call(what: str, root: Path, url: str, received: wandb_stub.Received, *, kill
         assert process.stdout is not None
         printed = process.stdout.read()
     if process.returncode not in (0, -signal.SIGKILL):
-        sys.exit(f"{what}: `assay sync` ended with {process.returncode}")
-    said = json.loads(printed)["problems"] if printed else []
+        sys.exit(f"{name}: `assay sync` ended with {process.returncode}")
+    problems = json.loads(printed)["problems"] if printed else []
     seconds = time.perf_counter() - started
-    return Call(what, seconds, len(received.runs) - before, received.requests - asked, said)
+    return Call(name, seconds, len(received.runs) - before, received.requests - requests, problems)
 
 
-def differences(space: Workspace, received: wandb_stub.Received, *, taken_up: int) -> list[str]:
-    """Where the server does not have what the store has, once."""
-    found = [f"no answer to {name}" for name in received.unknown]
+def differences(space: Workspace, received: wandb_stub.Received, *, resumptions: int) -> list[str]:
+    """Return the differences between the server and the store.
+
+    Args:
+        space: the project.
+        received: the server's state.
+        resumptions: maximum number of resumed runs.
+    """
+    problems = [f"the server does not implement {name}" for name in received.unknown]
     trained = {name: run for name, run in received.runs.items() if run.fields["jobType"] == "train"}
     for run in space.store.runs():
-        told = trained.pop(run.fingerprint[:32], None)
-        history = [] if told is None else told.history
-        wanted = [[line["step"], *(line[key] for key in SAME)] for line in run.history()]
-        if [[row["_step"], *(row[f"train/{key}"] for key in SAME)] for row in history] != wanted:
-            found.append(f"{run.fingerprint[:8]}: {len(history)} records of {len(wanted)}")
-    found += [f"{name} is not in the store" for name in trained]
+        server_run = trained.pop(run.fingerprint[:32], None)
+        history = [] if server_run is None else server_run.history
+        expected = [[line["step"], *(line[key] for key in SAME)] for line in run.history()]
+        if [[row["_step"], *(row[f"train/{key}"] for key in SAME)] for row in history] != expected:
+            problems.append(f"{run.fingerprint[:8]}: {len(history)} of {len(expected)} records")
+    problems += [f"{name} is not in the store" for name in trained]
     names = [run.fields.get("displayName") for run in received.runs.values()]
-    found += [f"{name} is there twice" for name in sorted({str(one) for one in names if names.count(one) > 1})]
-    again = sum(run.taken_up for run in received.runs.values())
+    problems += [f"{name} exists twice" for name in sorted({str(name) for name in names if names.count(name) > 1})]
+    resumed = sum(run.resumptions for run in received.runs.values())
     unfinished = sum(run.state != "finished" for run in received.runs.values())
     return [
-        *found,
-        *([f"{again} runs were taken up again, {taken_up} at most had been on their way"] if again > taken_up else []),
+        *problems,
+        *([f"{resumed} runs were resumed; expected at most {resumptions}"] if resumed > resumptions else []),
         *([f"{unfinished} are not finished"] if unfinished else []),
     ]
 
 
 def main() -> None:
-    """Print the table, and whatever is wrong."""
-    from assay.publish.tracking.sender import AT_ONCE
+    """Print the table and all differences."""
+    from assay.report.wandb.uploader import AT_ONCE
 
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
     delay = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
-    table = Table(*("assay sync --send", "seconds", "runs of W&B's", "a second", "requests"))
+    table = Table(*("assay sync --send", "seconds", "W&B runs", "runs per second", "requests"))
     with tempfile.TemporaryDirectory() as made:
         root = Path(made)
         space = make_project(root, runs)
         (root / "conf" / "policy" / "large.yaml").write_text(POLICY)
-        for planned in space.plan().runs:
+        for planned in space.planner.plan().runs:
             fill(space, planned)
-        untold, wrong = shutil.copytree(root / "store", root / "untold"), []
+        unpublished, wrong = shutil.copytree(root / "store", root / "unpublished"), []
         with wandb_stub.serve(delay=delay) as (url, received):
-            calls = [call(what, root, url, received) for what in ("to the end", "again, nothing new")]
-            wrong += differences(space, received, taken_up=0)
+            calls = [call(name, root, url, received) for name in ("to the end", "again, nothing new")]
+            wrong += differences(space, received, resumptions=0)
         shutil.rmtree(root / "store")
-        untold.rename(root / "store")
+        unpublished.rename(root / "store")
         with wandb_stub.serve(delay=delay) as (url, received):
             half = calls[0].runs // 2
-            calls.append(call("ended by SIGKILL halfway", root, url, received, kill_at=half))
-            calls.append(call("called again", root, url, received))
-            wrong += differences(space, received, taken_up=AT_ONCE)
-    for one in calls:
+            calls.append(call("killed halfway by SIGKILL", root, url, received, kill_at=half))
+            calls.append(call("again after SIGKILL", root, url, received))
+            wrong += differences(space, received, resumptions=AT_ONCE)
+    for sync in calls:
         table.add_row(
-            one.what, f"{one.seconds:.0f}", str(one.runs), f"{one.runs / one.seconds:.1f}", f"{one.requests:,}"
+            sync.name, f"{sync.seconds:.0f}", str(sync.runs), f"{sync.runs / sync.seconds:.1f}", f"{sync.requests:,}"
         )
-    title = f"{runs} trained and scored runs of {MIXES} mixes, {RECORDS} records each, {AT_ONCE} told at a time, {delay:g} s an answer"
+    title = (
+        f"{runs} trained and scored runs of {MIXES} mixes, {RECORDS} records each, {AT_ONCE} concurrent uploads, "
+        f"{delay:g} s per reply"
+    )
     Console(width=100).print(title, table, sep="\n")
-    said = [f"{one.what}: {problem}" for one in calls for problem in one.problems]
-    print(*(said + wrong or ["every run and every record was there once; nothing failed"]), sep="\n")
-    if said or wrong:
+    problems = [f"{sync.name}: {problem}" for sync in calls for problem in sync.problems] + wrong
+    print(*(problems or ["the server has every run and every record once; nothing failed"]), sep="\n")
+    if problems:
         sys.exit(1)
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.tiny import tiny_study as make
+from tests.helpers.tiny import tiny_study as make
 
 if TYPE_CHECKING:
-    from assay.study import Study
+    from assay.config.study import Study
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:  # xdist calls it so
@@ -23,7 +23,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:  # xdist calls 
 
 @pytest.fixture
 def tiny_study(tmp_path: Path) -> Callable[..., Study]:
-    """Makes a study that takes seconds, in a folder of the test's own; see `tests.tiny.tiny_study`."""
+    """Makes a study that takes seconds, in a folder of the test's own; see `tests.helpers.tiny.tiny_study`."""
 
     def study(*, steps: int = 12, folder: str = "project", **overrides: Any) -> Study:
         return make(

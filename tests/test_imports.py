@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,13 +15,11 @@ import assay
 
 SOURCE = Path(assay.__file__).parent
 
-# From what depends on nothing to the door. A part imports parts before it, never one after it.
-ORDER = [
-    "errors", "structure", "fingerprint", "files", "tails", "processes", "revision", "epochs", "lease", "demo",
-    "sources", "mixes", "recipe", "arms", "ablations", "suite", "references", "roots", "plan", "store", "stopped",
-    "corpus", "audit", "train", "evaluate", "settings", "study", "changes", "identities", "workspace", "registered",
-    "stats", "compare", "effects", "design", "claims", "advice", "reasons", "gate", "early", "results", "past", "looks", "curves", "publish", "imports", "conclude", "launch", "cli",
-]  # fmt: skip
+# The packages in data-flow order: a package imports itself and those before it.
+ORDER = (
+    "core", "config", "store", "corpus", "audit", "train", "evaluate", "plan",
+    "analysis", "propose", "report", "export", "launch", "demo", "cli",
+)  # fmt: skip
 HEAVY = [
     "torch",
     "transformers",
@@ -36,34 +36,71 @@ HEAVY = [
 ]
 
 
-def part_of(path: Path) -> str:
+MODULES = {
+    ".".join(("assay", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in sorted(SOURCE.rglob("*.py"))
+}
+
+
+def package_of(path: Path) -> str:
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
-def imported_parts(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def imported_modules(path: Path) -> set[str]:
+    """The modules of assay that a module imports, wherever the statement stands."""
     names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "assay":
-            inner = (node.module or "").split(".")[1:]
-            names |= {inner[0]} if inner else {alias.name for alias in node.names}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.level == 0:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= inner & MODULES.keys() if inner <= MODULES.keys() else inner | {node.module}
         elif isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("assay.")}
-    return names - {"__version__"}
+            names |= {alias.name for alias in node.names}
+    return names & MODULES.keys()
 
 
-@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: str(p.relative_to(SOURCE)))
-def test_no_part_imports_one_that_comes_after_it(path: Path) -> None:
-    part = part_of(path)
-    if part in ("__init__", "__main__"):
+def cycle_in(graph: dict[str, set[str]]) -> list[str] | None:
+    """Return one import cycle of a graph of modules, or ``None``."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return None
+
+
+@pytest.mark.parametrize("path", MODULES.values(), ids=MODULES)
+def test_no_package_imports_one_that_comes_after_it(path: Path) -> None:
+    package = package_of(path)
+    if package in ("__init__", "__main__"):
         return
-    assert part in ORDER, f"{part} has no place in the order"
-    allowed = set(ORDER[: ORDER.index(part) + 1])
-    assert imported_parts(path) <= allowed
+    allowed = set(ORDER[: ORDER.index(package) + 1])
+    assert {package_of(MODULES[name]) for name in imported_modules(path)} - {"__init__"} <= allowed
+
+
+def test_no_modules_lie_outside_a_package() -> None:
+    assert {path.name for path in SOURCE.glob("*.py")} == {"__init__.py", "__main__.py"}
+    assert {path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists()} <= set(ORDER)
+
+
+def test_no_modules_import_each_other_in_a_cycle() -> None:
+    """Imports for type checkers and inside functions count too: a reader follows them as well."""
+    graph = {name: imported_modules(path) - {"assay", name} for name, path in MODULES.items()}
+    assert cycle_in(graph) is None
+
+
+def test_a_cycle_is_found() -> None:
+    assert cycle_in({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) is not None
 
 
 @pytest.mark.parametrize(
-    "module", ["assay", "assay.cli.main", "assay.study", "assay.store", "assay.workspace", "assay.launch.status"]
+    "module",
+    [
+        "assay",
+        "assay.cli.main",
+        "assay.config.study",
+        "assay.store.runs",
+        "assay.plan.workspace",
+        "assay.launch.status",
+    ],
 )
 def test_importing_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
@@ -71,11 +108,16 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
     assert result.stdout.strip() == "[]"
 
 
-def test_one_place_imports_lm_eval_and_one_imports_wandb() -> None:
-    for package, home in (("lm_eval", "evaluate"), ("wandb", "publish"), ("submitit", "launch")):
-        users = {
-            part_of(path)
-            for path in SOURCE.rglob("*.py")
-            if f"import {package}" in path.read_text() or f"from {package}" in path.read_text()
-        }
-        assert users <= {home}
+@pytest.mark.parametrize(
+    ("library", "homes"),
+    [
+        ("lm_eval", {"evaluate"}),
+        ("submitit", {"launch"}),
+        ("wandb", {"report/wandb", "analysis/external"}),  # what is published; what is read from other projects
+    ],
+)
+def test_a_library_is_imported_where_it_belongs(library: str, homes: set[str]) -> None:
+    statement = re.compile(rf"^\s*(import|from) {library}\b", re.MULTILINE)
+    users = {str(path.relative_to(SOURCE).parent) for path in MODULES.values() if statement.search(path.read_text())}
+    assert users
+    assert all(any(user.startswith(home) for home in homes) for user in users)

@@ -52,6 +52,6 @@ def test_it_plans_the_packaged_sweep_outside_the_repository(wheel: Path, tmp_pat
     assert run("-c", "import assay; print(assay.__file__)").startswith(str(site))
     runs = json.loads(run("-m", "assay", "plan", "sweep=code_replace", "--json"))["runs"]
     assert {run["status"] for run in runs} == {"refused"}, "its texts are not here"
-    assert "data/text" in runs[0]["reasons"][0]
+    assert "data/text" in runs[0]["reasons"][0]["text"]
     run("-m", "assay", "init", "mine")
     assert (elsewhere / "mine/sweeps/first.yaml").exists()

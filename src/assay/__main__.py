@@ -1,4 +1,4 @@
-"""`python -m assay` is `assay`."""
+"""Run the command `assay` as `python -m assay`."""
 
 from assay.cli.main import main
 

@@ -1,4 +1,4 @@
-"""Findings are kept with the version of the source that has them, whole, and mergeable."""
+"""Findings are stored with the version of their source; writes are atomic, and folders mergeable."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from assay.audit.findings import Audit, Example, Finding, Findings, Part, Unread
-from assay.errors import AssayError
+from assay.audit.findings import Audit, Example, Finding, FindingPart, Findings, Unread
+from assay.core.errors import AssayError
 
 DIGEST, LATER = "a" * 64, "b" * 64
 
@@ -32,14 +32,14 @@ def finding(**fields: Any) -> Finding:
         matched_bytes=400,
         tokens=100,
         clean=0.001,
-        parts={"snapshot": {"2026-10-15": Part(documents=50, of=100, bytes=1000)}},
+        parts={"snapshot": {"2026-10-15": FindingPart(documents=50, of=100, bytes=1000)}},
         examples=(example,),
     )
     return replace(base, **fields)
 
 
 def audit(*findings: Finding, finished: float = 1.0, **fields: Any) -> Audit:
-    detectors = fields.pop("detectors", {one.detector: one.version for one in findings})
+    detectors = fields.pop("detectors", {finding.detector: finding.version for finding in findings})
     return Audit(
         source="code_cc",
         digest=fields.pop("digest", DIGEST),
@@ -47,18 +47,18 @@ def audit(*findings: Finding, finished: float = 1.0, **fields: Any) -> Audit:
         detectors=detectors,
         documents=200,
         bytes=4000,
-        findings=tuple(one.id for one in findings),
+        findings=tuple(finding.id for finding in findings),
         **fields,
     )
 
 
-def test_what_was_kept_is_what_is_read(tmp_path: Path) -> None:
+def test_findings_survive_a_round_trip(tmp_path: Path) -> None:
     kept = finding(detail={"tasks": {"sciq": 3}})
-    looked = audit(kept, unread=(Unread(where="x:3", reason="not UTF-8"),), unread_count=1)
+    record = audit(kept, unread=(Unread(where="x:3", reason="not UTF-8"),), unread_count=1)
     store = Findings(tmp_path)
-    store.add(looked, [kept])
+    store.add(record, [kept])
     assert store.current("code_cc", DIGEST) == [kept]
-    assert store.audits("code_cc") == [looked]
+    assert store.audits("code_cc") == [record]
     assert list(store.all()) == [kept]
 
 
@@ -69,10 +69,10 @@ def test_a_finding_belongs_to_one_version_of_its_source(tmp_path: Path) -> None:
     assert store.current("code_cc", LATER) == []
     assert store.current("code_cc", DIGEST)
     assert store.digests("code_cc") == [DIGEST, LATER]
-    assert store.seen("code_cc") == {"line_number_gutter"}
+    assert store.detectors_with_findings("code_cc") == {"line_number_gutter"}
 
 
-def test_a_later_audit_counts_for_the_detectors_that_it_ran_and_for_no_others(tmp_path: Path) -> None:
+def test_a_later_audit_replaces_only_the_findings_of_its_detectors(tmp_path: Path) -> None:
     store, gutter, mojibake = Findings(tmp_path), finding(), finding(detector="mojibake", severity="medium")
     store.add(audit(gutter, mojibake), [gutter, mojibake])
     store.add(audit(finished=2.0, detectors={"mojibake": 2}), [])
@@ -81,23 +81,23 @@ def test_a_later_audit_counts_for_the_detectors_that_it_ran_and_for_no_others(tm
 
 def test_folders_of_two_machines_are_merged_by_copying(tmp_path: Path) -> None:
     gutter, mojibake = finding(), finding(detector="mojibake", severity="medium")
-    for name, found in (("here", gutter), ("there", mojibake)):
-        Findings(tmp_path / name).add(audit(found), [found])
+    for name, stored in (("here", gutter), ("there", mojibake)):
+        Findings(tmp_path / name).add(audit(stored), [stored])
     shutil.copytree(tmp_path / "there", tmp_path / "here", dirs_exist_ok=True)
     assert Findings(tmp_path / "here").current("code_cc", DIGEST) == [gutter, mojibake]
 
 
-def test_what_programs_read_has_the_shares() -> None:
+def test_json_has_the_fractions() -> None:
     plain = json.loads(json.dumps(finding().as_json()))
-    assert (plain["share"], plain["bytes_share"], plain["matched_share"]) == (0.25, 0.25, 0.1)
-    assert plain["parts"]["snapshot"]["2026-10-15"]["share"] == 0.5
+    assert (plain["fraction"], plain["bytes_fraction"], plain["matched_fraction"]) == (0.25, 0.25, 0.1)
+    assert plain["parts"]["snapshot"]["2026-10-15"]["fraction"] == 0.5
     assert plain["examples"][0]["matches"] == [[0, 5]]
 
 
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"format": 99, "finding": {}}', '{"format": 1, "finding": {"x": 1}}']
 )
-def test_a_damaged_finding_is_named(tmp_path: Path, content: str) -> None:
+def test_the_error_names_a_damaged_finding(tmp_path: Path, content: str) -> None:
     store, kept = Findings(tmp_path), finding()
     store.add(audit(kept), [kept])
     [path] = tmp_path.glob("audits/*/*/findings/*.json")
@@ -106,12 +106,12 @@ def test_a_damaged_finding_is_named(tmp_path: Path, content: str) -> None:
         store.current("code_cc", DIGEST)
 
 
-def test_severity_is_an_order() -> None:
+def test_severities_are_ordered() -> None:
     assert finding(severity="high").reaches("medium")
     assert not finding(severity="low").reaches("medium")
 
 
 @pytest.mark.parametrize("name", ["../x", "", ".files", "a/b"])
-def test_a_source_s_name_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
-    with pytest.raises(AssayError, match="not a usable name"):
+def test_the_name_of_a_source_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(AssayError, match="name .* is invalid"):
         Findings(tmp_path).audits(name)

@@ -1,4 +1,4 @@
-"""A fixer gives back the text that was there before the defect, or leaves it alone."""
+"""A fixer restores the text without the defect, or leaves the document unchanged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.audit.fixers import strip_gutter
+from assay.audit.fixers import strip_line_numbers
 
 CODE = Path(json.decoder.__file__).read_text(encoding="utf-8").rstrip("\n")
 LINES = CODE.split("\n")
@@ -50,9 +50,9 @@ WIDTH = len(str(len(LINES)))
         "row",
     ],
 )
-def test_the_code_of_a_listing_comes_back_as_it_was(extracted: Callable[[], str]) -> None:
+def test_removing_line_numbers_restores_the_code(extracted: Callable[[], str]) -> None:
     before = "A page about JSON.\n"
-    fixed = strip_gutter(before + extracted())
+    fixed = strip_line_numbers(before + extracted())
     assert not fixed.unsure
     assert fixed.removed >= len(LINES) - 1
     assert [line.rstrip() for line in fixed.text.split("\n") if line.strip()] == [
@@ -60,9 +60,9 @@ def test_the_code_of_a_listing_comes_back_as_it_was(extracted: Callable[[], str]
     ]
 
 
-def test_lines_whose_ends_were_lost_get_them_back() -> None:
+def test_line_numbers_within_a_line_become_line_ends() -> None:
     lines = [line.strip() for line in LINES if line.strip()]
-    fixed = strip_gutter(" ".join(f"{n} {line}" for n, line in enumerate(lines, 1)))
+    fixed = strip_line_numbers(" ".join(f"{n} {line}" for n, line in enumerate(lines, 1)))
     assert fixed.text.split("\n")[1:4] == [f"{line} " for line in lines[1:4]] or fixed.unsure
 
 
@@ -78,13 +78,13 @@ def test_lines_whose_ends_were_lost_get_them_back() -> None:
     ],
     ids=["empty", "code", "list", "verses", "array", "hostile"],
 )
-def test_what_has_no_gutter_is_left_alone(text: str) -> None:
-    assert strip_gutter(text) == (text, 0, False)
+def test_text_without_line_numbers_is_unchanged(text: str) -> None:
+    assert strip_line_numbers(text) == (text, 0, False)
 
 
-def test_a_listing_in_the_midst_of_a_page_keeps_the_page() -> None:
+def test_text_around_a_code_block_is_unchanged() -> None:
     listing = textwrap.dedent("\n".join(f"{n:>{WIDTH}}  {line}" for n, line in NUMBERED))
     page = f"In 2024 there were 3 ways.\n{listing}\nSee chapter 12 and chapter 13.\n"
-    fixed = strip_gutter(page)
+    fixed = strip_line_numbers(page)
     assert fixed.text.startswith("In 2024 there were 3 ways.\n")
     assert fixed.text.endswith("See chapter 12 and chapter 13.\n")

@@ -49,10 +49,10 @@ HEAVY = [
 ]
 CONCLUDE = """
 import sys
-from assay.cli.common import workspace
-from assay.conclude import conclude
-space = workspace(sys.argv[1:])
-conclude(space, space.plan())
+from assay.cli.arguments import load_workspace
+from assay.report.publish import conclude
+space = load_workspace(sys.argv[1:])
+conclude(space, space.planner.plan())
 """
 
 
@@ -68,7 +68,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines = [json.dumps({"text": text.format(i) * 20 + str(i)}) for i in range(60)]
         (root / f"{name}.jsonl").write_text("\n".join(lines))
         (root / f"conf/source/{name}.yaml").write_text(
-            f"{{files: [{name}.jsonl], domain: {name}, language: en, licence: CC0-1.0, "
+            f"{{files: [{name}.jsonl], domain: {name}, language: en, license: CC0-1.0, "
             "clearance: {state: cleared, by: the tests}}"
         )
     return root
@@ -109,7 +109,7 @@ def test_help_names_every_command() -> None:
         "demo",
         "init",
     ):
-        assert f"  {command} " in result.stdout
+        assert f" {command} " in result.stdout
 
 
 def test_a_sweep_goes_from_its_file_to_a_verdict_and_is_reused(project: Path) -> None:
@@ -171,7 +171,9 @@ def test_a_sweep_goes_from_its_file_to_a_verdict_and_is_reused(project: Path) ->
 def test_a_new_evaluation_retrains_nothing(project: Path) -> None:
     assay(project, "submit", "sweep=tiny", "cluster=debug")  # trains what no test before this one has
     changed = of_json(assay(project, "plan", "sweep=tiny", "suite.validation_bytes=1000", "--json"))
-    assert {tuple(run["reasons"]) for run in changed["runs"]} == {("trained; this evaluation is missing",)}
+    assert [[reason["code"] for reason in run["reasons"]] for run in changed["runs"]] == [["evaluation_missing"]] * len(
+        changed["runs"]
+    )
     assert changed["cost"]["tokens"] == 0
 
 
@@ -179,7 +181,8 @@ def test_a_source_that_loses_its_clearance_blocks_plan_and_gate(project: Path) -
     blocked = ["sweep=tiny", "source.code.clearance.state=blocked"]
     plan = of_json(assay(project, "plan", *blocked, "--json"))
     assert {run["status"] for run in plan["runs"]} == {"refused"}
-    assert "source 'code' is blocked" in plan["runs"][0]["reasons"][0]
+    reason = plan["runs"][0]["reasons"][0]
+    assert (reason["code"], reason["subject"]) == ("source_blocked", "code")
     result = assay(project, "gate", *blocked, "--json")
     assert result.returncode == 4
     assert of_json(result)["verdict"] == "BLOCKED"
@@ -189,11 +192,11 @@ def test_a_source_that_loses_its_clearance_blocks_plan_and_gate(project: Path) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["plan"], "no sweep was named"),
+        (["plan"], "sweep: no sweep is selected"),
         (["plan", "sweep=tinny"], "Did you mean 'tiny'?"),
-        (["plan", "sweep=tiny", "mix.half.weights.prose=-1"], "is -1"),
+        (["plan", "sweep=tiny", "mix.half.weights.prose=-1"], "weight -1.0 of 'prose' is invalid"),
         (["plan", "sweep=tiny", "mix.half.weights={prsoe: 1}"], "Did you mean 'prose'?"),
-        (["plan", "sweep=tiny", "budget.tokens=10"], "less than one step"),
+        (["plan", "sweep=tiny", "budget.tokens=10"], "one optimizer step"),
         (["plan", "sweep=tiny", "suite.tasks=[{task: hellaswg}]"], "hellaswag"),
         (["why", "ffff", "eeee"], "no run's fingerprint begins"),
         (["gate", "sweep=tiny", "--candidate", "les_code"], "Did you mean 'less_code'?"),
@@ -228,7 +231,7 @@ def test_a_plan_of_many_runs_is_summed_up_by_mix(project: Path) -> None:
     assert ["half", "30", "todo", "never", "run"] in lines
     assert ["less_code", "30", "todo", "never", "run"] in lines
     assert sum(line[0] in ("half", "less_code") for line in lines) == 2
-    status = assay(project, "status", "sweep=tiny", f"sweep.seeds={seeds}".replace(" ", ""))
+    status = assay(project, "status", "sweep=tiny", f"sweep.seeds={seeds}".replace(" ", ""), "--current")
     assert "60 queued" in status.stdout
 
 
@@ -245,7 +248,8 @@ def test_looking_at_a_sweep_loads_nothing_that_trains_or_compares(project: Path)
 def test_a_source_without_files_is_refused_and_named(project: Path) -> None:
     plan = of_json(assay(project, "plan", "sweep=tiny", "source.code.files=[gone/*.jsonl]", "--json"))
     assert plan["runs"][0]["status"] == "refused"
-    assert "gone/*.jsonl" in plan["runs"][0]["reasons"][0]
+    assert plan["runs"][0]["reasons"][0]["code"] == "source_unavailable"
+    assert "gone/*.jsonl" in plan["runs"][0]["reasons"][0]["text"]
 
 
 def test_diff_shows_what_an_edit_does_to_every_weight(project: Path) -> None:
@@ -262,7 +266,7 @@ def test_init_writes_a_project_that_plans_and_never_writes_over_one(tmp_path: Pa
     assert assay(tmp_path, "init", "mine").returncode == 0
     again = assay(tmp_path, "init", "mine")
     assert again.returncode == 2
-    assert "nothing was written" in again.stderr
+    assert "Nothing was written" in again.stderr
     plan = of_json(assay(tmp_path / "mine", "plan", "sweep=first", "--json"))
     assert {run["status"] for run in plan["runs"]} == {"refused"}
-    assert "pending" in plan["runs"][0]["reasons"][0]
+    assert plan["runs"][0]["reasons"][0]["code"] == "source_pending"

@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from assay.cli.common import workspace
-from assay.cli.plain import ascii_json
-from tests.audit.found import put_finding
-from tests.cli.calls import Said, caller
+from assay.cli.arguments import load_workspace
+from assay.cli.console import ascii_json
+from assay.plan.prepare import prepare_corpora
+from tests.audit.finding_files import put_finding
+from tests.cli.invoke import Said, caller
 from tests.cli.test_commands import CONF, TEXTS
-from tests.finished import finish
+from tests.helpers.finished import finish
 
 SWEEP = "sweep=tiny"
 MIXES = ("half", "less_code")
@@ -39,14 +40,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines = [json.dumps({"text": text.format(i) * 20 + str(i)}) for i in range(60)]
         (root / f"{name}.jsonl").write_text("\n".join(lines))
         (root / f"conf/source/{name}.yaml").write_text(
-            f"{{files: [{name}.jsonl], domain: {name}, language: en, licence: CC0-1.0, "
+            f"{{files: [{name}.jsonl], domain: {name}, language: en, license: CC0-1.0, "
             "clearance: {state: cleared, by: the tests}}"
         )
     before = Path.cwd()
     os.chdir(root)
     try:
-        space = workspace([SWEEP])
-        space.prepare(space.unmeasured() or list(TEXTS))
+        space = load_workspace([SWEEP])
+        prepare_corpora(space.sources, space.mixes.untokenized() or list(TEXTS))
         for mix in MIXES:
             for seed in range(3):
                 run = finish(space, mix, seed, bits={"prose": -0.5 if mix == "less_code" else 0.0})
@@ -109,7 +110,7 @@ UNREADABLE: dict[str, Doctor] = {
     "spec cut": cut("spec.json"),
     "spec a list": becomes("spec.json", b"[]\n"),
     "spec of a later version": changed("spec.json", lambda plain: plain["spec"].update(told_later=1)),
-    "spec of an older version": changed("spec.json", lambda plain: plain["spec"].pop("optimiser")),
+    "spec of an older version": changed("spec.json", lambda plain: plain["spec"].pop("optimizer")),
     "scores empty": becomes("scores.json", b'{"scores": []}\n'),
     "scores without a value": changed("scores.json", lambda plain: plain["scores"][0].pop("value")),
     "scores in words": changed("scores.json", lambda plain: plain["scores"][0].update(value="high")),
@@ -145,7 +146,7 @@ READ_ONLY = (
     ("compare", SWEEP, "--tokens-to-match"),
     ("gate", SWEEP, "--markdown"),
     ("report", SWEEP),
-    ("look", SWEEP),
+    ("interim", SWEEP),
     ("taint", "prose"),
 )
 
@@ -175,16 +176,19 @@ def test_a_run_that_cannot_be_read_is_in_no_verdict_and_is_named_once(assay: Cal
     verdict = assay("gate", SWEEP, "--json")
     assert verdict.code == 3, "two of the three seeds that the policy asks for"
     (missing,) = verdict.json["missing"]["less_code"]
-    assert missing.startswith("seed 1: its record ")
-    assert sum(reason.count(missing) for reason in verdict.json["candidates"]["less_code"]["reasons"]) == 1
+    assert (missing["code"], missing["figures"]["seeds"]) == ("missing_runs", [1])
+    assert missing["causes"][0]["code"] in {"record_unreadable", "delivered_unknown"}
+    assert sum(reason["causes"].count(missing) for reason in verdict.json["candidates"]["less_code"]["reasons"]) == 1
 
 
 def test_compare_names_what_is_in_none_of_its_figures_once(assay: Call) -> None:
     for folder in [path for path in Path("store/runs").iterdir() if labels(path)["seed"] == 1]:
         (folder / "spec.json").write_text("[]\n")
-    told = "list where a mapping was expected. Move the folder away"
+    told = "list is invalid; expected a mapping. Move the folder away"
     assert " ".join(assay("compare", SWEEP).out.split()).count(told) == 2, "a file of each"
-    assert {mix: why[0].endswith(told) for mix, why in assay("compare", SWEEP, "--json").json["missing"].items()} == {
+    assert {
+        mix: why[0]["text"].endswith(told) for mix, why in assay("compare", SWEEP, "--json").json["missing"].items()
+    } == {
         "half": True,
         "less_code": True,
     }
@@ -194,10 +198,11 @@ def test_a_verdict_on_the_runs_that_are_left_says_which_are_not(assay: Call) -> 
     changed("spec.json", lambda plain: plain["spec"].update(told_later=1))(run())
     judged = assay("gate", SWEEP, "policy.min_seeds=2", "--json").json["candidates"]["less_code"]
     assert judged["verdict"] == "ACCEPT"
-    assert any(
-        "seed 1: its record cannot be read" in reason and "other seeds" in reason for reason in judged["reasons"]
-    )
-    assert any("move the folder away" in reason for reason in judged["reasons"])
+    (excluded,) = (reason for reason in judged["reasons"] if reason["code"] == "runs_excluded")
+    assert excluded["causes"][0]["figures"]["seeds"] == [1]
+    (unreadable,) = excluded["causes"][0]["causes"]
+    assert unreadable["code"] == "record_unreadable"
+    assert "Move the folder away" in unreadable["figures"]["error"]
 
 
 @pytest.mark.parametrize("case", CUT)
@@ -205,7 +210,9 @@ def test_a_run_that_was_cut_is_to_do(assay: Call, case: str) -> None:
     CUT[case](run())
     verdict = assay("gate", SWEEP, "--json")
     assert verdict.code == 3
-    assert verdict.json["missing"]["less_code"][0].startswith("seed 1: todo")
+    missing = verdict.json["missing"]["less_code"][0]
+    assert missing["figures"]["seeds"] == [1]
+    assert (missing["causes"][0]["code"], missing["causes"][0]["subject"]) == ("not_finished", "todo")
 
 
 @pytest.mark.parametrize("case", HARMLESS)
@@ -228,20 +235,21 @@ def test_a_submission_of_another_version_is_passed_over_and_said_once(assay: Cal
     (folder / "submission.json").write_text(content)
     said = assay("status", SWEEP)
     assert "6 done" in said.out
-    assert said.err.count("is passed over") == 1
+    assert said.err.count("assay skips the submission") == 1
     assert "submission.json" in said.err
 
 
 @pytest.mark.parametrize("file", ["findings", "audits"])
 def test_what_an_audit_found_and_nobody_can_read_blocks(assay: Call, file: str) -> None:
     """A finding that a cut hides is no reason to accept what it taints."""
-    put_finding(workspace([]), "prose")
+    put_finding(load_workspace([]), "prose")
     (record,) = Path("store/audits").glob(f"prose/*/{file}/*.json")
     record.write_text(record.read_text()[:60])
     blocked = assay("gate", SWEEP, "--json")
     assert blocked.code == 4
-    assert "what audits found in source 'prose'" in blocked.json["candidates"]["less_code"]["reasons"][0]
-    assert str(record) in blocked.json["candidates"]["less_code"]["reasons"][0]
+    reason = blocked.json["candidates"]["less_code"]["reasons"][0]
+    assert (reason["code"], reason["subject"]) == ("findings_unreadable", "prose")
+    assert str(record) in reason["figures"]["error"]
     assert assay("plan", SWEEP).code == 0
     listed = assay("sources")
     assert listed.code == 0

@@ -1,4 +1,4 @@
-"""Small sources, a tokenizer and corpora, made once a session."""
+"""Small sources, a tokenizer and corpora, made once per session."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from assay.config.sources import Source
+from assay.config.tokenizer import TokenizerSpec
 from assay.corpus.build import prepare
 from assay.corpus.manifest import corpus_identity
-from assay.corpus.read import source_digest
 from assay.corpus.shards import Corpus
-from assay.corpus.tokenizer import TokenizerSpec, make_tokenizer, tokenizer_identity
-from assay.sources import Source
+from assay.corpus.source_reader import source_digest
+from assay.corpus.tokenizer import make_tokenizer, tokenizer_identity
 
 WORDS = [
     "the",
@@ -45,7 +46,7 @@ MakeCorpus = Callable[..., Corpus]
 
 
 def source_of(*files: Path | str, name: str = "web", **fields: object) -> Source:
-    plain = {"name": name, "files": tuple(map(str, files)), "domain": "web", "language": "en", "licence": "MIT"}
+    plain = {"name": name, "files": tuple(map(str, files)), "domain": "web", "language": "en", "license": "MIT"}
     return Source(**{**plain, **fields})  # type: ignore[arg-type]
 
 
@@ -63,7 +64,7 @@ def write_jsonl(path: Path, texts: Sequence[str]) -> Path:
 
 @pytest.fixture(scope="session")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a tokenizer of 400 ids."""
+    """Folder of a tokenizer of 400 ids."""
     folder = tmp_path_factory.mktemp("tokenizers")
     source = source_of(write_jsonl(folder / "web.jsonl", some_texts(300)))
     spec = TokenizerSpec(name="tiny", vocabulary=400, sources=("web",))
@@ -73,7 +74,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def corpus_of(tmp_path: Path, tokenizer: Path) -> MakeCorpus:
-    """Makes the corpus of some texts."""
+    """Function that builds a corpus of texts."""
 
     def make(texts: Sequence[str], *, name: str = "web") -> Corpus:
         return corpus_from(source_of(write_jsonl(tmp_path / f"{name}.jsonl", texts), name=name), tokenizer, tmp_path)

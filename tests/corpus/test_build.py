@@ -1,4 +1,4 @@
-"""Making corpora: every document once, on one side, ended by EOS; made once, and whole or not at all."""
+"""A corpus has every document once, on one side, ended by EOS; it is built once and appears only when complete."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from assay.config.tokenizer import TokenizerSpec
+from assay.core.errors import AssayError
 from assay.corpus import build
 from assay.corpus.build import prepare
-from assay.corpus.heldout import document_hash, is_held_out
+from assay.corpus.holdout import document_hash, is_held_out
 from assay.corpus.manifest import corpus_identity
-from assay.corpus.read import fresh_digest
 from assay.corpus.shards import Corpus
-from assay.corpus.tokenizer import END, TokenizerSpec, load_tokenizer, make_tokenizer
-from assay.errors import AssayError
-
-from .conftest import MakeCorpus, corpus_from, some_texts, source_of, write_jsonl
+from assay.corpus.source_reader import fresh_digest
+from assay.corpus.tokenizer import END, load_tokenizer, make_tokenizer
+from tests.corpus.conftest import MakeCorpus, corpus_from, some_texts, source_of, write_jsonl
 
 
 def train_texts(corpus: Corpus, tokenizer: Path) -> list[str]:
@@ -38,15 +38,15 @@ def held_out_texts(corpus: Corpus, tokenizer: Path) -> list[str]:
     return [encoder.decode(ids[:-1].tolist()) for _, ids, _ in held]
 
 
-def test_every_document_is_there_once_on_one_side(corpus_of: MakeCorpus, tokenizer: Path) -> None:
-    texts = [*some_texts(500), f"a page that says {END} itself", "  spaces \n\n"]
+def test_every_document_occurs_once_on_one_side(corpus_of: MakeCorpus, tokenizer: Path) -> None:
+    texts = [*some_texts(500), f"a page with {END} in its text", "  spaces \n\n"]
     corpus = corpus_of(texts)
     train, held = train_texts(corpus, tokenizer), held_out_texts(corpus, tokenizer)
     assert sorted([*train, *held]) == sorted(texts)
     assert train == [text for text in texts if text in set(train)]  # in the order of the source
 
 
-def test_the_manifest_counts_what_is_there(corpus_of: MakeCorpus, tokenizer: Path) -> None:
+def test_the_manifest_counts_the_contents(corpus_of: MakeCorpus, tokenizer: Path) -> None:
     texts = some_texts(500)
     corpus = corpus_of([*texts, "", ""])
     manifest, held = corpus.manifest, list(corpus.validation())
@@ -63,17 +63,17 @@ def test_the_manifest_counts_what_is_there(corpus_of: MakeCorpus, tokenizer: Pat
 
 def test_the_hash_of_a_text_decides_its_side_in_every_source(corpus_of: MakeCorpus, tokenizer: Path) -> None:
     shared = some_texts(400, seed=1)
-    one = corpus_of([*shared, *some_texts(3000, seed=2)], name="one")
-    two = corpus_of([*some_texts(3000, seed=3), *shared], name="two")
-    sides = [{text for text in held_out_texts(corpus, tokenizer) if text in set(shared)} for corpus in (one, two)]
+    first = corpus_of([*shared, *some_texts(3000, seed=2)], name="first")
+    second = corpus_of([*some_texts(3000, seed=3), *shared], name="second")
+    sides = [{text for text in held_out_texts(corpus, tokenizer) if text in set(shared)} for corpus in (first, second)]
     ruled = {text for text in shared if is_held_out(document_hash(text.encode()))}
     assert len(ruled) > 2
-    for held, corpus in zip(sides, (one, two), strict=True):
+    for held, corpus in zip(sides, (first, second), strict=True):
         assert ruled <= held
         assert len(held - ruled) <= corpus.manifest.validation_by_rank
 
 
-def test_held_out_documents_come_in_order_of_hash(corpus_of: MakeCorpus, tokenizer: Path) -> None:
+def test_held_out_documents_are_in_order_of_hash(corpus_of: MakeCorpus, tokenizer: Path) -> None:
     corpus = corpus_of(some_texts(1000))
     hashes = [digest for digest, _, _ in corpus.validation()]
     assert hashes == sorted(hashes)
@@ -81,7 +81,7 @@ def test_held_out_documents_come_in_order_of_hash(corpus_of: MakeCorpus, tokeniz
     assert hashes == [document_hash(text.encode()).hex() for text in texts]
 
 
-def test_a_source_of_a_few_documents_still_has_some_held_out(corpus_of: MakeCorpus) -> None:
+def test_a_source_of_few_documents_holds_out_at_least_one(corpus_of: MakeCorpus) -> None:
     texts = [text for text in some_texts(100) if not is_held_out(document_hash(text.encode()))][:12]
     manifest = corpus_of(texts).manifest
     assert (manifest.validation_documents, manifest.documents) == (1, 11)
@@ -90,7 +90,11 @@ def test_a_source_of_a_few_documents_still_has_some_held_out(corpus_of: MakeCorp
 
 @pytest.mark.parametrize(
     ("texts", "problem"),
-    [(["alone"], "leaves none to train on"), (["same"] * 5, "leaves none to train on"), (["", ""], "are empty")],
+    [
+        (["alone"], "so no document is left for training"),
+        (["same"] * 5, "so no document is left for training"),
+        (["", ""], "are empty"),
+    ],
 )
 def test_a_source_that_cannot_be_both_trained_and_measured_is_refused(
     corpus_of: MakeCorpus, tmp_path: Path, texts: Sequence[str], problem: str
@@ -102,16 +106,14 @@ def test_a_source_that_cannot_be_both_trained_and_measured_is_refused(
 
 def test_the_same_text_in_any_container_becomes_the_same_tokens(tmp_path: Path, tokenizer: Path) -> None:
     texts = some_texts(200)
-    one = corpus_from(source_of(write_jsonl(tmp_path / "one.jsonl", texts)), tokenizer, tmp_path)
+    single = corpus_from(source_of(write_jsonl(tmp_path / "single.jsonl", texts)), tokenizer, tmp_path)
     many = [write_jsonl(tmp_path / f"many/{i}.jsonl", texts[i * 50 : (i + 1) * 50]) for i in range(4)]
-    two = corpus_from(source_of(*many, name="other"), tokenizer, tmp_path)
-    assert one.path != two.path
-    np.testing.assert_array_equal(np.concatenate(one.shards), np.concatenate(two.shards))
+    split = corpus_from(source_of(*many, name="other"), tokenizer, tmp_path)
+    assert single.path != split.path
+    np.testing.assert_array_equal(np.concatenate(single.shards), np.concatenate(split.shards))
 
 
-def test_documents_are_never_cut_between_shards(
-    tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_documents_never_span_two_shards(tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = source_of(write_jsonl(tmp_path / "web.jsonl", some_texts(300)))
     whole = corpus_from(source, tokenizer, tmp_path / "whole")
     monkeypatch.setattr(build, "SHARD_TOKENS", 500)
@@ -131,7 +133,7 @@ def test_a_vocabulary_above_65536_takes_four_bytes_a_token(tmp_path: Path) -> No
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     words.save(str(tmp_path / "words.json"))
     folder = make_tokenizer(
-        TokenizerSpec(name="words", file=str(tmp_path / "words.json")), {}, "words", tmp_path
+        TokenizerSpec(name="words", file=str(tmp_path / "words.json"), end_token=END), {}, "words", tmp_path
     ).parent
     source = source_of(write_jsonl(tmp_path / "a.jsonl", [f"w{69_000 + i} w2" for i in range(50)]))
     corpus = corpus_from(source, folder, tmp_path)
@@ -145,15 +147,15 @@ def test_the_identity_follows_the_text_and_the_tokenizer() -> None:
     assert corpus_identity("a", "b") == corpus_identity("a", "b")
 
 
-# --- once, and whole
+# --- built once, and complete
 
 
-def test_a_corpus_that_is_there_is_not_made_again(
+def test_an_existing_corpus_is_not_built_again(
     tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = source_of(write_jsonl(tmp_path / "web.jsonl", some_texts(50)))
     corpus_from(source, tokenizer, tmp_path)
-    monkeypatch.setattr(build, "_build", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(build, "_build", lambda *_: pytest.fail("built again"))
     assert corpus_from(source, tokenizer, tmp_path).documents > 0
 
 
@@ -161,22 +163,22 @@ PREPARE = """
 import os, signal, sys
 from pathlib import Path
 from assay.corpus import build
-from assay.sources import Source
+from assay.config.sources import Source
 folder, tokenizer, digest, kill = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4] == "kill"
 build.BATCH_BYTES = 1000
-source = Source(name="web", files=(f"{folder}/web.jsonl",), domain="web", language="en", licence="MIT")
+source = Source(name="web", files=(f"{folder}/web.jsonl",), domain="web", language="en", license="MIT")
 make = build._build
 def made(*arguments):
     with open(folder / "made", "a") as log: log.write("x")
     return make(*arguments)
 build._build = made
-def progress(share):
-    if kill and share > 0.5: os.kill(os.getpid(), signal.SIGKILL)
+def progress(fraction):
+    if kill and fraction > 0.5: os.kill(os.getpid(), signal.SIGKILL)
 build.prepare(source, digest=digest, tokenizer=tokenizer, identity="identity", folder=folder / "corpora", progress=progress)
 """
 
 
-def test_started_twice_at_once_it_is_made_once(tmp_path: Path, tokenizer: Path) -> None:
+def test_two_processes_build_a_corpus_once(tmp_path: Path, tokenizer: Path) -> None:
     source = source_of(write_jsonl(tmp_path / "web.jsonl", some_texts(3000)))
     command = [sys.executable, "-c", PREPARE, tmp_path, tokenizer, fresh_digest(source), "live"]
     both = [subprocess.Popen(command) for _ in range(2)]
@@ -186,15 +188,15 @@ def test_started_twice_at_once_it_is_made_once(tmp_path: Path, tokenizer: Path) 
     assert manifest.documents + manifest.validation_documents == 3000
 
 
-def test_a_kill_leaves_nothing_that_could_be_taken_for_a_corpus(tmp_path: Path, tokenizer: Path) -> None:
+def test_a_killed_process_leaves_no_corpus(tmp_path: Path, tokenizer: Path) -> None:
     source = source_of(write_jsonl(tmp_path / "web.jsonl", some_texts(1000)))
     digest = fresh_digest(source)
     killed = subprocess.run([sys.executable, "-c", PREPARE, tmp_path, tokenizer, digest, "kill"], check=False)
     assert killed.returncode == -signal.SIGKILL
     corpora = tmp_path / "corpora"
     assert not (corpora / "identity").exists()
-    assert list(corpora.glob(".identity.*.tmp/train-00000.tokens"))  # it was killed half-way
-    with pytest.raises(AssayError, match="no corpus is here"):
+    assert list(corpora.glob(".identity.*.tmp/train-00000.tokens"))  # killed halfway
+    with pytest.raises(AssayError, match="no corpus exists"):
         Corpus.open(corpora / "identity")
     corpus = prepare(source, digest=digest, tokenizer=tokenizer, identity="identity", folder=corpora)
     assert corpus.documents + corpus.manifest.validation_documents == 1000
@@ -205,30 +207,30 @@ def test_a_broken_line_leaves_no_corpus(tmp_path: Path, tokenizer: Path) -> None
     write_jsonl(tmp_path / "web.jsonl", some_texts(100))
     with (tmp_path / "web.jsonl").open("a") as file:
         file.write("broken\n")
-    with pytest.raises(AssayError, match=r"web\.jsonl:101: not JSON"):
+    with pytest.raises(AssayError, match=r"web\.jsonl:101: the line is not JSON"):
         corpus_from(source_of(tmp_path / "web.jsonl"), tokenizer, tmp_path)
     assert [path.suffix for path in (tmp_path / "corpora").iterdir()] == [".lock"]
 
 
-def test_a_source_that_shrank_since_it_was_planned_is_refused(tmp_path: Path, tokenizer: Path) -> None:
+def test_a_source_that_changed_since_the_plan_is_refused(tmp_path: Path, tokenizer: Path) -> None:
     source = source_of(write_jsonl(tmp_path / "web.jsonl", some_texts(100)))
     digest = fresh_digest(source)
     write_jsonl(tmp_path / "web.jsonl", some_texts(90))
-    with pytest.raises(AssayError, match="its files changed since its digest was taken"):
+    with pytest.raises(AssayError, match="its files changed since its digest was computed"):
         prepare(source, digest=digest, tokenizer=tokenizer, identity="identity", folder=tmp_path)
     assert not (tmp_path / "identity").exists()
 
 
-def test_a_source_that_changes_under_way_is_refused(
+def test_a_source_that_changes_during_tokenization_is_refused(
     tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(build, "BATCH_BYTES", 1000)
     source = source_of(write_jsonl(tmp_path / "web.jsonl", some_texts(100)))
 
-    def touch(share: float) -> None:
-        os.utime(tmp_path / "web.jsonl", (share, share))
+    def touch(fraction: float) -> None:
+        os.utime(tmp_path / "web.jsonl", (fraction, fraction))
 
-    with pytest.raises(AssayError, match="its files changed while it was tokenised"):
+    with pytest.raises(AssayError, match="its files changed while it was tokenized"):
         prepare(
             source,
             digest=fresh_digest(source),
@@ -243,15 +245,15 @@ def test_a_source_that_changes_under_way_is_refused(
 def test_progress_rises_to_1(tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "BATCH_BYTES", 5000)
     source = source_of(write_jsonl(tmp_path / "web.jsonl", some_texts(1000)))
-    told: list[float] = []
+    fractions: list[float] = []
     prepare(
         source,
         digest=fresh_digest(source),
         tokenizer=tokenizer,
         identity="identity",
         folder=tmp_path,
-        progress=told.append,
+        progress=fractions.append,
     )
-    assert told == sorted(told)
-    assert told[-1] == 1.0
-    assert len(told) > 5
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert len(fractions) > 5

@@ -1,4 +1,4 @@
-"""The loader: a run's sequences are a pure function of position, and no token is lost or repeated."""
+"""A run's sequences are a pure function of position, and no token is lost or repeated."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from assay.core.errors import AssayError
 from assay.corpus import build
-from assay.corpus.loader import SequenceReader, pooled
+from assay.corpus.loader import SequenceReader, select_pool
 from assay.corpus.schedule import permute
 from assay.corpus.shards import Corpus
-from assay.errors import AssayError
-
-from .conftest import corpus_from, some_texts, source_of, write_jsonl
+from tests.corpus.conftest import corpus_from, some_texts, source_of, write_jsonl
 
 Corpora = dict[str, Corpus]
 L = 32
@@ -39,7 +38,7 @@ def corpora(tmp_path_factory: pytest.TempPathFactory, tokenizer: Path) -> Corpor
 
 
 def stream(corpus: Corpus, name: str, *, seed: int, length: int) -> NDArray[np.int64]:
-    """A source's tokens in the order in which a run sees them, put together document by document."""
+    """A source's tokens in the order of a run, concatenated document by document."""
     parts: list[NDArray[np.int64]] = []
     epoch = 0
     while sum(map(len, parts)) < length:
@@ -50,13 +49,13 @@ def stream(corpus: Corpus, name: str, *, seed: int, length: int) -> NDArray[np.i
 
 
 def rows_of(reader: SequenceReader, name: str) -> NDArray[np.int64]:
-    """The sequences that a source gives over the whole run, as they are drawn; shape (draws, L + 1)."""
+    """A source's sequences over the whole run, in order of draws; shape (draws, L + 1)."""
     tokens, sources = reader.read(0, reader.length)
     return tokens[sources == reader.names.index(name)]
 
 
 def drawn(corpus: Corpus, name: str, *, seed: int, draws: int, length: int = L) -> list[int]:
-    """Which of the stream's sequences the draws are: those that begin in an epoch, shuffled."""
+    """The stream's sequence of each draw: those that begin in an epoch, shuffled."""
     order: list[int] = []
     epoch = 0
     while len(order) < draws:
@@ -68,7 +67,7 @@ def drawn(corpus: Corpus, name: str, *, seed: int, draws: int, length: int = L) 
 
 
 def expected_rows(corpus: Corpus, name: str, *, seed: int, draws: int, length: int = L) -> NDArray[np.int64]:
-    """A source's sequences put together by hand."""
+    """A source's sequences, computed independently."""
     order = drawn(corpus, name, seed=seed, draws=draws, length=length)
     row = stream(corpus, name, seed=seed, length=(max(order, default=0) + 1) * length + 1)
     return np.array([row[n * length : n * length + length + 1] for n in order]).reshape(draws, length + 1)
@@ -78,7 +77,7 @@ MIX = {"web": 0.5, "code": 0.3, "books": 0.2}
 
 
 def test_no_token_is_lost_or_repeated_over_several_epochs(corpora: Corpora) -> None:
-    """What each source gives is its documents, each with its EOS, in the epochs' orders, and nothing else."""
+    """Each source delivers its documents with their EOS, in the order of each epoch, and nothing else."""
     reader = SequenceReader(corpora, [(MIX, 3000)], seed=4, sequence_length=L)
     for name in reader.names:
         rows = rows_of(reader, name)
@@ -98,7 +97,7 @@ def test_the_draws_of_whole_epochs_are_the_stream_each_token_a_target_once(corpo
 
 
 def test_sequences_of_one_document_are_not_drawn_one_after_the_other(corpora: Corpora) -> None:
-    """In a stretch of the stream neighbours overlap by a token; in the order of draws hardly any do."""
+    """Neighbors in the stream overlap by a token; neighbors in the order of draws rarely do."""
     rows = rows_of(SequenceReader(corpora, [({"web": 1.0}, 400)], seed=0, sequence_length=L), "web")
     following = (rows[1:, 0] == rows[:-1, -1]) & (rows[:-1, -1] != corpora["web"].manifest.eos)
     by_chance = max(Counter(rows[:, 0].tolist()).values()) / len(rows)
@@ -117,25 +116,25 @@ def test_every_document_comes_once_an_epoch(corpora: Corpora) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 8])
 def test_any_number_of_workers_reads_the_same_run(corpora: Corpora, workers: int) -> None:
-    """Each worker has a reader of its own and reads its slice of every step, in any order of steps."""
+    """Each worker has its own reader and reads its slice of each step, in any order of steps."""
     batch, steps, stages = 24, 20, [(MIX, 200), ({"web": 0.3, "tiny": 0.7}, 280)]
     expected, sources = SequenceReader(corpora, stages, seed=1, sequence_length=L).read(0, batch * steps)
     readers = [SequenceReader(corpora, stages, seed=1, sequence_length=L) for _ in range(workers)]
-    share = batch // workers
+    size = batch // workers
     for step in np.random.default_rng(0).permutation(steps).tolist():
         for worker, reader in enumerate(readers):
-            start = step * batch + worker * share
-            tokens, indices = reader.read(start, start + share)
-            np.testing.assert_array_equal(tokens, expected[start : start + share])
-            np.testing.assert_array_equal(indices, sources[start : start + share])
+            start = step * batch + worker * size
+            tokens, indices = reader.read(start, start + size)
+            np.testing.assert_array_equal(tokens, expected[start : start + size])
+            np.testing.assert_array_equal(indices, sources[start : start + size])
 
 
 @given(data=st.data(), length=st.integers(1, 300), seed=st.integers(0, 5))
 @settings(max_examples=60, deadline=None)
-def test_reading_a_stretch_gives_that_stretch_of_the_whole(
+def test_reading_a_range_returns_that_range_of_the_run(
     corpora: Corpora, data: st.DataObject, length: int, seed: int
 ) -> None:
-    """For any sequence length, epochs shorter than a sequence included."""
+    """Holds for any sequence length, including epochs shorter than a sequence."""
     stages = [({"tiny": 0.6, "books": 0.4}, 40), ({"code": 1.0}, 7)]
     reader = SequenceReader(corpora, stages, seed=seed, sequence_length=length)
     whole, sources = reader.read(0, 47)
@@ -150,17 +149,17 @@ def test_reading_a_stretch_gives_that_stretch_of_the_whole(
     )
 
 
-def test_two_mixes_that_share_a_source_see_it_in_the_same_order(corpora: Corpora) -> None:
-    one = SequenceReader(corpora, [({"web": 0.5, "books": 0.5}, 400)], seed=2, sequence_length=L)
-    two = SequenceReader(corpora, [({"code": 0.7, "web": 0.3}, 400)], seed=2, sequence_length=L)
-    first, second = rows_of(one, "web"), rows_of(two, "web")
+def test_two_mixes_that_share_a_source_read_it_in_the_same_order(corpora: Corpora) -> None:
+    left = SequenceReader(corpora, [({"web": 0.5, "books": 0.5}, 400)], seed=2, sequence_length=L)
+    right = SequenceReader(corpora, [({"code": 0.7, "web": 0.3}, 400)], seed=2, sequence_length=L)
+    first, second = rows_of(left, "web"), rows_of(right, "web")
     both = min(len(first), len(second))
     assert both > 100
     np.testing.assert_array_equal(first[:both], second[:both])
 
 
 def test_adding_a_source_leaves_the_order_of_the_others(corpora: Corpora) -> None:
-    """Even one whose name sorts before them."""
+    """Holds even if its name sorts before theirs."""
     before = SequenceReader(corpora, [({"code": 0.5, "web": 0.5}, 300)], seed=2, sequence_length=L)
     after = SequenceReader(corpora, [({"books": 0.2, "code": 0.4, "web": 0.4}, 300)], seed=2, sequence_length=L)
     for name in ("code", "web"):
@@ -169,11 +168,13 @@ def test_adding_a_source_leaves_the_order_of_the_others(corpora: Corpora) -> Non
 
 
 def test_another_seed_gives_another_order(corpora: Corpora) -> None:
-    one, two = (SequenceReader(corpora, [(MIX, 50)], seed=seed, sequence_length=L).read(0, 50)[0] for seed in (0, 1))
-    assert not np.array_equal(one, two)
+    first, second = (
+        SequenceReader(corpora, [(MIX, 50)], seed=seed, sequence_length=L).read(0, 50)[0] for seed in (0, 1)
+    )
+    assert not np.array_equal(first, second)
 
 
-def test_a_later_stage_goes_on_where_the_earlier_ones_left_a_source(corpora: Corpora) -> None:
+def test_a_later_stage_continues_a_source_where_the_earlier_ones_ended(corpora: Corpora) -> None:
     stages = [({"web": 0.5, "code": 0.5}, 101), ({"books": 0.9, "web": 0.1}, 60), ({"web": 1.0}, 50)]
     reader = SequenceReader(corpora, stages, seed=0, sequence_length=L)
     rows = rows_of(reader, "web")
@@ -183,7 +184,7 @@ def test_a_later_stage_goes_on_where_the_earlier_ones_left_a_source(corpora: Cor
     assert reader.counts(161)[reader.names.index("web")] == len(rows) - 50
 
 
-def test_a_source_of_weight_0_gives_nothing_and_one_of_weight_1_all(corpora: Corpora) -> None:
+def test_a_source_of_weight_0_delivers_nothing_and_a_source_of_weight_1_everything(corpora: Corpora) -> None:
     reader = SequenceReader(corpora, [({"web": 1.0, "code": 0.0}, 20)], seed=0, sequence_length=L)
     assert [part["sequences"] for part in reader.delivered(20).values()] == [0, 20]
     assert reader.delivered(20)["code"] == {
@@ -196,8 +197,8 @@ def test_a_source_of_weight_0_gives_nothing_and_one_of_weight_1_all(corpora: Cor
 
 
 @pytest.mark.parametrize("stop", [0, 1, 777, 2000])
-def test_delivered_is_what_was_read(corpora: Corpora, stop: int) -> None:
-    """Counted from the sequences themselves: a document begins after an EOS, an epoch after the source's last token."""
+def test_delivered_counts_equal_the_sequences_read(corpora: Corpora, stop: int) -> None:
+    """Counts of the sequences: a document begins after an EOS, an epoch after the source's last token."""
     reader = SequenceReader(corpora, [(MIX, 900), ({"tiny": 0.5, "books": 0.5}, 1100)], seed=3, sequence_length=L)
     tokens, sources = reader.read(0, stop)
     for index, (name, part) in enumerate(reader.delivered(stop).items()):
@@ -218,24 +219,24 @@ def test_delivered_is_what_was_read(corpora: Corpora, stop: int) -> None:
         assert part["epoch_starts"] == [int(positions[first]) for first in firsts if first < len(rows)]
 
 
-def test_no_epoch_begins_unnoticed_however_the_run_is_cut_into_steps(corpora: Corpora) -> None:
+def test_every_epoch_start_is_listed_for_any_division_into_steps(corpora: Corpora) -> None:
     reader = SequenceReader(corpora, [(MIX, 900), ({"tiny": 0.5, "books": 0.5}, 1100)], seed=3, sequence_length=L)
-    noticed = [begin for start in range(0, 2000, 7) for begin in reader.epoch_starts(start, min(start + 7, 2000))]
-    assert noticed == reader.epoch_starts(0, 2000)
+    listed = [begin for start in range(0, 2000, 7) for begin in reader.epoch_starts(start, min(start + 7, 2000))]
+    assert listed == reader.epoch_starts(0, 2000)
     for name, part in reader.delivered(2000).items():
-        mine = [begin for begin in noticed if begin.source == name]
-        assert [begin.position for begin in mine] == part["epoch_starts"]
-        assert [begin.epoch for begin in mine] == list(range(1, 1 + len(mine)))
-    assert len({begin.source for begin in noticed}) == 4
+        starts = [begin for begin in listed if begin.source == name]
+        assert [begin.position for begin in starts] == part["epoch_starts"]
+        assert [begin.epoch for begin in starts] == list(range(1, 1 + len(starts)))
+    assert len({begin.source for begin in listed}) == 4
 
 
-def test_stretches_outside_the_run_are_refused(corpora: Corpora) -> None:
+def test_ranges_outside_the_run_are_refused(corpora: Corpora) -> None:
     reader = SequenceReader(corpora, [(MIX, 10)], seed=0, sequence_length=L)
     for start, stop in ((0, 11), (-1, 2), (5, 4)):
-        with pytest.raises(ValueError, match="not a stretch"):
+        with pytest.raises(ValueError, match="expected a range within"):
             reader.read(start, stop)
     assert reader.read(10, 10)[0].shape == (0, L + 1)
-    with pytest.raises(ValueError, match="not in the run"):
+    with pytest.raises(ValueError, match="position 11 is invalid; expected 0 to 10"):
         reader.delivered(11)
 
 
@@ -245,8 +246,8 @@ def test_a_source_without_a_corpus_is_named(corpora: Corpora) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 7])
-def test_a_pool_has_the_tokens_asked_for_and_is_gone_through_in_epochs(corpora: Corpora, seed: int) -> None:
-    """4 epochs of a quarter of what is drawn; each token of the pool a target as often as every other."""
+def test_a_pool_has_the_requested_tokens_and_is_repeated_in_epochs(corpora: Corpora, seed: int) -> None:
+    """Pool of a quarter of the draws: 4 epochs, with each token of the pool equally often a target."""
     corpus = corpora["web"]
     draws = corpus.tokens // L
     pool = draws * L // 4
@@ -278,7 +279,7 @@ def test_a_pool_of_one_source_leaves_the_order_of_the_others(corpora: Corpora) -
 
 def test_delivered_documents_of_a_pool_are_those_of_the_pool(corpora: Corpora) -> None:
     corpus = corpora["code"]
-    offsets, _ = pooled(corpus, "code", 900)
+    offsets, _ = select_pool(corpus, "code", 900)
     draws = -(-3 * 900 // L)
     reader = SequenceReader(corpora, [({"code": 1.0}, draws)], seed=0, sequence_length=L, pools={"code": 900})
     assert reader.delivered(draws)["code"]["documents"] == pytest.approx(3 * (len(offsets) - 1), abs=2)
@@ -288,13 +289,15 @@ def test_a_pool_larger_than_its_source_is_refused(corpora: Corpora) -> None:
     tokens = corpora["tiny"].tokens
     whole = SequenceReader(corpora, [({"tiny": 1.0}, 4)], seed=0, sequence_length=L, pools={"tiny": tokens})
     assert whole.delivered(4)["tiny"]["epochs"] == pytest.approx(4 * L / tokens)
-    with pytest.raises(AssayError, match=rf"a pool of {tokens + 1:,} tokens of 'tiny', which has {tokens:,}"):
+    with pytest.raises(
+        AssayError, match=rf"pool of source 'tiny': {tokens + 1:,} tokens is invalid; expected 1 to {tokens:,}"
+    ):
         SequenceReader(corpora, [({"tiny": 1.0}, 4)], seed=0, sequence_length=L, pools={"tiny": tokens + 1})
 
 
 def in_pool(corpus: Corpus, name: str, tokens: int) -> NDArray[np.int64]:
-    """The tokens of a pool, document after document, put together by hand."""
-    offsets, starts = pooled(corpus, name, tokens)
+    """The tokens of a pool, concatenated document by document."""
+    offsets, starts = select_pool(corpus, name, tokens)
     row = np.concatenate([np.asarray(shard) for shard in corpus.shards]).astype(np.int64)
     lengths = np.diff(offsets)
     return np.concatenate([row[start : start + n] for start, n in zip(starts, lengths, strict=False)])

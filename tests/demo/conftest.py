@@ -1,4 +1,4 @@
-"""What the demonstration's tests share."""
+"""Shared fixtures of the demonstration's tests."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ import pytest
 
 @pytest.fixture(scope="session")
 def cache() -> Path:
-    """Where `make demo` keeps its data, so that nothing is downloaded twice."""
+    """Data folder of `make demo`, so that nothing is downloaded twice."""
     return Path(os.environ.get("ASSAY_TEST_CACHE", Path(__file__).parents[2] / "data"))

@@ -1,4 +1,4 @@
-"""Fetching: whole and verified, or not at all; against a real index on this machine."""
+"""Downloads from a local package index appear only when they are complete and verified."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from assay.core.errors import AssayError
 from assay.demo import fetch as module
 from assay.demo.fetch import fetch
-from assay.errors import AssayError
 from tests.demo.tiny_packages import package
 
 CONTENT = bytes(range(256)) * 4096
@@ -22,12 +22,12 @@ PINNED = package(CONTENT)
 
 @dataclass
 class Index:
-    """A package index with one file, that can be told to misbehave."""
+    """A package index with one file and configurable failures."""
 
     content: bytes = CONTENT
     hang_up_after: int | None = None
     ranges: bool = True
-    asked: list[str | None] = field(default_factory=list)
+    ranges_requested: list[str | None] = field(default_factory=list)
     """The Range header of each download."""
 
 
@@ -40,9 +40,9 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
             if self.path == "/simple/tiny/":
                 self.answer(200, f'<a href="/files/{PINNED.file}">{PINNED.file}</a>'.encode(), "text/html")
             elif self.path == f"/files/{PINNED.file}":
-                wanted = self.headers.get("Range")
-                state.asked.append(wanted)
-                start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and state.ranges else 0
+                requested = self.headers.get("Range")
+                state.ranges_requested.append(requested)
+                start = int(requested.removeprefix("bytes=").removesuffix("-")) if requested and state.ranges else 0
                 self.answer(206 if start else 200, state.content[start:], "application/gzip")
             else:
                 self.answer(404, b"", "text/html")
@@ -57,7 +57,7 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Silence."""
+            """Log nothing."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -72,55 +72,53 @@ def use_index(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
     monkeypatch.setattr(module, "_pip_settings", lambda: settings)
 
 
-def test_a_fetched_file_is_the_pinned_one_and_stands_alone(index: Index, tmp_path: Path) -> None:
-    shares: list[float] = []
-    path = fetch(PINNED, tmp_path, progress=lambda _what, share: shares.append(share))
+def test_a_downloaded_file_has_the_pinned_bytes_and_no_leftovers(index: Index, tmp_path: Path) -> None:
+    fractions: list[float] = []
+    path = fetch(PINNED, tmp_path, progress=lambda _what, done: fractions.append(done))
     assert path.read_bytes() == CONTENT
     assert [each.name for each in tmp_path.iterdir() if each.suffix != ".lock"] == [PINNED.file]
-    assert shares == sorted(shares)
-    assert shares[-1] == 1.0
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
 
 
-def test_what_is_in_the_cache_is_not_asked_for_again(index: Index, tmp_path: Path) -> None:
+def test_a_cached_file_is_not_downloaded_again(index: Index, tmp_path: Path) -> None:
     fetch(PINNED, tmp_path)
     fetch(PINNED, tmp_path)
-    assert len(index.asked) == 1
+    assert len(index.ranges_requested) == 1
 
 
-def test_a_cached_file_that_was_cut_is_fetched_again(index: Index, tmp_path: Path) -> None:
+def test_a_truncated_cached_file_is_downloaded_again(index: Index, tmp_path: Path) -> None:
     (tmp_path / PINNED.file).write_bytes(CONTENT[:100])
     assert fetch(PINNED, tmp_path).read_bytes() == CONTENT
 
 
-def test_a_lost_connection_goes_on_where_it_stopped(index: Index, tmp_path: Path) -> None:
+def test_an_interrupted_download_resumes(index: Index, tmp_path: Path) -> None:
     index.hang_up_after = 400_000
     assert fetch(PINNED, tmp_path).read_bytes() == CONTENT
-    assert index.asked == [None, "bytes=400000-", "bytes=800000-"]
+    assert index.ranges_requested == [None, "bytes=400000-", "bytes=800000-"]
 
 
-def test_a_server_that_cannot_begin_in_the_middle_sends_the_whole(index: Index, tmp_path: Path) -> None:
+def test_a_server_without_ranges_sends_the_whole_file(index: Index, tmp_path: Path) -> None:
     index.ranges = False
     (tmp_path / f".{PINNED.file}.part").write_bytes(CONTENT[:1000])
     assert fetch(PINNED, tmp_path).read_bytes() == CONTENT
 
 
-def test_other_bytes_than_the_pinned_ones_are_refused_and_not_kept(index: Index, tmp_path: Path) -> None:
+def test_a_file_with_another_digest_is_refused_and_deleted(index: Index, tmp_path: Path) -> None:
     index.content = CONTENT[:-1] + b"?"
-    with pytest.raises(AssayError, match="digest is not the pinned one"):
+    with pytest.raises(AssayError, match="does not have the pinned digest"):
         fetch(PINNED, tmp_path)
     assert [each.name for each in tmp_path.iterdir() if each.suffix != ".lock"] == []
 
 
-def test_without_a_network_the_message_names_the_file_and_what_to_do(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_network_the_error_names_the_file_and_a_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         use_index(monkeypatch, unused.getsockname()[1])
-    with pytest.raises(AssayError, match=r"could not fetch tiny-1\.0\.tar\.gz") as caught:
+    with pytest.raises(AssayError, match=r"could not fetch tiny-1\.0\.tar\.gz") as error:
         fetch(PINNED, tmp_path)
-    assert "pip download" in caught.value.fix
-    assert str(tmp_path) in caught.value.fix
+    assert "pip download" in error.value.fix
+    assert str(tmp_path) in error.value.fix
 
 
 def test_a_package_that_the_index_lacks_is_named(index: Index, tmp_path: Path) -> None:
@@ -136,6 +134,6 @@ def test_the_environment_overrules_pips_files(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("PIP_CONFIG_FILE", str(settings))
     monkeypatch.setenv("PIP_INDEX_URL", "file:///from-the-environment")
     monkeypatch.delenv("PIP_TIMEOUT", raising=False)
-    found = module._pip_settings()
-    assert found["index-url"] == "file:///from-the-environment"
-    assert found["timeout"] == "9"
+    options = module._pip_settings()
+    assert options["index-url"] == "file:///from-the-environment"
+    assert options["timeout"] == "9"

@@ -1,4 +1,4 @@
-"""The sources: whole or not at all, the same bytes everywhere, and what their declarations say they are."""
+"""Sources appear only when complete, have the same bytes on all machines, and match their declarations."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from typing import Any
 import pytest
 import yaml
 
+from assay.core.errors import AssayError
 from assay.demo import pages, readers, texts
 from assay.demo.texts import MANIFEST, RECIPES, Recipe, is_made, make_texts
-from assay.errors import AssayError
-from tests.demo.gutters import gutter
+from tests.demo.numbered_lines import longest_line_numbers
 from tests.demo.tiny_packages import archive, package
 
 CONTENTS = {
-    "code_github": "0f1580031297",
-    "code_cc": "8a416dfdf467",
-    "web_cc": "e7a6a1c1b172",
-    "docs": "a10149bd9c9c",
-    "encyclopedia": "32e09cda2c6b",
-    "books": "67cca5a7a28b",
-    "science": "58541c721f75",
+    "code_github": "5e83892bf239",
+    "code_cc": "d95878797657",
+    "web_cc": "3078e0496c51",
+    "docs": "29727172edbe",
+    "encyclopedia": "887ac831eeef",
+    "books": "20649f5351ef",
+    "science": "94a3d292af5e",
 }
-"""The beginnings of the digests of each source's lines, as made on Python 3.11."""
+"""Prefix of the digest of each source's lines, created with Python 3.11."""
 
 TOOLS = {"pygments": "2.21.0", "resiliparse": "2.0.1"}
-"""The versions that those digests were made with."""
+"""Library versions of these digests."""
 
 
 # --- real sources, from the cache of `make demo` or from the index
@@ -60,7 +60,7 @@ def documents(folder: Path) -> list[dict[str, Any]]:
 def test_the_text_is_the_same_on_every_machine_and_python(made: dict[str, Path], recipe: Recipe) -> None:
     other = {tool: version(tool) for tool in recipe.tools if version(tool) != TOOLS[tool]}
     if other:
-        pytest.skip(f"the digest was taken with {TOOLS}; here is {other}")
+        pytest.skip(f"the digest requires {TOOLS}; installed: {other}")
     manifest = json.loads((made[recipe.name] / MANIFEST).read_text())
     assert manifest["content_sha256"][:12] == CONTENTS[recipe.name]
 
@@ -68,20 +68,20 @@ def test_the_text_is_the_same_on_every_machine_and_python(made: dict[str, Path],
 @pytest.mark.network
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 def test_every_source_is_several_megabytes_of_distinct_documents(made: dict[str, Path], recipe: Recipe) -> None:
-    found = documents(made[recipe.name])
-    assert len(found) > 100
-    assert 3e6 < sum(len(each["text"].encode()) for each in found) < 8e6
-    assert len({each["text"] for each in found}) == len({each["id"] for each in found}) == len(found)
+    rows = documents(made[recipe.name])
+    assert len(rows) > 100
+    assert 3e6 < sum(len(each["text"].encode()) for each in rows) < 8e6
+    assert len({each["text"] for each in rows}) == len({each["id"] for each in rows}) == len(rows)
 
 
 @pytest.mark.network
-def test_nearly_all_pages_of_the_crawled_code_carry_the_gutter_and_the_clean_code_none(made: dict[str, Path]) -> None:
-    def share(name: str) -> float:
-        found = documents(made[name])
-        return sum(gutter(each["text"]) >= 10 for each in found) / len(found)
+def test_crawled_code_has_line_numbers_and_clean_code_has_none(made: dict[str, Path]) -> None:
+    def fraction(name: str) -> float:
+        rows = documents(made[name])
+        return sum(longest_line_numbers(each["text"]) >= 10 for each in rows) / len(rows)
 
-    assert share("code_cc") > 0.98
-    assert share("code_github") < 0.01
+    assert fraction("code_cc") > 0.98
+    assert fraction("code_github") < 0.01
 
 
 @pytest.mark.network
@@ -93,51 +93,51 @@ def test_crawled_and_clean_code_share_packages_but_no_file(made: dict[str, Path]
 
 @pytest.mark.network
 @pytest.mark.parametrize("name", ["code_cc", "web_cc"])
-def test_a_crawls_text_is_what_the_extractor_makes_of_the_page_beside_it(
-    made: dict[str, Path], cache: Path, name: str
-) -> None:
+def test_crawled_text_equals_the_extracted_text_of_its_original(made: dict[str, Path], cache: Path, name: str) -> None:
     for each in documents(made[name])[::10]:
         page = (cache / "original" / name / each["original"]).read_text(encoding="utf-8")
-        assert pages.extract(page).strip() == each["text"]
+        assert pages.extract_text(page).strip() == each["text"]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
-def test_a_declared_source_says_of_itself_what_its_packages_say(recipe: Recipe) -> None:
+def test_declared_sources_match_their_packages(recipe: Recipe) -> None:
     declared = yaml.safe_load((Path(__file__).parents[2] / "conf" / "source" / f"{recipe.name}.yaml").read_text())
     assert declared["name"] == recipe.name
     assert declared["files"] == [f"${{paths.data}}/text/{recipe.name}/*.jsonl.gz"]
-    assert set(declared["licence"].split(" AND ")) == {each.licence for each in recipe.packages}
+    assert set(declared["license"].split(" AND ")) == {each.license for each in recipe.packages}
     assert declared["snapshot"] == max(each.released for each in recipe.packages)
     assert all(f"{each.name} {each.version}" in declared["clearance"]["reference"].lower() for each in recipe.packages)
-    assert (declared["originals"] is not None) == (recipe.finish in {readers.listed, readers.extracted})
+    assert (declared["originals"] is not None) == (recipe.finish in {readers.render_and_extract, readers.extract_page})
 
 
-# --- how they are made, on a package made here
+# --- creation, from a synthetic package
 
 
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
-    """The only recipe: a package with twenty pages, fetched already."""
+    """The only recipe: a package with twenty pages, already downloaded."""
     pages_of_prose = {
         f"tiny-1.0/docs/{number}.txt": f"Page {number}. {'Prose. ' * 60}".encode() for number in range(20)
     }
     content = archive(pages_of_prose)
     (tmp_path / "packages").mkdir()
     (tmp_path / "packages" / "tiny-1.0.tar.gz").write_bytes(content)
-    recipe = Recipe(name="tiny", packages=(package(content),), read=lambda opened: readers.manual(opened, "docs/*.txt"))
+    recipe = Recipe(
+        name="tiny", packages=(package(content),), read=lambda opened: readers.read_manual(opened, "docs/*.txt")
+    )
     monkeypatch.setattr(texts, "RECIPES", (recipe,))
     return recipe
 
 
-def test_what_is_made_is_not_made_again(tiny: Recipe, tmp_path: Path) -> None:
+def test_an_existing_source_is_kept(tiny: Recipe, tmp_path: Path) -> None:
     file = make_texts(tmp_path)["tiny"] / "part-00000.jsonl.gz"
     before = file.stat().st_mtime_ns
-    shutil.rmtree(tmp_path / "packages")  # and not fetched either
+    shutil.rmtree(tmp_path / "packages")  # so a download would fail
     make_texts(tmp_path)
     assert file.stat().st_mtime_ns == before
 
 
-def test_made_twice_it_is_the_same_file_byte_for_byte(tiny: Recipe, tmp_path: Path) -> None:
+def test_a_source_is_created_with_equal_bytes(tiny: Recipe, tmp_path: Path) -> None:
     file = make_texts(tmp_path)["tiny"] / "part-00000.jsonl.gz"
     first = file.read_bytes()
     shutil.rmtree(tmp_path / "text")
@@ -145,10 +145,8 @@ def test_made_twice_it_is_the_same_file_byte_for_byte(tiny: Recipe, tmp_path: Pa
     assert file.read_bytes() == first
 
 
-def test_cut_off_in_the_middle_nothing_stands_under_the_final_name(
-    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(opened: tuple[readers.Opened, ...]) -> Iterator[readers.Document]:
+def test_an_interrupted_source_does_not_appear(tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(opened: tuple[readers.Opened, ...]) -> Iterator[readers.DemoDocument]:
         yield from list(tiny.read(opened))[:5]
         raise KeyboardInterrupt
 
@@ -158,7 +156,7 @@ def test_cut_off_in_the_middle_nothing_stands_under_the_final_name(
     assert [each.name for each in (tmp_path / "text").iterdir()] == [".tiny.lock"]
 
 
-def test_what_a_killed_process_left_is_swept_away_and_the_source_made(tiny: Recipe, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed(tiny: Recipe, tmp_path: Path) -> None:
     leftover = tmp_path / "text" / ".tiny.abcdef.tmp"
     leftover.mkdir(parents=True)
     (leftover / "part-00000.jsonl.gz").write_bytes(b"half")
@@ -168,7 +166,7 @@ def test_what_a_killed_process_left_is_swept_away_and_the_source_made(tiny: Reci
 
 
 @pytest.mark.parametrize("harm", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-9])])
-def test_a_source_that_lost_bytes_is_made_again(tiny: Recipe, tmp_path: Path, harm: Any) -> None:
+def test_a_damaged_source_is_recreated(tiny: Recipe, tmp_path: Path, harm: Any) -> None:
     file = make_texts(tmp_path)["tiny"] / "part-00000.jsonl.gz"
     whole = file.read_bytes()
     harm(file)
@@ -177,7 +175,7 @@ def test_a_source_that_lost_bytes_is_made_again(tiny: Recipe, tmp_path: Path, ha
     assert file.read_bytes() == whole
 
 
-def test_another_package_or_size_makes_another_source(tiny: Recipe, tmp_path: Path) -> None:
+def test_another_package_or_size_requires_another_source(tiny: Recipe, tmp_path: Path) -> None:
     make_texts(tmp_path)
     assert is_made(tmp_path, tiny)
     assert not is_made(tmp_path, replace(tiny, size=1_000))
@@ -187,13 +185,13 @@ def test_another_package_or_size_makes_another_source(tiny: Recipe, tmp_path: Pa
 def test_a_name_that_leads_out_of_the_originals_is_refused(tmp_path: Path) -> None:
     originals = tmp_path / "originals"
     originals.mkdir()
-    with pytest.raises(AssayError, match="leads out of its folder"):
+    with pytest.raises(AssayError, match="leads out of the archive"):
         texts._put(originals, "tiny-1.0/../../loot.html", "<p>")
     assert not list(tmp_path.rglob("*.html"))
 
 
-def test_progress_never_goes_back_and_ends_at_one(tiny: Recipe, tmp_path: Path) -> None:
-    shares: list[float] = []
-    make_texts(tmp_path, progress=lambda _what, share: shares.append(share))
-    assert shares == sorted(shares)
-    assert shares[-1] == 1.0
+def test_progress_rises_to_1(tiny: Recipe, tmp_path: Path) -> None:
+    fractions: list[float] = []
+    make_texts(tmp_path, progress=lambda _what, done: fractions.append(done))
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0

@@ -1,4 +1,4 @@
-"""Packages made on the spot, for tests that need no index."""
+"""Synthetic packages for tests without an index."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from assay.demo.packages import Package
 
 
 def archive(members: dict[str, bytes]) -> bytes:
-    """A `.tar.gz` with these members."""
+    """Create a `.tar.gz` with these members."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         for name, content in members.items():
@@ -22,7 +22,7 @@ def archive(members: dict[str, bytes]) -> bytes:
 
 
 def package(content: bytes, *, name: str = "tiny", file: str = "tiny-1.0.tar.gz") -> Package:
-    """A package whose file has this content."""
+    """Declare a package whose file has this content."""
     return Package(
         name=name,
         version="1.0",
@@ -30,5 +30,5 @@ def package(content: bytes, *, name: str = "tiny", file: str = "tiny-1.0.tar.gz"
         sha256=hashlib.sha256(content).hexdigest(),
         size=len(content),
         released=datetime.date(2026, 1, 2),
-        licence="MIT",
+        license="MIT",
     )

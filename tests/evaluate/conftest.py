@@ -1,4 +1,4 @@
-"""A tiny model with a tokenizer of its own, as a run's folder has them, and the real benchmarks."""
+"""A tiny model with its tokenizer, in the layout of a run's folder, and the real benchmarks."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Any
 import pytest
 
 import assay
-from assay.errors import AssayError
-from assay.evaluate.harness import harness_version
-from assay.evaluate.mirror import make_mirror
-from assay.store import RunDirectory
-from assay.suite import EvaluationSpec, Task
+from assay.config.suite import EvaluationSpec, SuiteTask
+from assay.core.errors import AssayError
+from assay.demo.benchmarks import make_mirror
+from assay.evaluate.task_check import harness_version
+from assay.store.runs import RunDirectory
 
 CONTEXT = 256
 
 
 @pytest.fixture(scope="session")
 def cache() -> Path:
-    """Where `make demo` keeps its data, so that nothing is downloaded twice."""
+    """Data folder of `make demo`, so that nothing is downloaded twice."""
     return Path(os.environ.get("ASSAY_TEST_CACHE", Path(__file__).parents[2] / "data"))
 
 
 @pytest.fixture(scope="session")
 def benchmarks(cache: Path) -> Path:
-    """The demonstration's mirror, made if it is not there; read only."""
+    """The demonstration's mirror, created if it is missing. Tests do not change its files."""
     try:
         return make_mirror(cache / "benchmarks", packages=cache / "packages")
     except AssayError as error:
@@ -39,7 +39,7 @@ def benchmarks(cache: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_environment() -> Iterator[None]:
-    """What `use_mirror` sets in this process ends with the test."""
+    """Restore the environment variables that `use_mirror` sets."""
     before = dict(os.environ)
     yield
     os.environ.clear()
@@ -48,7 +48,7 @@ def _own_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Llama of 40 thousand parameters whose tokenizer knows every byte."""
+    """A random Llama of 40 thousand parameters with a byte-level tokenizer."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -63,7 +63,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    texts = [path.read_text() for path in sorted(Path(assay.__file__).parent.glob("*.py"))]
+    texts = [path.read_text() for path in sorted(Path(assay.__file__).parent.rglob("*.py"))]
     bpe.train_from_iterator(texts, trainer)
     PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|endoftext|>").save_pretrained(folder)
     state = torch.get_rng_state()
@@ -88,17 +88,17 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def lm(model_folder: Path) -> Any:
-    """lm-eval's model on it."""
-    from assay.evaluate.quiet import quietly
-    from assay.evaluate.run import load_model
+    """lm-eval's model of that folder."""
+    from assay.evaluate.evaluation import load_model
+    from assay.evaluate.log_filter import capture_harness_log
 
-    with quietly():
+    with capture_harness_log():
         return load_model(model_folder, batch_size=4, device="cpu")
 
 
 @pytest.fixture
 def make_run(model_folder: Path, tmp_path: Path) -> Callable[[str], RunDirectory]:
-    """Makes a run of a name that is trained to its end."""
+    """Function that creates a completely trained run."""
 
     def make(name: str) -> RunDirectory:
         run = RunDirectory(tmp_path / "runs" / name)
@@ -108,8 +108,8 @@ def make_run(model_folder: Path, tmp_path: Path) -> Callable[[str], RunDirectory
     return make
 
 
-def make_spec(*tasks: Task, **changes: Any) -> EvaluationSpec:
-    """An evaluation of some tasks by the installed harness."""
+def make_spec(*tasks: SuiteTask, **changes: Any) -> EvaluationSpec:
+    """Specify an evaluation of tasks by the installed lm-eval."""
     fields: dict[str, Any] = {
         "batch_size": 4,
         "validation_bytes": 0,
@@ -121,7 +121,7 @@ def make_spec(*tasks: Task, **changes: Any) -> EvaluationSpec:
 
 
 def local_task(rows: list[dict[str, Any]], **config: Any) -> Any:
-    """A task of lm-eval's own class on questions that are given, defined as in a YAML file."""
+    """Create an lm-eval task of the given items, with the keys of a YAML file."""
     import datasets
     from lm_eval.api.task import ConfigurableTask
 
@@ -132,11 +132,11 @@ def local_task(rows: list[dict[str, Any]], **config: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def corpora(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Two sources of made-up text, tokenised with the model's tokenizer."""
+    """Corpora of two synthetic sources, tokenized with the model's tokenizer."""
+    from assay.config.sources import Clearance, Source
     from assay.corpus.build import prepare
-    from assay.corpus.read import fresh_digest
-    from assay.sources import Clearance, Source
-    from tests.tiny import write_sources
+    from assay.corpus.source_reader import fresh_digest
+    from tests.helpers.tiny import write_sources
 
     folder = tmp_path_factory.mktemp("corpora")
     paths = write_sources(folder / "text")
@@ -147,7 +147,7 @@ def corpora(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
             files=(str(paths[name]),),
             domain=name,
             language="en",
-            licence="CC0-1.0",
+            license="CC0-1.0",
             clearance=Clearance(state="cleared", by="the tests"),
         )
         digest = fresh_digest(source)

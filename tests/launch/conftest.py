@@ -1,4 +1,4 @@
-"""Studies that are submitted for real, and whose workers never outlive the test."""
+"""Studies that are really submitted, and whose workers end with the test."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from tests.launch.waiting import end_workers
+from tests.launch.polling import end_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from assay.study import Study
-    from assay.workspace import Workspace
+    from assay.config.study import Study
+    from assay.plan.workspace import Workspace
 
 
 class MakeWorkspace(Protocol):
-    """Makes the workspace of a tiny study; `changes` as `tests.conftest.tiny_study` takes them."""
+    """Provide a function that creates the workspace of a tiny study; `changes` as in `tests.conftest.tiny_study`."""
 
     def __call__(self, **changes: Any) -> Workspace: ...
 
 
 @pytest.fixture
 def workspace(tiny_study: Callable[..., Study]) -> Iterator[MakeWorkspace]:
-    """What its studies have left running is killed when the test ends."""
-    from assay.workspace import Workspace
+    """Kill all processes of its studies when the test ends."""
+    from assay.plan.workspace import Workspace
 
     made: list[Workspace] = []
 

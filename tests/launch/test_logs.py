@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from assay.errors import AssayError
+from assay.core.errors import AssayError
+from assay.core.log_tail import CHUNK, last_lines
 from assay.launch.logs import log_of
-from assay.store import Store
-from assay.tails import CHUNK, last_lines
-from tests.launch.planned import record
+from assay.store.runs import Store
+from tests.launch.planned_sweeps import record
 
 
 def test_the_last_lines_are_those_at_the_end_in_order(tmp_path: Path) -> None:
@@ -17,19 +17,19 @@ def test_the_last_lines_are_those_at_the_end_in_order(tmp_path: Path) -> None:
     assert last_lines(log, 3) == ["line 99997", "line 99998", "line 99999"]
 
 
-def test_a_log_of_fewer_lines_comes_whole(tmp_path: Path) -> None:
+def test_a_log_with_fewer_lines_is_complete(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     log.write_text("one\n\ntwo")
     assert last_lines(log, 10) == ["one", "two"]
 
 
-def test_a_progress_bar_counts_as_the_line_it_ended_as(tmp_path: Path) -> None:
+def test_a_progress_bar_counts_as_its_final_line(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     log.write_text("".join(f"\r{i}%" for i in range(101)) + "\nnext\n")
     assert last_lines(log, 2) == ["100%", "next"]
 
 
-def test_nothing_that_steers_a_terminal_comes_through(tmp_path: Path) -> None:
+def test_terminal_control_sequences_are_removed(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     log.write_bytes(b"\x1b]0;title\x07\x1b[2J\x1b[31mred\x1b[0m\x00\x9b1m caf\xc3\xa9 \xff\n")
     (line,) = last_lines(log, 1)
@@ -43,10 +43,10 @@ def test_one_endless_line_does_not_read_the_whole_file(tmp_path: Path) -> None:
     assert last_lines(log, 1) == ["end"]
 
 
-def test_a_run_that_nobody_has_taken_up_has_no_log_and_says_so(tmp_path: Path) -> None:
+def test_a_run_that_no_worker_has_started_has_no_log(tmp_path: Path) -> None:
     store = Store(tmp_path)
     run = record(store, "web", 0)
-    with pytest.raises(AssayError, match="no worker has taken it up"):
+    with pytest.raises(AssayError, match="no worker has started the run"):
         log_of(store, run.fingerprint[:8])
 
 

@@ -1,4 +1,4 @@
-"""Code is frozen when it is submitted: what is edited, installed or damaged afterwards changes nothing for a job."""
+"""Code snapshots: later edits, installations and damage do not affect a submitted job."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 
 import assay
-from assay.errors import AssayError
+from assay.core.errors import AssayError
 from assay.launch.snapshot import CODE, Snapshot, code_digest, freeze, snapshot_of
-from assay.store import Store
+from assay.store.runs import Store
 
 FREEZE = """
 import json, sys
 from assay.launch.snapshot import freeze
-from assay.store import Store
+from assay.store.runs import Store
 frozen = freeze(Store(sys.argv[1]))
 print(json.dumps([frozen.digest, str(frozen.path), frozen.environment]))
 """
@@ -32,7 +32,7 @@ WHERE = "import assay; print(assay.__file__, assay.__version__)"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """An installation by itself: the package and nothing around it, no repository."""
+    """Create a separate installation of the package, without a repository."""
     origin = Path(assay.__file__).parent
     shutil.copytree(origin, tmp_path / "site" / "assay", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path / "site"
@@ -40,7 +40,7 @@ def site(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A small package with data."""
+    """Create a small package with data files."""
     folder = tmp_path / "small" / "assay"
     (folder / "inner" / "templates").mkdir(parents=True)
     (folder / "__init__.py").write_text("__version__ = '1'\n")
@@ -63,7 +63,7 @@ def python(code: str, *arguments: str, env: dict[str, str], cwd: Path | None = N
 
 
 def frozen_by(site: Path, store: Path) -> tuple[Snapshot, dict[str, str]]:
-    """What a process that runs the code of `site` freezes, and the variables that it would give to a job."""
+    """Return the snapshot and the job variables of a process that runs the code of `site`."""
     digest, path, environment = json.loads(python(FREEZE, str(store), env={"PYTHONPATH": str(site)}))
     return Snapshot(digest, Path(path)), environment
 
@@ -72,7 +72,7 @@ def modules(snapshot: Snapshot) -> list[Path]:
     return sorted((snapshot.path / "assay").rglob("*.py"))
 
 
-def test_an_edit_after_freezing_changes_nothing_for_a_process_that_starts_later(site: Path, tmp_path: Path) -> None:
+def test_an_edit_after_freezing_does_not_affect_a_process_that_starts_later(site: Path, tmp_path: Path) -> None:
     snapshot, environment = frozen_by(site, tmp_path / "store")
     (site / "assay" / "__init__.py").write_text("__version__ = 'edited'\n")
     shutil.rmtree(site / "assay" / "launch")
@@ -80,13 +80,15 @@ def test_an_edit_after_freezing_changes_nothing_for_a_process_that_starts_later(
         str(snapshot.path / "assay" / "__init__.py"),
         assay.__version__,
     ], "though assay is installed in this environment too"
-    # The working directory is the edited code's own, where `python -m` would look first.
+    # The working directory contains the edited code, which `python -m` would search first.
     run = [sys.executable, "-m", "assay", "--version"]
-    said = subprocess.run(run, env={**os.environ, **environment}, cwd=site, capture_output=True, text=True, check=True)
-    assert said.stdout.split() == ["assay", assay.__version__]
+    output = subprocess.run(
+        run, env={**os.environ, **environment}, cwd=site, capture_output=True, text=True, check=True
+    )
+    assert output.stdout.split() == ["assay", assay.__version__]
 
 
-def test_templates_and_configs_travel_with_the_code(site: Path, tmp_path: Path) -> None:
+def test_a_snapshot_contains_templates_and_configs(site: Path, tmp_path: Path) -> None:
     (site / "assay" / "packaged" / "conf").mkdir(parents=True)
     (site / "assay" / "packaged" / "conf" / "config.yaml").write_text("{}\n")
     snapshot, _ = frozen_by(site, tmp_path / "store")
@@ -96,7 +98,7 @@ def test_templates_and_configs_travel_with_the_code(site: Path, tmp_path: Path) 
     assert (snapshot.path / "assay" / "packaged" / "conf" / "config.yaml").exists()
 
 
-def test_the_digest_is_of_names_and_contents_alone(package: Path, tmp_path: Path) -> None:
+def test_the_digest_depends_on_names_and_contents_only(package: Path, tmp_path: Path) -> None:
     digest = code_digest(package)
     elsewhere = tmp_path / "elsewhere" / "assay"
     shutil.copytree(package, elsewhere)
@@ -142,7 +144,7 @@ def test_the_same_code_is_copied_once(package: Path, tmp_path: Path) -> None:
     assert [path for path in (tmp_path / "store" / "code").iterdir() if path.is_dir()] == [first.path]
 
 
-def test_nothing_in_a_snapshot_may_be_written(package: Path, tmp_path: Path) -> None:
+def test_a_snapshot_is_read_only(package: Path, tmp_path: Path) -> None:
     snapshot = freeze(Store(tmp_path / "store"), package=package)
     for path in (snapshot.path / "assay", *(snapshot.path / "assay").rglob("*")):
         assert not path.stat().st_mode & 0o222, path
@@ -161,7 +163,7 @@ def test_nothing_in_a_snapshot_may_be_written(package: Path, tmp_path: Path) -> 
     ],
     ids=["edited", "half", "added to", "bytecode cut", "bytecode gone", "versions cut", "bytecode unrecorded"],
 )
-def test_a_damaged_or_edited_snapshot_is_made_again(
+def test_a_damaged_or_edited_snapshot_is_replaced(
     package: Path, tmp_path: Path, damage: Callable[[Path], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -176,7 +178,7 @@ def test_a_damaged_or_edited_snapshot_is_made_again(
     changed = code_digest(snapshot.path / "assay") != snapshot.digest
     assert freeze(store, package=package) == snapshot
     assert code_digest(snapshot.path / "assay") == snapshot.digest
-    assert ("made again" in caplog.text) == changed
+    assert ("differs from the frozen code" in caplog.text) == changed
     assert python(WHERE, env=snapshot.environment).split() == [str(snapshot.path / "assay" / "__init__.py"), "1"]
     assert sorted(path.name for path in snapshot.path.iterdir()) == ["assay", "bytecode.json", "versions.json"]
     assert json.loads((snapshot.path / "versions.json").read_text())["python"]
@@ -185,7 +187,7 @@ def test_a_damaged_or_edited_snapshot_is_made_again(
     assert len(list(snapshot.path.parent.iterdir())) == 2, "the folder and its lock; nothing is left over"
 
 
-def test_every_module_is_compiled_beforehand_and_taken_without_comparing_times(package: Path, tmp_path: Path) -> None:
+def test_modules_are_precompiled_and_loaded_without_a_time_check(package: Path, tmp_path: Path) -> None:
     snapshot = freeze(Store(tmp_path / "store"), package=package)
     for module in modules(snapshot):
         compiled = Path(cache_from_source(str(module))).read_bytes()
@@ -194,23 +196,23 @@ def test_every_module_is_compiled_beforehand_and_taken_without_comparing_times(p
         os.utime(module, (0, 0))
     before = {path: path.stat().st_mtime_ns for path in snapshot.path.rglob("*.pyc")}
     fail = "import assay.inner, traceback\ntry: assay.inner.fail()\nexcept RuntimeError: traceback.print_exc(file=sys.stdout)"
-    said = python(f"import sys\n{fail}", env=snapshot.environment)
-    assert str(snapshot.path / "assay" / "inner" / "__init__.py") in said, "a traceback names the file where it is"
+    output = python(f"import sys\n{fail}", env=snapshot.environment)
+    assert str(snapshot.path / "assay" / "inner" / "__init__.py") in output, "a traceback names the file where it is"
     assert {path: path.stat().st_mtime_ns for path in snapshot.path.rglob("*.pyc")} == before
 
 
-def test_two_processes_that_freeze_at_once_get_one_whole_snapshot(site: Path, tmp_path: Path) -> None:
+def test_two_concurrent_processes_get_one_complete_snapshot(site: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", FREEZE, str(tmp_path / "store")]
     env = {**os.environ, "PYTHONPATH": str(site)}
     both = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=120)[0] for process in both]
+    output = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    (first, path, _), (second, _, _) = map(json.loads, said)
+    (first, path, _), (second, _, _) = map(json.loads, output)
     assert first == second == code_digest(Path(path) / "assay") == code_digest(site / "assay")
     assert sorted(found.name for found in (tmp_path / "store" / "code").iterdir()) == [first[:32], f"{first[:32]}.lock"]
 
 
-def test_a_job_that_freezes_gets_the_snapshot_that_it_runs(site: Path, tmp_path: Path) -> None:
+def test_freezing_inside_a_job_returns_the_running_snapshot(site: Path, tmp_path: Path) -> None:
     snapshot, environment = frozen_by(site, tmp_path / "store")
     digest, path, again = json.loads(python(FREEZE, str(tmp_path / "store"), env=environment))
     assert Snapshot(digest, Path(path)) == snapshot
@@ -221,17 +223,17 @@ def test_a_job_that_freezes_gets_the_snapshot_that_it_runs(site: Path, tmp_path:
     assert elsewhere.path == tmp_path / "another" / "code" / snapshot.digest[:32]
 
 
-def test_a_snapshot_that_was_edited_is_not_submitted_from(package: Path, tmp_path: Path) -> None:
+def test_submission_from_an_edited_snapshot_is_refused(package: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     snapshot = freeze(store, package=package)
     edited = snapshot.path / "assay" / "__init__.py"
     edited.chmod(0o644)
     edited.write_text("__version__ = 'edited'\n")
-    with pytest.raises(AssayError, match="edited after it was frozen"):
+    with pytest.raises(AssayError, match="edited after the submission"):
         freeze(store, package=snapshot.path / "assay")
 
 
-def test_what_was_on_the_path_stays_there_after_the_snapshot(
+def test_existing_path_entries_follow_the_snapshot(
     package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", f"/tasks{os.pathsep}/plugins")
@@ -239,30 +241,28 @@ def test_what_was_on_the_path_stays_there_after_the_snapshot(
     assert snapshot.environment["PYTHONPATH"].split(os.pathsep) == [str(snapshot.path), "/tasks", "/plugins"]
 
 
-def test_a_store_at_a_relative_path_gives_an_absolute_one(
+def test_a_relative_store_path_gives_an_absolute_snapshot_path(
     package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert freeze(Store("store"), package=package).path.is_relative_to(tmp_path)
 
 
-def test_the_versions_that_are_not_frozen_are_recorded_and_compared(package: Path, tmp_path: Path) -> None:
+def test_the_versions_that_are_not_frozen_are_recorded(package: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     snapshot = freeze(store, package=package)
     recorded = json.loads((snapshot.path / "versions.json").read_text())
     assert recorded["torch"] == version("torch")
     assert recorded["submitit"] == version("submitit")
     assert "pytest" not in recorded, "assay itself does not need it"
-    assert snapshot.changed_versions() == {}
     (snapshot.path / "versions.json").write_text(json.dumps({**recorded, "torch": "1.0", "gone": "2"}))
-    assert snapshot.changed_versions() == {"torch": ("1.0", version("torch")), "gone": ("2", None)}
     freeze(store, package=package)
-    assert snapshot.changed_versions() == {}, "they are those of the last submission"
+    assert json.loads((snapshot.path / "versions.json").read_text()) == recorded, "those of the last submission"
 
 
 def test_a_snapshot_is_found_again_by_its_digest(package: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     snapshot = freeze(store, package=package)
     assert snapshot_of(store, snapshot.digest) == snapshot
-    with pytest.raises(AssayError, match="the code that was submitted is gone"):
+    with pytest.raises(AssayError, match="the submitted code is missing"):
         snapshot_of(store, "0" * 64)

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from assay.launch.curve import POINTS, losses
+from assay.core.processes import ProcessIdentity
+from assay.core.serde import to_json
 from assay.launch.logs import line_that_matters
-from assay.launch.records import Submission, SubmissionDirectory, SubmittedRun, Worker
-from assay.launch.render import render
+from assay.launch.sparkline import POINTS, losses
 from assay.launch.status import RunProgress, SweepProgress, overview
-from assay.processes import ProcessIdentity
-from assay.store import Failure, RunDirectory, Store
-from tests.launch.planned import EVALUATION, STEPS, TOKENS, make_plan, record, spec
+from assay.launch.status_view import render
+from assay.store.runs import Failure, RunDirectory, Store
+from assay.store.submissions import Submission, SubmissionDirectory, SubmittedRun, Worker
+from tests.launch.planned_sweeps import EVALUATION, STEPS, TOKENS, make_plan, record, spec
 
 NOW = 1_700_000_000.0
 
@@ -66,14 +67,14 @@ def by_label(progress: SweepProgress) -> dict[str, RunProgress]:
     return {run.label: run for run in progress.runs}
 
 
-def test_a_run_that_nobody_began_is_queued(store: Store) -> None:
+def test_a_run_without_a_status_is_queued(store: Store) -> None:
     progress = overview(store, make_plan(["web", "code"], [0]), now=NOW)
     assert [run.state for run in progress.runs] == ["queued", "queued"]
     assert not progress.active
     assert not progress.complete
 
 
-def test_training_shows_its_share_speed_and_time_left(store: Store) -> None:
+def test_training_shows_fraction_speed_and_time_left(store: Store) -> None:
     run = record(store, "web", 0, state="training", step=40, steps=STEPS, tokens=4000, tokens_per_second=100.0)
     with run.claim() as held:
         assert held
@@ -82,8 +83,8 @@ def test_training_shows_its_share_speed_and_time_left(store: Store) -> None:
     assert seen.seconds_left == pytest.approx((TOKENS - 4000) / 100)
 
 
-def test_a_run_that_is_scored_on_its_way_shows_where_and_has_the_rest_of_its_training_left(store: Store) -> None:
-    """Of 30 s that runs were evaluated for, this one has spent 10 on an earlier look, and 4 on this one."""
+def test_a_run_in_an_interim_evaluation_shows_its_fraction_and_remaining_training(store: Store) -> None:
+    """Of the typical 30 s of evaluation, this run has spent 10 on an earlier interim evaluation, and 4 on this one."""
     record(store, "code", 0, state="done", evaluated=True, tokens=TOKENS, train_seconds=100.0, evaluate_seconds=30.0)
     run = record(
         store, "web", 0, state="evaluating", step=75, steps=STEPS, tokens=TOKENS * 3 // 4, evaluate_seconds=10.0
@@ -95,14 +96,14 @@ def test_a_run_that_is_scored_on_its_way_shows_where_and_has_the_rest_of_its_tra
     assert "evaluating at 75%" in text
 
 
-def test_a_run_that_says_it_trains_while_nobody_holds_it_is_stale(store: Store) -> None:
+def test_an_active_status_without_a_lease_is_stale(store: Store) -> None:
     record(store, "web", 0, state="training", step=40, steps=STEPS)
     progress = overview(store, make_plan(["web", "code"], [0]), now=NOW)
     assert by_label(progress)["web s0"].state == "stale"
     assert by_label(progress)["web s0"] in progress.left_behind
 
 
-def test_done_means_that_this_sweeps_evaluation_is_there(store: Store) -> None:
+def test_a_run_is_done_once_it_has_the_evaluation_of_this_sweep(store: Store) -> None:
     record(store, "web", 0, state="done")
     record(store, "code", 0, state="done", evaluated=True)
     seen = by_label(overview(store, make_plan(["web", "code"], [0]), now=NOW))
@@ -110,14 +111,14 @@ def test_done_means_that_this_sweeps_evaluation_is_there(store: Store) -> None:
     assert seen["code s0"].state == "done"
 
 
-def test_a_run_that_a_live_worker_has_just_taken_is_preparing(store: Store) -> None:
+def test_a_run_that_a_live_worker_has_just_started_is_preparing(store: Store) -> None:
     working(submitted(store, [("web", 0)]), run=spec("web", 0).fingerprint)
     seen = by_label(overview(store, make_plan(["web", "code"], [0]), now=NOW))
     assert seen["web s0"].state == "preparing"
     assert seen["code s0"].state == "queued"
 
 
-def test_what_a_dead_worker_had_is_not_preparing(store: Store) -> None:
+def test_the_runs_of_a_dead_worker_are_not_preparing(store: Store) -> None:
     working(submitted(store, [("web", 0)]), run=spec("web", 0).fingerprint, process=ended_process())
     progress = overview(store, make_plan(["web", "code"], [0]), now=NOW)
     assert by_label(progress)["web s0"].state == "queued"
@@ -136,7 +137,7 @@ def test_a_refused_mix_is_refused_and_a_diverged_run_diverged(store: Store) -> N
     assert "code s0" not in {run.label for run in progress.left_behind}
 
 
-def test_time_left_is_shared_out_over_the_workers_in_turn(store: Store) -> None:
+def test_time_left_accounts_for_the_number_of_workers(store: Store) -> None:
     """Two workers, three runs of 100 s: 200 s, not 150."""
     runs = [("web", seed) for seed in range(3)]
     directory = submitted(store, runs, workers=2)
@@ -149,7 +150,7 @@ def test_time_left_is_shared_out_over_the_workers_in_turn(store: Store) -> None:
     assert not progress.at_least
 
 
-def test_before_any_evaluation_was_measured_time_left_is_said_to_be_a_lower_bound(store: Store) -> None:
+def test_without_a_measured_evaluation_time_left_is_a_lower_bound(store: Store) -> None:
     working(submitted(store, [("web", 0)]))
     run = record(store, "web", 0, state="training", step=50, steps=STEPS, tokens=5000, tokens_per_second=50.0)
     with run.claim():
@@ -160,12 +161,12 @@ def test_before_any_evaluation_was_measured_time_left_is_said_to_be_a_lower_boun
     assert "at least 2 min left" in shown(progress, 80)
 
 
-def test_without_workers_no_time_left_is_made_up(store: Store) -> None:
+def test_without_workers_time_left_is_unknown(store: Store) -> None:
     record(store, "code", 0, state="done", evaluated=True, tokens=TOKENS, train_seconds=90.0, evaluate_seconds=10.0)
     assert overview(store, make_plan(["web", "code"], [0]), now=NOW).seconds_left is None
 
 
-def test_failures_are_grouped_by_cause_with_the_line_that_matters(store: Store, tmp_path: Path) -> None:
+def test_failures_are_grouped_by_cause_with_the_decisive_line(store: Store, tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     log.write_text("loading\nTraceback (most recent call last):\n  File x\nValueError: page 7 is bad\nclosing files\n")
     for seed in range(3):
@@ -187,9 +188,9 @@ def test_a_log_without_an_exception_gives_its_last_line(tmp_path: Path) -> None:
     assert line_that_matters(tmp_path / "none.log") is None
 
 
-def test_what_slurm_says_of_a_program_that_failed_is_not_the_line_that_matters(tmp_path: Path) -> None:
+def test_messages_of_slurm_about_a_failed_program_are_not_the_decisive_line(tmp_path: Path) -> None:
     log = tmp_path / "job.out"
-    own = "assay.errors.AssayError: source 'web': not JSON"
+    own = "assay.core.errors.Damaged: source 'web': not JSON"
     srun = ["srun: error: n1: task 0: Exited with exit code 1", "srun: launch/slurm: _step_signal: Terminating"]
     step = "slurmstepd-n1: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-11-23T17:00:55 ***"
     log.write_text("\n".join(["begun", own, "Fix the file.", *srun, step, ""]))
@@ -208,10 +209,10 @@ def shown(progress: SweepProgress, width: int, *, terminal: bool = False) -> str
 
 @pytest.mark.parametrize(("width", "terminal"), [(80, False), (80, True), (200, True)])
 @pytest.mark.parametrize("seeds", [2, 40])
-def test_it_reads_on_a_narrow_screen_a_wide_one_and_in_a_pipe(
+def test_the_view_fits_narrow_and_wide_terminals_and_pipes(
     store: Store, width: int, terminal: bool, seeds: int
 ) -> None:
-    """No line is wider than the screen, and nothing that tells runs apart is cut off."""
+    """No line exceeds the width, and no text that distinguishes runs is cut."""
     mixes = ["web_and_github_with_a_rather_long_name", "cc_code_replace_github", "books"]
     failure = Failure(kind="out of memory", message="the kernel killed it", log="/a/long/path/" + "x" * 90 + "/run.log")
     record(store, mixes[0], 0, state="failed", failure=failure)
@@ -227,15 +228,15 @@ def test_it_reads_on_a_narrow_screen_a_wide_one_and_in_a_pipe(
     assert f"{3 * seeds - 1} runs wait for: assay submit sweep=tiny" in text
 
 
-def test_losses_are_read_off_a_history_of_any_length_and_of_any_shape(tmp_path: Path) -> None:
-    """Few places are read, the last record counts, and what a kill cut or is no record is left out."""
+def test_losses_are_sampled_from_histories_of_any_length_and_content(tmp_path: Path) -> None:
+    """Few places are read, the last record counts, and truncated or invalid records are skipped."""
     history = tmp_path / "metrics.jsonl"
     history.write_text("".join(json.dumps({"step": i, "loss": 9 - 8 * i / 999}) + "\n" for i in range(1000)))
-    found = losses(history)
-    assert len(found) == POINTS
-    assert found[0] == 9.0
-    assert found[-1] == 1.0
-    assert found == tuple(sorted(found, reverse=True))
+    samples = losses(history)
+    assert len(samples) == POINTS
+    assert samples[0] == 9.0
+    assert samples[-1] == 1.0
+    assert samples == tuple(sorted(samples, reverse=True))
     history.write_text('{"step": 1, "loss": 5.0}\n{"step": 2, "loss": 4.0}\n{"step": 3, "lo')
     assert losses(history)[-1] == 4.0
     history.write_bytes(b"\xff\x00[1]\nnull\n3\n{}\n" + b'{"loss": null}\n{"loss": NaN}\n')
@@ -244,7 +245,7 @@ def test_losses_are_read_off_a_history_of_any_length_and_of_any_shape(tmp_path: 
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
-def test_a_run_on_its_way_shows_how_far_it_is_and_how_its_loss_falls(store: Store, width: int) -> None:
+def test_a_run_in_training_shows_its_progress_and_losses(store: Store, width: int) -> None:
     run = record(store, "web", 0, state="training", step=43, steps=STEPS, tokens=4300, tokens_per_second=1234.0)
     run.metrics.write_text("".join(json.dumps({"step": i, "loss": 8 - i / 10}) + "\n" for i in range(43)))
     with run.claim():
@@ -256,7 +257,7 @@ def test_a_run_on_its_way_shows_how_far_it_is_and_how_its_loss_falls(store: Stor
     assert ("████░░░░░░" in line) == (width > 80)
 
 
-def test_a_sweep_of_many_runs_shows_how_far_each_mix_is(store: Store) -> None:
+def test_a_large_sweep_shows_the_progress_of_each_mix(store: Store) -> None:
     for seed in range(30):
         record(store, "web", seed, state="queued", step=STEPS // 2 if seed < 15 else 0, steps=STEPS)
     text = shown(overview(store, make_plan(["web", "code"], list(range(30))), now=NOW), 80)
@@ -264,7 +265,7 @@ def test_a_sweep_of_many_runs_shows_how_far_each_mix_is(store: Store) -> None:
     assert "░░░░░░░░░░ 0%" in text
 
 
-def test_a_status_that_cannot_be_read_is_named_once_with_what_to_do(store: Store) -> None:
+def test_an_unreadable_status_is_reported_once_with_its_fix(store: Store) -> None:
     for seed in range(3):
         run = record(store, "web", seed, state="training")
         (run.path / "status.json").write_text('{"state": "tra')
@@ -274,14 +275,14 @@ def test_a_status_that_cannot_be_read_is_named_once_with_what_to_do(store: Store
     assert text.count("Delete the file") == 1
 
 
-def test_what_a_later_version_tells_of_a_run_beside_is_left_out(store: Store) -> None:
+def test_fields_of_a_later_version_are_ignored(store: Store) -> None:
     run = record(store, "web", 0, state="training", step=40, steps=STEPS)
     path = run.path / "status.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "told_by_a_later_version": 1}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "field_of_a_later_version": 1}))
     assert run.status().step == 40
 
 
-def test_a_failure_cannot_steer_the_terminal(store: Store) -> None:
+def test_a_failure_cannot_control_the_terminal(store: Store) -> None:
     failure = Failure(kind="ValueError", message="bad \x1b]0;owned\x07[red]text[/red]")
     record(store, "web", 0, state="failed", failure=failure)
     text = shown(overview(store, make_plan(["web", "code"], [0]), now=NOW), 80)
@@ -289,19 +290,17 @@ def test_a_failure_cannot_steer_the_terminal(store: Store) -> None:
     assert "[red]text[/red]" in text
 
 
-def test_it_is_plain_json_for_machines(store: Store) -> None:
+def test_the_status_is_available_as_plain_json(store: Store) -> None:
     record(store, "web", 0, state="failed", failure=Failure(kind="killed", message="m"))
-    plain = overview(store, make_plan(["web", "code"], [0]), now=NOW).to_mapping()
+    plain = to_json(overview(store, make_plan(["web", "code"], [0]), now=NOW))
     again = json.loads(json.dumps(plain))
     assert again["counts"] == {"failed": 1, "queued": 1}
     assert again["runs"][0]["failure"] == {"kind": "killed", "message": "m", "log": None}
     assert again["complete"] is False
 
 
-def test_of_many_runs_only_those_that_say_they_are_at_work_have_their_locks_looked_at(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What keeps a look at a large sweep quick."""
+def test_leases_are_read_for_active_runs_only(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This keeps the status of a large sweep fast."""
     looked = []
     claimed = RunDirectory.claimed.fget
     assert claimed is not None

@@ -1,1 +1,1 @@
-"""A real SLURM on this one machine, private to the tests that need one."""
+"""A real SLURM cluster on one machine, private to the tests that use it."""

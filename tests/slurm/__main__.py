@@ -1,4 +1,4 @@
-"""A cluster by hand: ``python -m tests.slurm up DIR``, and ``down DIR`` when done."""
+"""Start a cluster with ``python -m tests.slurm up DIR``, and remove it with ``down DIR``."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from tests.slurm.cluster import Cluster, missing
 
 
 def main() -> str:
-    """Do what the command line says.
+    """Execute the command line.
 
     Returns:
-        What is wrong, if something is; else the empty string.
+        An error message; empty on success.
     """
     parser = argparse.ArgumentParser(prog="python -m tests.slurm", description=__doc__)
     parser.add_argument(
-        "action", choices=["up", "down", "guard"], help="guard: take it down once standard input closes"
+        "action", choices=["up", "down", "guard"], help="guard: remove the cluster when standard input closes"
     )
-    parser.add_argument("folder", type=Path, help="everything of the cluster's goes here; at most 70 characters")
-    parser.add_argument("--no-accounting", action="store_true", help="without slurmdbd: sacct fails")
+    parser.add_argument("folder", type=Path, help="folder of the cluster; at most 70 characters")
+    parser.add_argument("--no-accounting", action="store_true", help="start no slurmdbd; sacct fails")
     given = parser.parse_args()
     if given.action == "up":
         if reason := missing():

@@ -1,4 +1,4 @@
-"""A cluster of SLURM's own daemons on this machine, as root: brought up in seconds, hurt on purpose, and gone afterwards."""
+"""A cluster of real SLURM daemons on this machine, as root: started in seconds, damaged on purpose, and removed."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from typing import Any
 from tests.slurm import configuration, processes
 
 PACKAGES = Path(__file__).with_name("packages.txt").read_text(encoding="utf-8").split()
-"""Debian's names of what has to be installed."""
+"""Debian packages that the cluster needs."""
 
-_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # Debian has daemons there, and PATH need not
+_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # Debian installs daemons there; PATH may omit it
 _PREFIX = "assay-slurm-"
 _MARK = "is-a-cluster"
 _IN_SERVICE = {"idle", "mix", "alloc", "comp"}
-"""Exactly: what does not answer has a `*` behind."""
+"""States of usable nodes; the state of a node that does not answer ends with `*`."""
 
 
 def missing() -> str:
-    """Why no cluster can be brought up here, and what to do; empty where one can."""
+    """Explain why this machine cannot run a cluster, with instructions; empty if it can."""
     programs = ("slurmctld", "slurmd", "sbatch", "slurmdbd", "munged", "mariadbd", "mariadb-install-db")
     absent = [program for program in programs if shutil.which(program, path=_PATH) is None]
     if absent:
@@ -41,21 +41,21 @@ def missing() -> str:
 
 @dataclass(frozen=True)
 class Cluster:
-    """The cluster in a folder. Everything that is known of it lies there, so any process may make one of these."""
+    """The cluster in a folder. The folder has its complete state, so any process may create this object."""
 
     folder: Path
 
     @classmethod
     def up(cls, folder: Path, **shape: Any) -> Cluster:
-        """Bring one up; what is up and well is left as it is, what is broken is taken down first.
+        """Start a cluster: keep one that runs and is healthy, replace one that is broken.
 
         Args:
-            folder: everything of the cluster's goes below; made if need be. At most 70 characters.
+            folder: folder of the cluster, created if necessary. At most 70 characters.
             **shape: fields of `configuration.Shape`, such as ``accounting=False``.
 
         Raises:
-            ValueError: the folder's path is too long, or it holds what is not a cluster's.
-            TimeoutError: a daemon does not come up; its log is in the message.
+            ValueError: the folder's path is too long, or the folder has other contents.
+            TimeoutError: a daemon does not start; the message contains its log.
         """
         cluster = cls(folder.resolve())
         if cluster.nodes and cluster.alive >= set(cluster.daemons):
@@ -68,33 +68,33 @@ class Cluster:
     @classmethod
     @contextmanager
     def temporary(cls, **shape: Any) -> Iterator[Cluster]:
-        """One in a folder of its own, which ends with the block, or with this process however that ends.
+        """Start a cluster in a temporary folder; remove it at the end of the block or of this process.
 
-        A guard, a process of its own, holds the other end of a pipe and takes the cluster down when this end closes: the
-        kernel closes it even where no finalizer runs. A cluster whose guard was killed too is taken down here, by the next.
+        A separate guard process reads from a pipe and removes the cluster when this end of the pipe closes: the kernel
+        closes it even if no finalizer runs. If the guard was killed too, the next call removes the cluster.
         """
-        _take_down_strays()
+        _remove_strays()
         prefix = f"{_PREFIX}{os.getpid()}-{processes.started(os.getpid())}-"
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))  # TMPDIR may be too long for sockets
-        guards_end, our_end = os.pipe()
+        read_end, write_end = os.pipe()
         guard = subprocess.Popen(
             [sys.executable, "-m", "tests.slurm", "guard", str(folder)],
-            stdin=guards_end,
+            stdin=read_end,
             cwd=Path(__file__).parents[2],
-            start_new_session=True,  # Ctrl-C is not for it
+            start_new_session=True,  # Ctrl-C must not reach it
         )
-        os.close(guards_end)
+        os.close(read_end)
         try:
             yield cls.up(folder, **shape)
         finally:
-            os.close(our_end)
+            os.close(write_end)
             guard.wait(timeout=60)
 
     def down(self) -> None:
-        """Kill all that is the cluster's and remove its folder. Nothing is kept, so nothing has to end in peace.
+        """Kill all processes of the cluster, and remove its folder.
 
         Raises:
-            ValueError: the folder holds what is not a cluster's.
+            ValueError: the folder has other contents.
         """
         if self.folder.exists() and any(self.folder.iterdir()) and not (self.folder / _MARK).exists():
             raise ValueError(f"{self.folder} is not empty, and not a cluster's: nothing in it is touched")
@@ -103,69 +103,69 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What leads SLURM's commands, and whatever calls them, to this cluster."""
+        """Variables that select this cluster for SLURM's commands."""
         return {"SLURM_CONF": str(self.folder / "etc/slurm.conf"), "PATH": _PATH}
 
     @property
     def accounting(self) -> bool:
-        """Whether it has slurmdbd."""
+        """Whether the cluster has slurmdbd."""
         return (self.folder / "etc/slurmdbd.conf").exists()
 
     @property
     def nodes(self) -> list[str]:
-        """The nodes' names, in order."""
+        """Names of the nodes, in order."""
         return sorted(entry.name for entry in (self.folder / "spool").glob("n*"))
 
     @property
     def daemons(self) -> list[str]:
-        """The names of all that `start` and `kill` take, in the order in which they need each other."""
+        """Names of all daemons and nodes, in the order of their dependencies."""
         return ["munged", *(["mariadbd", "slurmdbd"] if self.accounting else []), "slurmctld", *self.nodes]
 
     @property
     def alive(self) -> set[str]:
-        """The names of the daemons that run, be they frozen, and of the nodes whose slurmd does."""
+        """Names of the running daemons, including frozen ones, and of the nodes with a running slurmd."""
         return {p.daemon for p in processes.daemons(self.folder) if p.program in (p.daemon, "slurmd")}
 
     def start(self, name: str) -> None:
-        """Start a daemon, or a node's slurmd, if it does not run, and come back once it does its work.
+        """Start a daemon or a node's slurmd if it does not run, and wait until it is ready.
 
-        A node that the controller had given up comes back by registering (ReturnToService=2). While there is no controller,
-        it is not waited for.
+        A node that the controller considers down returns by registering (ReturnToService=2). Without a controller, this
+        function does not wait for the registration.
         """
         if name not in self.alive:
-            told = len(self._log(name))
+            log_length = len(self._log(name))
             self._spawn(name)
-            self._until(lambda: self._ready(name, told), f"{name} to be up")
+            self._until(lambda: self._ready(name, log_length), f"{name} to be up")
 
     def kill(self, name: str, *, noticed: bool = False) -> None:
-        """End a daemon as a crash does; of a node, everything that runs on it, as when its power fails.
+        """Kill a daemon, or everything that runs on a node, as a crash or a power failure does.
 
         Args:
             name: a node, slurmctld, slurmdbd, ...
-            noticed: of a node: the controller is told at once, instead of finding out after some 15 s by itself.
+            noticed: report the failure of a node to the controller, which otherwise notices it after about 15 s.
         """
         processes.kill(lambda: [process for process in self._processes() if process.daemon == name])
         if noticed:
             self.command("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=killed")
 
     def kill_slurmd_only(self, node: str) -> None:
-        """End a node's slurmd as a crash does; its job steps and their tasks live on."""
+        """Kill a node's slurmd as a crash does; its job steps and their tasks continue."""
         processes.kill(lambda: [p for p in self._processes() if (p.daemon, p.program) == (node, "slurmd")])
 
     def freeze(self, name: str) -> None:
-        """Stop a daemon without ending it: it still takes connections, and never answers."""
+        """Stop a daemon without ending it: it still accepts connections, but never answers."""
         self._send(signal.SIGSTOP, name)
 
     def thaw(self, name: str) -> None:
-        """Let a frozen daemon go on."""
+        """Resume a frozen daemon."""
         self._send(signal.SIGCONT, name)
 
     def command(self, *args: str, timeout: float = 60) -> str:
-        """What one of SLURM's commands prints, without white space around it.
+        """Run one of SLURM's commands and return its output, stripped.
 
         Raises:
-            subprocess.CalledProcessError: it fails; what it says of that is among the error's notes.
-            subprocess.TimeoutExpired: it takes longer than this many seconds.
+            subprocess.CalledProcessError: the command fails; the error's notes contain its message.
+            subprocess.TimeoutExpired: the command takes longer than the timeout, in seconds.
         """
         try:
             result = subprocess.run(
@@ -177,15 +177,15 @@ class Cluster:
         return result.stdout.strip()
 
     def job(self, identifier: str) -> dict[str, str]:
-        """What the controller says of one job that is not an array, or of one task of an array: JobState, Restarts, ..."""
+        """Query the controller for a job or array task: JobState, Restarts, ..."""
         text = self.command("scontrol", "show", "job", "--oneliner", identifier)
         return dict(field.split("=", 1) for field in text.split() if "=" in field)
 
     def preempt(self, node: str) -> str:
-        """Submit a job on `main` that wants all of a node's CPUs, so that what preemptible jobs run there has to go.
+        """Submit a job on `main` that needs all CPUs of a node, so that SLURM preempts the jobs there.
 
         Returns:
-            The job's id; it runs until it is cancelled.
+            The id of the job, which runs until it is cancelled.
         """
         wants = ("--partition=main", f"--nodelist={node}", "--exclusive", "--output=/dev/null")
         return self.command("sbatch", "--parsable", *wants, "--job-name=preempt", "--wrap=sleep 3600")
@@ -195,13 +195,13 @@ class Cluster:
         self.command("scancel", identifier)
 
     def save(self) -> None:
-        """Have the controller write what it knows to disk, and wait until it has: a crash loses up to 5 s of it else."""
+        """Make the controller save its state, and wait for it; otherwise a crash loses up to 5 s."""
         state, now = self.folder / "state/job_state", time.time()
-        self.command("scontrol", "reconfigure")  # which saves everything
+        self.command("scontrol", "reconfigure")  # it saves the complete state
         self._until(lambda: state.exists() and state.stat().st_mtime > now, "the state to be saved")
 
     def reset(self) -> None:
-        """Make the cluster as it was when it came up: every daemon there, no job, no task left over, every node idle."""
+        """Restore the initial state of the cluster: all daemons run, no jobs or tasks exist, all nodes are idle."""
         self._kill_jobs()
         self._send(signal.SIGCONT, *self.daemons)
         alive = self.alive
@@ -214,7 +214,7 @@ class Cluster:
         self._until(self._in_service, "every node to be idle")
 
     def log_tail(self, lines: int = 15) -> str:
-        """The queue, the nodes and the end of every log: what a failure has to be read with."""
+        """Return the queue, the nodes and the end of every log, for failure reports."""
         parts = []
         for question in (("squeue", "--all"), ("sinfo", "--all", "--Node", "--long")):
             try:
@@ -251,7 +251,7 @@ class Cluster:
         self.command("sacctmgr", "--immediate", "add", "cluster", "assay")
 
     def _spawn(self, name: str) -> None:
-        """Start a daemon as a child of nobody's: it outlives this process and leaves no corpse in it."""
+        """Start a detached daemon: it outlives this process and leaves no zombie in it."""
         etc, run = self.folder / "etc", self.folder / "run"
         munge = {"key-file": etc / "munge.key", "socket": run / "munge.socket", "pid-file": run / "munged.pid"}
         munge |= {"log-file": self.folder / "log/munged.log", "seed-file": run / "munge.seed"}
@@ -272,8 +272,8 @@ class Cluster:
                 check=True,
             )
 
-    def _ready(self, name: str, told: int) -> bool:
-        """Whether a daemon does its work; `told` is the length of its log before it was started."""
+    def _ready(self, name: str, log_length: int) -> bool:
+        """Check whether a daemon is ready; `log_length` is the length of its log before its start."""
         if name == "munged":
             return self._succeeds("munge", "--no-input", f"--socket={self.folder}/run/munge.socket")
         if name == "mariadbd":
@@ -282,20 +282,22 @@ class Cluster:
             return self._succeeds("sacctmgr", "show", "cluster")
         if name == "slurmctld":
             return self._succeeds("scontrol", "ping")
-        if "slurmd started" not in self._log(name)[told:]:  # until it is missed, the controller takes it for alive
+        if (
+            "slurmd started" not in self._log(name)[log_length:]
+        ):  # the controller may still consider the old slurmd alive
             return False
         state = self._node_states().get(name, "unk")
         return "slurmctld" not in self.alive or not (state.startswith(("down", "unk")) or state.endswith("*"))
 
     def _in_service(self) -> bool:
-        """Whether every node takes jobs. Those that were taken out of service are put back."""
+        """Check whether every node accepts jobs; resume nodes that are out of service."""
         states = self._node_states()
         for node in [node for node, state in states.items() if state.startswith(("down", "drain", "drng", "fail"))]:
             self._succeeds("scontrol", "update", f"NodeName={node}", "State=RESUME")
         return set(states) == set(self.nodes) and set(states.values()) <= _IN_SERVICE
 
     def _node_states(self) -> dict[str, str]:
-        """Each node's state, in SLURM's short form; empty while the controller does not answer."""
+        """Query the state of each node in SLURM's short form; empty while the controller does not answer."""
         try:
             rows = self.command("sinfo", "--noheader", "--Node", "--partition=main", "--format=%N %t")
         except subprocess.CalledProcessError:
@@ -303,7 +305,7 @@ class Cluster:
         return dict(row.split() for row in rows.splitlines())
 
     def _emptied(self) -> bool:
-        """Whether the queue is empty. What is in it is cancelled; steps and tasks, in it or not, get no time to end."""
+        """Check whether the queue is empty; cancel all jobs and kill all steps and tasks."""
         try:
             if not self.command("squeue", "--noheader", "--format=%i"):
                 return True
@@ -314,7 +316,7 @@ class Cluster:
         return False
 
     def _kill_jobs(self) -> None:
-        """Kill every step and task, whether or not the controller knows of it."""
+        """Kill every step and task, including those that the controller does not know."""
         own = {*self.daemons, "slurmd"}
         processes.kill(lambda: [process for process in self._processes() if process.program not in own])
 
@@ -324,7 +326,7 @@ class Cluster:
                 process.send(number)
 
     def _processes(self) -> list[processes.Process]:
-        """All that are the cluster's: daemons and steps, which could tell of the tasks' end, come before the tasks."""
+        """List all processes of the cluster: first daemons and steps, which could report the end of tasks, then tasks."""
         return [*processes.daemons(self.folder), *processes.tasks(self.folder)]
 
     def _succeeds(self, *args: str) -> bool:
@@ -347,12 +349,12 @@ class Cluster:
 
 
 def _unsynced(program: str) -> list[str]:
-    """A program without its fsyncs, where eatmydata is there to take them out: nothing here has to survive the machine."""
+    """Run a program without fsync if eatmydata is installed: no data must survive a crash of the machine."""
     return ["eatmydata", program] if shutil.which("eatmydata") else [program]
 
 
-def _take_down_strays() -> None:
-    """Take down what `Cluster.temporary` made for processes that are no more, guards included."""
+def _remove_strays() -> None:
+    """Remove clusters of `Cluster.temporary` whose process and guard have ended."""
     for folder in Path("/tmp").glob(f"{_PREFIX}*-*-*"):
         pid, tick = folder.name.removeprefix(_PREFIX).split("-")[:2]
         ours = folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid == os.geteuid()

@@ -1,4 +1,4 @@
-"""What the daemons of a cluster read: everything under the cluster's own folder, every address on the loopback."""
+"""Configuration of a cluster's daemons: all files in the cluster's folder, all addresses on the loopback."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from pathlib import Path
 from textwrap import dedent
 
 LONGEST_FOLDER = 70
-"""Characters. Unix sockets lie below the folder, and the kernel takes 107 bytes for the whole path of one."""
+"""Maximum length in characters: the folder contains Unix sockets, whose paths may have at most 107 bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What a cluster has. More than the machine, if wanted: SLURM believes its configuration, and GPUs are only counted."""
+    """Size of a cluster. It may exceed the machine: SLURM trusts its configuration, and GPUs are only counted."""
 
     accounting: bool = True
-    """Whether slurmdbd, and a MariaDB for it, are there; `sacct` fails without."""
+    """Whether to start slurmdbd with a MariaDB; without it, `sacct` fails."""
     nodes: int = 4
     cpus: int = 8
-    """On each node."""
+    """CPUs per node."""
     gpus: int = 4
-    """On each node."""
+    """GPUs per node."""
     memory: int = 64_000
-    """MB on each node."""
+    """MB per node."""
     array: int = 4_001
-    """MaxArraySize: one more than the highest index an array may have."""
+    """MaxArraySize: one more than the highest array index."""
     grace: int = 10
-    """Seconds that a preempted job on `scavenge` has from SIGTERM to SIGKILL."""
+    """Seconds from SIGTERM to SIGKILL for a preempted job on `scavenge`."""
     first_job: int | None = None
-    """The first job's id; by default one that no earlier cluster of the last 16 hours gave, as results may lie in files
-    that are named after it."""
+    """Id of the first job (default: an id that no cluster used in the last 16 hours, because result files may be named
+    after job ids)."""
 
     @property
     def node_names(self) -> list[str]:
@@ -45,10 +45,10 @@ def write(folder: Path, shape: Shape) -> None:
     """Write `etc/` of a cluster.
 
     Raises:
-        ValueError: the folder's path leaves too little room for the sockets below it.
+        ValueError: the folder's path is too long for the sockets in it.
     """
     if len(str(folder)) > LONGEST_FOLDER:
-        raise ValueError(f"{folder} has {len(str(folder))} characters, at most {LONGEST_FOLDER} leave room for sockets")
+        raise ValueError(f"{folder}: {len(str(folder))} characters is invalid; expected at most {LONGEST_FOLDER}")
     port = _free_ports(shape.nodes + 4)
     etc, devices = folder / "etc", folder / "dev"
     for directory in (etc, devices):
@@ -63,7 +63,7 @@ def write(folder: Path, shape: Shape) -> None:
         (etc / "gres.conf").write_text(f"NodeName={nodes} Name=gpu File={files}\n")
     if shape.accounting:
         private = etc / "slurmdbd.conf"
-        private.touch(mode=0o600)  # slurmdbd refuses one that others can read
+        private.touch(mode=0o600)  # slurmdbd rejects a file that others can read
         private.write_text(_slurmdbd(folder, port))
         (etc / "mariadb.cnf").write_text(_mariadb(folder, port))
     (etc / "munge.key").touch(mode=0o400)
@@ -71,30 +71,29 @@ def write(folder: Path, shape: Shape) -> None:
 
 
 def renumber(folder: Path) -> None:
-    """Have the next job numbered as no job before, once the controller has read its configuration again.
+    """Set the next job id to an unused one; it takes effect when the controller rereads its configuration.
 
-    A controller that crashed may have forgotten the last ids it gave, and gives them again: to a node, or to accounting,
-    that knows them already.
+    A crashed controller may have forgotten the latest ids and reuse them, although a node or accounting knows them.
     """
     conf = folder / "etc/slurm.conf"
     conf.write_text(re.sub(r"(?m)^FirstJobId=.*", f"FirstJobId={_unused_job()}", conf.read_text()))
 
 
 def _unused_job() -> int:
-    """Higher than any job's id so far, as long as fewer than 1,000 jobs a second are submitted; from anew every 16 hours."""
+    """Return an id above all earlier ones, for up to 1,000 jobs per second; ids repeat after 16 hours."""
     return int(time.time()) % 60_000 * 1_000 + 1_000
 
 
 def _null_device(path: Path) -> None:
-    """A device for slurmd to count, of /dev/null's kind. A plain file counts too, and has slurmd complain of it."""
+    """Create a device like /dev/null for slurmd to count; a plain file also counts, but causes a warning."""
     try:
         os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
-    except PermissionError:  # in a container that may make none
+    except PermissionError:  # a container without the permission to create devices
         path.touch()
 
 
 def _free_ports(count: int) -> int:
-    """The first of this many ports that nobody listens on: below those that the kernel gives out, apart for each process."""
+    """Find the first of a range of free ports, below the kernel's ephemeral ports and distinct for each process."""
     base = 20_000 + os.getpid() % 380 * 32
     while not all(_is_free(base + offset) for offset in range(count)):
         base += 32
@@ -103,7 +102,7 @@ def _free_ports(count: int) -> int:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what only lingers from an ended cluster is free
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ports in TIME_WAIT of an ended cluster are free
         try:
             probe.bind(("", port))
         except OSError:

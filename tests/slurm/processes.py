@@ -1,4 +1,4 @@
-"""Which processes are a cluster's, as the kernel tells it: no list of pids that could be out of date."""
+"""Processes of a cluster, identified through /proc instead of a list of process ids that can become outdated."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ class Process:
 
     pid: int
     program: str
-    """The name of its program, such as `slurmstepd`."""
+    """Name of the program, such as `slurmstepd`."""
     daemon: str
-    """Whose it is: a daemon's, such as `slurmctld`, or a node's, such as `n1`."""
+    """Owner: a daemon, such as `slurmctld`, or a node, such as `n1`."""
 
     def send(self, number: int) -> None:
-        """Send it a signal, if it is still there."""
+        """Send a signal, unless the process has ended."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
 
 def daemons(folder: Path) -> list[Process]:
-    """The daemons of the cluster in a folder, and all that they have started on their own behalf.
+    """List the daemons of the cluster in a folder, and their helper processes.
 
-    Each holds its log open there: `log/NAME.log`, or `log/NAME.out` for what it prints. A node's are its slurmd and the
-    slurmstepds, which inherit slurmd's log and can be told by nothing else: they write their title over their environment.
+    A daemon has its log open: `log/NAME.log`, or `log/NAME.out` for its output. The daemons of a node are its slurmd and
+    the slurmstepds. Those inherit slurmd's log, which is their only mark: they overwrite their environment with a title.
     """
     found = []
     for pid, program in _programs():
@@ -44,7 +44,7 @@ def daemons(folder: Path) -> list[Process]:
 
 
 def tasks(folder: Path) -> list[Process]:
-    """What jobs have running on the nodes of the cluster in a folder: told by the environment that SLURM gave them."""
+    """List the processes of jobs on the nodes of the cluster in a folder, by SLURM's variables in their environment."""
     found = []
     for pid, program in _programs():
         environment = _environment(pid)
@@ -55,22 +55,22 @@ def tasks(folder: Path) -> list[Process]:
 
 
 def kill(find: Callable[[], list[Process]], *, longest: float = 20.0) -> None:
-    """Kill what is found until nothing is found any more: a process may start another before it dies.
+    """Kill processes until none is left: a process may start another before it dies.
 
     Raises:
-        TimeoutError: something does not die.
+        TimeoutError: a process does not die.
     """
     end = time.monotonic() + longest
-    while found := find():
+    while alive := find():
         if time.monotonic() > end:
-            raise TimeoutError(f"not dead {longest:.0f} s after SIGKILL: {found}")
-        for process in found:
+            raise TimeoutError(f"not dead {longest:.0f} s after SIGKILL: {alive}")
+        for process in alive:
             process.send(signal.SIGKILL)
         time.sleep(0.01)
 
 
 def started(pid: int) -> int | None:
-    """The kernel's tick at which a process began, which tells it from a later one of the same pid; ``None`` if it ended."""
+    """Return the start tick of a process, which identifies it if its pid is reused; ``None`` if it ended."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -78,12 +78,12 @@ def started(pid: int) -> int | None:
     return None if state in "ZX" else int(fields[18])
 
 
-# Every process is looked at, with every file it has open: through `os`, as `Path` takes three times as long.
+# The functions below read every process and its open files through `os`: `Path` takes three times as long.
 def _programs() -> Iterator[tuple[int, str]]:
-    """Every process, and its program."""
+    """Yield every process id with its program."""
     for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208
-        with suppress(OSError):  # it has just ended, is a thread of the kernel's, or a corpse
-            # Debian has these programs in variants: slurmd is slurmd-wlm, behind a link.
+        with suppress(OSError):  # it has just ended, is a kernel thread, or a zombie
+            # On Debian, slurmd is a link to slurmd-wlm.
             yield int(pid), os.readlink(f"/proc/{pid}/exe").rpartition("/")[2].removesuffix("-wlm")  # noqa: PTH115
 
 

@@ -1,4 +1,4 @@
-"""Runs that take a second: a model of a few thousand parameters, and text that it can learn from."""
+"""Runs that take a second: a model of a few thousand parameters, and text with rules that it can learn."""
 
 from __future__ import annotations
 
@@ -7,41 +7,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from assay.recipe import Optimiser, ProxyModel, RunSpec, StageSpec
-from assay.store import RunDirectory, Status
+from assay.config.recipe import RunSpec, StageSpec
+from assay.store.runs import RunDirectory, Status
+from tests.helpers.recipe import ADAMW, MODEL
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 VOCABULARY = 64
-SHAPE = ProxyModel(
-    name="tiny",
-    hidden_size=16,
-    intermediate_size=32,
-    layers=2,
-    heads=2,
-    kv_heads=1,
-    tie_embeddings=True,
-    rope_theta=10_000.0,
-    sequence_length=16,
-)
-ADAMW = Optimiser(
-    name="tiny",
-    peak_lr=1e-2,
-    schedule="cosine",
-    warmup=0.1,
-    decay=0.0,
-    final_lr=0.1,
-    beta1=0.9,
-    beta2=0.95,
-    epsilon=1e-8,
-    weight_decay=0.1,
-    gradient_clip=1.0,
-)
+SHAPE = MODEL
 
 
 class EpochStart(NamedTuple):
-    """As `assay.corpus.loader` tells of one."""
+    """The start of an epoch, as `assay.corpus.loader` describes it."""
 
     source: str
     epoch: int
@@ -49,7 +27,7 @@ class EpochStart(NamedTuple):
 
 
 def make_spec(*, steps: int = 40, weights: dict[str, float] | None = None, **changes: Any) -> RunSpec:
-    """A small run; `changes` are fields of its spec."""
+    """Return a small run; `changes` are fields of its spec."""
     weights = {"code": 0.25, "web": 0.75} if weights is None else weights
     spec = RunSpec(
         model=SHAPE,
@@ -57,7 +35,7 @@ def make_spec(*, steps: int = 40, weights: dict[str, float] | None = None, **cha
         tokenizer="t",
         corpora=dict.fromkeys(weights, "c"),
         stages=(StageSpec(name="main", weights=weights, steps=steps),),
-        optimiser=ADAMW,
+        optimizer=ADAMW,
         batch_sequences=4,
         seed=0,
     )
@@ -65,14 +43,14 @@ def make_spec(*, steps: int = 40, weights: dict[str, float] | None = None, **cha
 
 
 def make_run(folder: Path, spec: RunSpec) -> RunDirectory:
-    """The folder of a run, made."""
+    """Create the folder of a run."""
     run = RunDirectory(folder / spec.fingerprint)
     run.create(spec, {})
     return run
 
 
 class Cycles:
-    """Stands in for `SequenceReader`: any position's sequence at once, from two sources with rules to learn.
+    """A stand-in for `SequenceReader`: the sequence of any position, from two sources with rules to learn.
 
     In `code` a token is followed by the one 3 further on, in `web` by the one 5 further on, or, once in four times,
     by any. Sources take turns by their weights of the first stage, as far as whole sequences allow.
@@ -104,13 +82,13 @@ class Cycles:
         }
 
     def epoch_starts(self, start: int, stop: int) -> list[EpochStart]:
-        """The first source begins another epoch at every 50th position."""
+        """Start another epoch of the first source at every 50th position."""
         return [EpochStart(self.names[0], at // 50, at) for at in range(start, stop) if at % 50 == 0 and at]
 
 
 def train_here(spec: RunSpec, run: RunDirectory, **settings: Any) -> Status:
-    """Train with the stand-in for data; importable, so that another process can be asked to."""
+    """Train with the stand-in data; importable, so that another process can call it."""
+    from assay.config.training import TrainSettings
     from assay.train.loop import train
-    from assay.train.settings import TrainSettings
 
     return train(spec, run, Cycles(spec), tokenizer=None, settings=TrainSettings(**settings))

@@ -7,29 +7,29 @@ import pytest
 import safetensors.torch
 import torch
 
-from assay.errors import AssayError
+from assay.core.errors import AssayError
 from assay.train import checkpoint
 from assay.train.model import build
-from assay.train.optimiser import MOMENTS, adamw
+from assay.train.optimizer import MOMENTS, adamw
 from tests.train.small_runs import ADAMW, SHAPE, VOCABULARY
 
 
 class Trained:
-    """A model with an optimiser that has taken one step."""
+    """Return a model and an optimizer after one step."""
 
     def __init__(self, seed: int = 0) -> None:
         self.model = build(SHAPE, VOCABULARY, seed=seed)
-        self.optimiser = adamw(self.model, ADAMW)
+        self.optimizer = adamw(self.model, ADAMW)
         for parameter in self.model.parameters():
             parameter.grad = torch.ones_like(parameter)
-        self.optimiser.step()
+        self.optimizer.step()
 
     def save(self, folder: Path, step: int, keep: int = 2) -> None:
         position = checkpoint.Position(run="r", step=step, metrics_bytes=0, window={}, machine={}, files={})
-        checkpoint.save(folder, self.model, self.optimiser, position, keep=keep)
+        checkpoint.save(folder, self.model, self.optimizer, position, keep=keep)
 
     def tensors(self) -> list[torch.Tensor]:
-        moments = [self.optimiser.state[p][name] for p in self.model.parameters() for name in MOMENTS]
+        moments = [self.optimizer.state[p][name] for p in self.model.parameters() for name in MOMENTS]
         return [*self.model.parameters(), *moments]
 
 
@@ -37,11 +37,11 @@ def _steps(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_weights_and_moments_come_back_to_the_last_bit(tmp_path: Path) -> None:
+def test_weights_and_moments_are_restored_to_the_last_bit(tmp_path: Path) -> None:
     saved, other = Trained(seed=0), Trained(seed=1)
     saved.save(tmp_path, 3)
     path, position = checkpoint.newest(tmp_path, "r")
-    checkpoint.load(path, other.model, other.optimiser)
+    checkpoint.load(path, other.model, other.optimizer)
     assert position.step == 3
     assert all(torch.equal(a, b) for a, b in zip(saved.tensors(), other.tensors(), strict=True))
 
@@ -53,8 +53,8 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     assert _steps(tmp_path) == ["step-10", "step-100"]
 
 
-@pytest.mark.parametrize("file", [checkpoint.MODEL, checkpoint.OPTIMISER, checkpoint.STATE])
-def test_one_that_is_cut_in_half_is_passed_over_with_a_warning(
+@pytest.mark.parametrize("file", [checkpoint.MODEL, checkpoint.OPTIMIZER, checkpoint.STATE])
+def test_a_truncated_checkpoint_is_skipped_with_a_warning(
     tmp_path: Path, file: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     trained = Trained()
@@ -64,10 +64,10 @@ def test_one_that_is_cut_in_half_is_passed_over_with_a_warning(
     damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
     path, position = checkpoint.newest(tmp_path, "r")
     assert (path.name, position.step) == ("step-1", 1)
-    assert "step-2 is not whole" in caplog.text
+    assert "step-2 is incomplete or damaged" in caplog.text
 
 
-def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
+def test_a_flipped_bit_is_detected(tmp_path: Path) -> None:
     Trained().save(tmp_path, 1)
     weights = tmp_path / "step-1" / checkpoint.MODEL
     data = bytearray(weights.read_bytes())
@@ -76,22 +76,22 @@ def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
     assert checkpoint.newest(tmp_path, "r") is None
 
 
-@pytest.mark.parametrize("file", [checkpoint.MODEL, checkpoint.OPTIMISER, checkpoint.STATE])
-def test_one_without_a_file_is_passed_over(tmp_path: Path, file: str) -> None:
+@pytest.mark.parametrize("file", [checkpoint.MODEL, checkpoint.OPTIMIZER, checkpoint.STATE])
+def test_a_checkpoint_without_a_file_is_skipped(tmp_path: Path, file: str) -> None:
     Trained().save(tmp_path, 1)
     (tmp_path / "step-1" / file).unlink()
     assert checkpoint.newest(tmp_path, "r") is None
 
 
-def test_another_runs_checkpoint_is_passed_over(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_run_is_skipped(tmp_path: Path) -> None:
     Trained().save(tmp_path, 1)
     assert checkpoint.newest(tmp_path, "another") is None
 
 
-def test_a_full_disk_is_said_and_leaves_the_earlier_checkpoint_whole(
+def test_a_full_disk_is_reported_and_leaves_the_earlier_checkpoint_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """safetensors reports it as an error of its own, with the number inside its text."""
+    """safetensors reports it with an error class of its own, and the error number in the message."""
     trained = Trained()
     trained.save(tmp_path, 1)
 
@@ -108,24 +108,24 @@ def test_a_full_disk_is_said_and_leaves_the_earlier_checkpoint_whole(
 
 
 def test_other_errors_are_not_taken_for_a_full_disk() -> None:
-    assert not checkpoint.disk_full(AssayError("a misspelt source"))
+    assert not checkpoint.disk_full(AssayError("a misspelled source"))
     assert not checkpoint.disk_full(PermissionError(13, "Permission denied"))
 
 
-def test_leftovers_of_a_kill_are_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_only_unfinished_folders_of_killed_processes_are_removed(tmp_path: Path) -> None:
     Trained().save(tmp_path, 1)
     (tmp_path / ".step-2.abc.tmp").mkdir()
     (tmp_path / ".step-2.abc.tmp" / checkpoint.MODEL).write_bytes(b"half")
-    (tmp_path / ".status.json.abc.tmp").write_text("{")  # another process may be about to put it in place
+    (tmp_path / ".status.json.abc.tmp").write_text("{")  # another process may be about to rename it
     checkpoint.clear_partial(tmp_path / "step-*")
     assert _steps(tmp_path) == [".status.json.abc.tmp", "step-1"]
 
 
 def test_a_checkpoint_is_safetensors_and_json_and_nothing_else(tmp_path: Path) -> None:
-    """A pickle could run code when it is loaded."""
+    """Loading a pickle could execute code."""
     Trained().save(tmp_path, 1)
     files = {path.name for path in (tmp_path / "step-1").iterdir()}
-    assert files == {checkpoint.MODEL, checkpoint.OPTIMISER, checkpoint.STATE}
+    assert files == {checkpoint.MODEL, checkpoint.OPTIMIZER, checkpoint.STATE}
     json.loads((tmp_path / "step-1" / checkpoint.STATE).read_text())
-    for name in (checkpoint.MODEL, checkpoint.OPTIMISER):
+    for name in (checkpoint.MODEL, checkpoint.OPTIMIZER):
         safetensors.torch.load_file(tmp_path / "step-1" / name)

@@ -11,14 +11,14 @@ import safetensors
 import torch
 from safetensors.torch import load_file
 
-from assay.errors import AssayError
-from assay.files import write_json
-from assay.recipe import RunSpec, StageSpec
-from assay.store import RunDirectory, Status
+from assay.config.recipe import RunSpec, StageSpec
+from assay.config.training import SpikeRule, TrainSettings
+from assay.core.errors import AssayError
+from assay.core.files import write_json
+from assay.store.runs import RunDirectory, Status
 from assay.train import checkpoint
 from assay.train.loop import train
 from assay.train.model import build, sequence_losses
-from assay.train.settings import SpikeRule, TrainSettings
 from tests.train.small_runs import ADAMW, VOCABULARY, Cycles, make_run, make_spec, train_here
 
 UNTIMED = ("tokens_per_second", "mfu", "train_seconds")
@@ -29,7 +29,7 @@ def _weights(run: RunDirectory) -> dict[str, torch.Tensor]:
 
 
 def _history(run: RunDirectory) -> list[dict]:
-    """The records without what depends on the clock."""
+    """Return the records without the fields that depend on the clock."""
     return [{key: value for key, value in record.items() if key not in UNTIMED} for record in run.history()]
 
 
@@ -38,7 +38,7 @@ Trained = tuple[RunSpec, RunDirectory, Status]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """A run of 40 steps, with a record every second step and checkpoints every 7."""
+    """Train a run of 40 steps, with a record every second step and checkpoints every 7."""
     spec = make_spec()
     run = make_run(tmp_path_factory.mktemp("trained"), spec)
     status = train(
@@ -62,7 +62,7 @@ def test_a_run_ends_trained_with_the_digest_of_its_weights(trained: Trained) -> 
 
 
 def test_a_run_learns(trained: Trained) -> None:
-    """Guessing every token alike costs ln 64 = 4.16 nats; knowing both rules about 1.6."""
+    """A uniform prediction costs ln 64 = 4.16 nats; knowing both rules about 1.6."""
     losses = [record["loss"] for record in trained[1].history()]
     assert losses[0] > 4.1
     assert losses[-1] < 3.6
@@ -77,15 +77,15 @@ def test_the_history_is_by_tokens_and_complete(trained: Trained) -> None:
     assert all(record["mfu"] > 0 and record["tokens_per_second"] > 0 for record in history)
 
 
-def test_every_epoch_that_begins_is_told_once(trained: Trained) -> None:
+def test_every_start_of_an_epoch_is_recorded_once(trained: Trained) -> None:
     spec, run, _ = trained
-    told = [record["epochs_begun"]["code"] for record in run.history() if record["epochs_begun"]]
-    assert told == [start.epoch for start in Cycles(spec).epoch_starts(0, spec.steps * spec.batch_sequences)]
-    assert told
+    recorded = [record["epochs_begun"]["code"] for record in run.history() if record["epochs_begun"]]
+    assert recorded == [start.epoch for start in Cycles(spec).epoch_starts(0, spec.steps * spec.batch_sequences)]
+    assert recorded
 
 
 def test_loss_is_the_mean_over_tokens_by_source_and_in_bits_per_byte(trained: Trained) -> None:
-    """Recomputed for the first record from the model's start: the step's two sources, their tokens and their bytes."""
+    """Recomputed for the first record from the initial model: the step's two sources, their tokens and their bytes."""
     spec, run, _ = trained
     record = run.history()[0]
     tokens, owners = Cycles(spec).read(0, 8)
@@ -104,7 +104,7 @@ def test_loss_is_the_mean_over_tokens_by_source_and_in_bits_per_byte(trained: Tr
     assert alone.history()[0]["loss"] == pytest.approx(start / 64)
 
 
-def test_what_was_asked_and_what_was_delivered_are_written_down(trained: Trained) -> None:
+def test_the_requested_and_the_delivered_mix_are_recorded(trained: Trained) -> None:
     run = trained[1]
     record = run.delivered()
     assert record["requested"] == {"code": 0.25, "web": 0.75}
@@ -127,7 +127,7 @@ def test_the_request_of_a_staged_run_is_weighed_by_steps(tmp_path: Path) -> None
 
 
 def test_micro_batches_add_up_to_the_batch(tmp_path: Path, trained: Trained) -> None:
-    """The gradient of the whole batch, whether it goes through at once or one, two or three sequences at a time."""
+    """The gradient of the whole batch, whether its sequences are processed at once or in parts of one, two or three."""
     spec, whole, _ = trained
     for micro in (1, 3):
         run = make_run(tmp_path / str(micro), spec)
@@ -136,18 +136,18 @@ def test_micro_batches_add_up_to_the_batch(tmp_path: Path, trained: Trained) -> 
             torch.testing.assert_close(tensor, _weights(whole)[name], atol=2e-4, rtol=1e-3)
 
 
-def test_a_rerun_is_the_same_to_the_last_bit(tmp_path: Path, trained: Trained) -> None:
+def test_a_rerun_gives_the_same_bits(tmp_path: Path, trained: Trained) -> None:
     spec, _, status = trained
     again = make_run(tmp_path, spec)
     assert train_here(spec, again).weights == status.weights
 
 
 def test_arms_of_a_replicate_start_from_the_same_weights(tmp_path: Path) -> None:
-    """With a rate that moves nothing, runs of two mixes end where both began."""
+    """With a learning rate of zero, runs of two mixes end with their common initial weights."""
     still = replace(ADAMW, peak_lr=1e-30)
     start = build(make_spec().model, VOCABULARY, seed=3)
     for weights in ({"code": 1.0}, {"code": 0.1, "web": 0.9}):
-        spec = make_spec(steps=2, weights=weights, optimiser=still, seed=3)
+        spec = make_spec(steps=2, weights=weights, optimizer=still, seed=3)
         run = make_run(tmp_path, spec)
         train_here(spec, run)
         assert all(torch.equal(dict(start.named_parameters())[name], end) for name, end in _weights(run).items())
@@ -166,8 +166,8 @@ def test_a_trained_run_is_not_trained_again(tmp_path: Path) -> None:
     assert len(_weights(run)) > 5
 
 
-def test_asked_to_stop_it_leaves_a_checkpoint_and_goes_on_from_there(tmp_path: Path, trained: Trained) -> None:
-    """The weights and the history are those of a run that was never stopped, though it stops between two records."""
+def test_a_stopped_run_writes_a_checkpoint_and_resumes_from_it(tmp_path: Path, trained: Trained) -> None:
+    """Weights and history equal those of an uninterrupted run, although it stops between two records."""
     spec, whole, status = trained
     run, steps = make_run(tmp_path, spec), iter(range(100))
     settings = TrainSettings(records=20)
@@ -193,25 +193,25 @@ def test_asked_to_stop_it_leaves_a_checkpoint_and_goes_on_from_there(tmp_path: P
     assert ended.train_seconds > stopped.train_seconds
 
 
-def test_at_a_look_it_leaves_the_weights_of_that_step_and_goes_on_when_it_is_called_again(
+def test_training_pauses_with_the_weights_of_an_interim_step_and_resumes_when_called_again(
     tmp_path: Path, trained: Trained
 ) -> None:
     spec, whole, status = trained
     run = make_run(tmp_path, spec)
-    settings = {"records": 20, "looks": (0.5, 0.1)}
+    settings = {"records": 20, "interim_evaluations": (0.5, 0.1)}
     for step in (4, 20):
         seen = train_here(spec, run, **settings)
         assert (seen.state, seen.step) == ("evaluating", step)
-        kept, checkpoint_ = load_file(run.look(step).model / checkpoint.MODEL), run.checkpoints / f"step-{step}"
+        kept, checkpoint_ = load_file(run.interim(step).model / checkpoint.MODEL), run.checkpoints / f"step-{step}"
         assert all(bool((kept[name] == t).all()) for name, t in load_file(checkpoint_ / checkpoint.MODEL).items())
-        assert run.look(step).delivered()["sequences"] == step * spec.batch_sequences
+        assert run.interim(step).delivered()["sequences"] == step * spec.batch_sequences
     ended = train_here(spec, run, **settings)
     assert (ended.state, ended.weights) == ("trained", status.weights)
     assert [record["loss"] for record in run.history()] == [record["loss"] for record in whole.history()]
 
 
 def test_a_damaged_checkpoint_costs_time_and_nothing_else(tmp_path: Path, trained: Trained) -> None:
-    """The newest is cut in half: training goes on from the one before it, with the history as it was then."""
+    """The newest is truncated: training resumes from the previous one, with the history as it was then."""
     spec, whole, status = trained
     run, steps = make_run(tmp_path, spec), iter(range(100))
     settings = TrainSettings(records=20, checkpoint_steps=7)
@@ -222,8 +222,8 @@ def test_a_damaged_checkpoint_costs_time_and_nothing_else(tmp_path: Path, traine
     assert [record["loss"] for record in run.history()] == [record["loss"] for record in whole.history()]
 
 
-def test_the_final_model_is_transformers_own(trained: Trained) -> None:
-    """`AutoModelForCausalLM` loads it, and finds the loss that training's own forward finds."""
+def test_transformers_loads_the_final_model(trained: Trained) -> None:
+    """`AutoModelForCausalLM` loads it, and computes the same loss as training's own forward."""
     from transformers import AutoModelForCausalLM
 
     spec, run, _ = trained
@@ -243,7 +243,7 @@ def test_the_final_model_is_transformers_own(trained: Trained) -> None:
 
 
 def test_the_tokenizer_goes_with_the_model(tmp_path: Path) -> None:
-    """`AutoTokenizer` gives the ids that the tokenizer file gives, with nothing added, and knows the end of a text."""
+    """`AutoTokenizer` gives the IDs of the tokenizer file without additions, and knows the end-of-text ID."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -269,8 +269,8 @@ def test_the_tokenizer_goes_with_the_model(tmp_path: Path) -> None:
 
 
 def test_a_run_whose_loss_is_not_a_number_ends_diverged(tmp_path: Path) -> None:
-    """It says at which step, keeps no checkpoint that holds a NaN, and leaves no model for anyone to evaluate."""
-    spec = make_spec(optimiser=replace(ADAMW, peak_lr=1e30, warmup=0.0))
+    """The failure names the step; there is no checkpoint with a NaN, and no model to evaluate."""
+    spec = make_spec(optimizer=replace(ADAMW, peak_lr=1e30, warmup=0.0))
     run = make_run(tmp_path, spec)
     status = train_here(spec, run, checkpoint_steps=1, records=4)
     assert (status.state, status.failure.kind) == ("diverged", "diverged")
@@ -283,7 +283,7 @@ def test_a_run_whose_loss_is_not_a_number_ends_diverged(tmp_path: Path) -> None:
 
 
 def test_a_run_whose_loss_rises_for_good_ends_diverged(tmp_path: Path) -> None:
-    spec = make_spec(steps=100, optimiser=replace(ADAMW, peak_lr=3.0, schedule="constant", gradient_clip=0.0))
+    spec = make_spec(steps=100, optimizer=replace(ADAMW, peak_lr=3.0, schedule="constant", gradient_clip=0.0))
     run = make_run(tmp_path, spec)
     status = train_here(spec, run)
     assert (status.state, status.failure.kind) == ("diverged", "diverged")
@@ -301,7 +301,7 @@ def test_a_full_disk_ends_the_run_with_a_clear_failure_and_loses_nothing(
     real, saves = checkpoint.save_file, iter(range(100))
 
     def filling(tensors: dict, path: Path) -> None:
-        if next(saves) >= 5:  # two files a checkpoint: the third one's second file
+        if next(saves) >= 5:  # each checkpoint has two files: fail at the second file of the third
             raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
         real(tensors, path)
 
@@ -319,14 +319,14 @@ def test_settings_out_of_bounds_are_refused_by_name() -> None:
     for wrong in ({"micro_batch": 0}, {"checkpoint_seconds": 0}, {"records": 0}, {"checkpoint_steps": 0}):
         with pytest.raises(AssayError, match=next(iter(wrong))):
             TrainSettings(**wrong)
-    for looks in ((0.0,), (1.0,), (0.5, 0.5), (float("nan"),)):
-        with pytest.raises(AssayError, match="looks"):
-            TrainSettings(looks=looks)
-    with pytest.raises(AssayError, match="spike rule"):
+    for fractions in ((0.0,), (1.0,), (0.5, 0.5), (float("nan"),)):
+        with pytest.raises(AssayError, match="interim_evaluations"):
+            TrainSettings(interim_evaluations=fractions)
+    with pytest.raises(AssayError, match=r"training\.spike"):
         SpikeRule(nats=-1)
 
 
-def test_a_gpu_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_missing_gpu_is_reported(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")
     spec = make_spec(steps=1)
@@ -337,6 +337,6 @@ def test_a_gpu_that_is_not_there_is_said(tmp_path: Path) -> None:
         train_here(spec, make_run(tmp_path, spec), device="gpu")
 
 
-def test_the_status_is_json_that_anyone_reads(trained: Trained) -> None:
+def test_the_status_is_plain_json(trained: Trained) -> None:
     status = json.loads((trained[1].path / "status.json").read_text())
     assert np.isfinite(status["tokens_per_second"])

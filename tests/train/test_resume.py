@@ -1,4 +1,4 @@
-"""Real processes, really killed."""
+"""Resumption of real processes that are killed with SIGKILL."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from safetensors.torch import load_file
 
+from assay.config.training import TrainSettings
 from assay.train.loop import train
-from assay.train.settings import TrainSettings
 from tests.train.small_runs import Cycles, make_run, make_spec, train_here
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from assay.recipe import RunSpec
-    from assay.store import RunDirectory
+    from assay.config.recipe import RunSpec
+    from assay.store.runs import RunDirectory
 
 Processes = multiprocessing.context.ForkServerContext
 SETTINGS = {"checkpoint_steps": 3, "records": 150}
@@ -30,14 +30,14 @@ SETTINGS = {"checkpoint_steps": 3, "records": 150}
 
 @pytest.fixture(scope="module")
 def processes() -> Processes:
-    """A server that has torch in memory already and forks from there: a new process starts in milliseconds."""
+    """Provide a fork server that has imported torch, so that new processes start in milliseconds."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["assay.train.loop", "tests.train.small_runs"])
     return context
 
 
 def test_killed_five_times_a_run_ends_with_the_same_bytes(processes: Processes, tmp_path: Path) -> None:
-    """SIGKILL at random moments, from before the first step to the middle of a checkpoint; then left to finish."""
+    """SIGKILL at random moments, from before the first step to the middle of a checkpoint; then the run finishes."""
     spec = make_spec(steps=150)
     alone = make_run(tmp_path / "alone", spec)
     train_here(spec, alone, **SETTINGS)
@@ -48,7 +48,7 @@ def test_killed_five_times_a_run_ends_with_the_same_bytes(processes: Processes, 
     while kills < 5 or not reached:
         process = processes.Process(target=train_here, args=(spec, run), kwargs=SETTINGS)
         process.start()
-        # A random moment of its progress, then of the clock: on a busy machine seconds alone would say little.
+        # A random step, then a random delay: on a busy machine, a delay alone would hit few different steps.
         step, since = reached + moments.randint(0, 15), run.status().updated
         while process.is_alive() and (run.status().updated == since or last_step(run) < step):
             time.sleep(0.002)
@@ -75,8 +75,8 @@ def last_step(run: RunDirectory) -> int:
     return history[-1]["step"] if history else 0
 
 
-def test_two_processes_train_what_one_trains(processes: Processes, tmp_path: Path) -> None:
-    """Each takes half of every step's sequences, over gloo; the gradient is the whole step's, the record too."""
+def test_two_processes_train_the_same_weights_as_one(processes: Processes, tmp_path: Path) -> None:
+    """Each processes half of every step's sequences, over gloo; gradient and record cover the whole step."""
     spec = make_spec(steps=12, batch_sequences=5)
     alone, together = make_run(tmp_path / "alone", spec), make_run(tmp_path / "together", spec)
     train_here(spec, alone, records=4)
@@ -92,8 +92,8 @@ def test_two_processes_train_what_one_trains(processes: Processes, tmp_path: Pat
         assert left["loss_by_source"] == pytest.approx(right["loss_by_source"], rel=1e-3)
 
 
-def test_two_processes_stop_and_go_on_together(processes: Processes, tmp_path: Path) -> None:
-    """Only one of the two is asked to stop; both do, and the run ends as if nobody had been."""
+def test_two_processes_stop_and_resume_together(processes: Processes, tmp_path: Path) -> None:
+    """Only one of the two is requested to stop; both stop, and the run ends like an uninterrupted one."""
     spec = make_spec(steps=12)
     whole, stopped = make_run(tmp_path / "whole", spec), make_run(tmp_path / "stopped", spec)
     _train_together(processes, spec, whole)
@@ -104,17 +104,17 @@ def test_two_processes_stop_and_go_on_together(processes: Processes, tmp_path: P
     assert [r["loss"] for r in stopped.history()] == [r["loss"] for r in whole.history()]
 
 
-def test_two_processes_go_on_after_a_look_and_leave_its_weights_to_be_scored(
+def test_two_processes_continue_after_an_interim_step_and_keep_its_weights(
     processes: Processes, tmp_path: Path
 ) -> None:
-    """Whoever scored it would have the other one wait; and the run ends with the bytes of one that nobody looked at."""
+    """During an evaluation by one process, the other would wait; the run ends with the bytes of one without interim steps."""
     spec = make_spec(steps=12)
     whole, seen = make_run(tmp_path / "whole", spec), make_run(tmp_path / "seen", spec)
     _train_together(processes, spec, whole)
-    _train_together(processes, spec, seen, looks=(0.5,))
+    _train_together(processes, spec, seen, interim_evaluations=(0.5,))
     assert seen.status().state == "trained"
     assert seen.status().weights == whole.status().weights
-    assert [(look.step, look.kept) for look in seen.looks()] == [(6, True)]
+    assert [(interim.step, interim.has_weights) for interim in seen.interim_evaluations()] == [(6, True)]
 
 
 def _train_together(

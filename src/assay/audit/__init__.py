@@ -1,1 +1,1 @@
-"""Is the text clean: defects found in sources before anything is trained on them, and kept with the source's version."""
+"""Detect defects in sources before training, and store the findings by version of the source."""

@@ -1,4 +1,4 @@
-"""The questions of the benchmarks as an index of their 13-word sequences, to find them in a source's documents."""
+"""Index the 13-word sequences of benchmark items, to detect the items in a source's documents."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from assay.audit import words
-from assay.audit.examine import CONTAMINATED
-from assay.files import replacing, write_json
-from assay.fingerprint import fingerprint
+from assay.audit.detectors import shingles
+from assay.audit.scan.scan_file import CONTAMINATED
+from assay.core.files import replacing, write_json
+from assay.core.fingerprint import fingerprint
 
 QUESTION = ("question", "ctx", "goal", "query", "input", "prompt", "sentence")
-"""Fields that hold a question, the likeliest first; answers alone are too short to be told from chance."""
+"""Columns that hold an item's question, by priority. Answers alone are too short and match by chance."""
 SPLITS = ("test", "validation")
-"""What models are scored on; what they may be shown is left out."""
+"""Dataset splits that benchmarks score models on. Training splits are not indexed."""
 
 
 def index(mirror: Path, folder: Path) -> Path:
-    """Index the questions of a mirror of benchmarks, unless that is done.
+    """Index the items of a benchmark mirror, unless the index exists.
 
     Args:
-        mirror: a cache of `datasets`: folders of Arrow files, as `assay.evaluate.mirror` makes it.
-        folder: where indices are kept.
+        mirror: cache of the `datasets` package (folders of Arrow files), as `assay.evaluate.mirror` writes it.
+        folder: parent folder of the indexes.
 
     Returns:
-        The folder of the index; its name tells which questions are in it.
+        The folder of the index. Its name contains a fingerprint of the indexed files.
     """
     files = sorted(file for file in mirror.rglob("*.arrow") if any(f"-{split}" in file.name for split in SPLITS))
     identity = fingerprint("questions", [[str(file.relative_to(mirror)), file.stat().st_size] for file in files])
@@ -42,7 +42,7 @@ def index(mirror: Path, folder: Path) -> Path:
     return path
 
 
-def _read(mirror: Path, files: list[Path]) -> tuple[words.Hashes, words.Integers, list[str]]:
+def _read(mirror: Path, files: list[Path]) -> tuple[shingles.Hashes, shingles.Integers, list[str]]:
     names: list[str] = []
     grams, tasks = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
     for file in files:
@@ -52,10 +52,10 @@ def _read(mirror: Path, files: list[Path]) -> tuple[words.Hashes, words.Integers
         for question in _questions(file):
             data = np.frombuffer(question.encode(), np.uint8)
             hashes, starts = np.empty(len(data) // 2 + 1, np.uint64), np.empty(len(data) // 2 + 1, np.int64)
-            count = words.words(data, words.WORD, hashes, starts)
-            found = words.ngrams(hashes[:count], CONTAMINATED)
-            grams.append(found)
-            tasks.append(np.full(len(found), names.index(name), np.int64))
+            count = shingles.words(data, shingles.WORD, hashes, starts)
+            item_grams = shingles.ngrams(hashes[:count], CONTAMINATED)
+            grams.append(item_grams)
+            tasks.append(np.full(len(item_grams), names.index(name), np.int64))
     unique, first = np.unique(np.concatenate(grams), return_index=True)
     return unique, np.concatenate(tasks)[first], names
 
@@ -71,7 +71,7 @@ def _questions(file: Path) -> Iterator[str]:
 
 
 def task_name(path: Path) -> str:
-    """What a set's questions are called.
+    """Return the task name of a dataset file.
 
     >>> task_name(Path("allenai___ai2_arc/ARC-Easy/0.0.0/1/ai2_arc-test.arrow"))
     'ai2_arc/ARC-Easy'

@@ -1,6 +1,7 @@
-"""An audit: files dealt out to processes, each file looked at once, and what was seen of it kept under its digest.
+"""Audit sources with worker processes that scan each file once.
 
-A file that was looked at before, with the same detectors, is not read again, whatever it is called now.
+Results are stored under the file's digest. A file that was scanned with the same detectors is not read again, even
+under another name.
 """
 
 from __future__ import annotations
@@ -14,146 +15,157 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from assay.audit import copies
-from assay.audit.detectors import Detector
+from assay.audit import duplicates
+from assay.audit.aggregate import BYTES_A_TOKEN, CORPUS_DETECTORS, findings, sum_files
+from assay.audit.detectors.registry import Detector
+from assay.audit.explore.records import write_records
 from assay.audit.findings import Audit, Finding, Findings, Severity, Unread, ranked
-from assay.audit.merge import BYTES_A_TOKEN, MADE, findings, summed
-from assay.audit.pool import Pool
-from assay.audit.ready import get_ready
-from assay.audit.task import Settings, Task, work
-from assay.audit.unknown import gather
-from assay.corpus.read import file_digests
-from assay.errors import AssayError
-from assay.files import read_json
-from assay.fingerprint import fingerprint
-from assay.sources import Source
+from assay.audit.process_pool import ScanPool
+from assay.audit.scan.warm_up import warm_up
+from assay.audit.task import AuditSettings, AuditTask, scan_task
+from assay.config.sources import Source
+from assay.core.errors import AssayError
+from assay.core.files import read_json
+from assay.core.fingerprint import fingerprint
+from assay.corpus.source_reader import file_digests
 
-FORMAT = 3
-"""Raised whenever the same file would be summed up otherwise."""
+FORMAT = 6
+"""Version of the scan results. Raise it when the same file gives another result."""
 PART_BYTES = 64 << 20
-"""Of a stored file, after which several processes share it."""
+"""Size in bytes of a stored file from which several processes scan the file in parts."""
 
 
 def audit(
     sources: Mapping[str, tuple[Source, str]],
     *,
     store: Path,
-    settings: Settings,
+    settings: AuditSettings,
     workers: int | None = None,
     bytes_a_token: Mapping[str, float] | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> dict[str, tuple[Audit, list[Finding]]]:
-    """Look at sources with all detectors, and keep what was found with their versions.
+    """Scan sources with all detectors, and store the findings of their versions.
 
     Args:
-        sources: each with its digest, by name.
-        store: the folder in which `audits/` is.
-        settings: what to look with.
-        workers: processes; one a core if left out, none (this process) for 0.
-        bytes_a_token: of those sources that were tokenised.
-        progress: told the source and the share of it that is done.
+        sources: sources with their digests, by name.
+        store: folder that contains `audits/`.
+        settings: detectors and limits.
+        workers: number of worker processes (default: one per core); 0 scans in this process.
+        bytes_a_token: mean bytes of text per token, for tokenized sources.
+        progress: called with the name of a source and its completed fraction.
 
     Returns:
-        The audit of each source, and its findings, isolated hits last.
+        The audit of each source and its findings, with isolated hits last.
 
     Raises:
-        AssayError: a detector's declaration is wrong, or a source has no file.
+        AssayError: a detector declaration is invalid, or a source has no file.
     """
-    tasks = tasks_of(sources, settings, store=store)
-    todo = left(tasks, store=store)
-    tell = _teller({name: sum(task.size for task in each) for name, each in tasks.items()}, todo, progress)
-    for _, error in look(todo, settings, store=store, workers=workers, tell=tell):
+    tasks = split_tasks(sources, settings, store=store)
+    todo = pending_tasks(tasks, store=store)
+    report = _progress_callback(
+        {name: sum(task.size for task in parts) for name, parts in tasks.items()}, todo, progress
+    )
+    for _, error in scan_tasks(todo, settings, store=store, workers=workers, progress=report):
         raise error
-    done = conclude(sources, tasks, settings, store=store, bytes_a_token=bytes_a_token)
+    done = record_audits(sources, tasks, settings, store=store, bytes_a_token=bytes_a_token)
     if progress is not None:
         for name in done:
             progress(name, 1.0)
     return done
 
 
-def tasks_of(sources: Mapping[str, tuple[Source, str]], settings: Settings, *, store: Path) -> dict[str, list[Task]]:
-    """The files of sources, and parts of large ones, as they are dealt out; what each has to be looked at for is in its key.
+def split_tasks(
+    sources: Mapping[str, tuple[Source, str]], settings: AuditSettings, *, store: Path
+) -> dict[str, list[AuditTask]]:
+    """Split sources into tasks: files, and parts of large files.
+
+    The key of a task is a fingerprint of all inputs of its result, such as the content of the file, the part and the detectors.
 
     Raises:
-        AssayError: a detector's declaration is wrong, or a source has no file.
+        AssayError: a detector declaration is invalid, or a source has no file.
     """
-    looking = settings.detectors()
-    return {name: _tasks(source, settings, looking, store) for name, (source, _) in sources.items()}
+    detectors = settings.detectors()
+    return {name: _tasks(source, settings, detectors, store) for name, (source, _) in sources.items()}
 
 
-def left(tasks: Mapping[str, Sequence[Task]], *, store: Path) -> list[Task]:
-    """Those that nobody has looked at yet."""
+def pending_tasks(tasks: Mapping[str, Sequence[AuditTask]], *, store: Path) -> list[AuditTask]:
+    """Select the tasks without a result."""
     folder = Findings(store).files
-    return [task for each in tasks.values() for task in each if not (folder / task.key / "sums.json").exists()]
+    return [task for parts in tasks.values() for task in parts if not (folder / task.key / "sums.json").exists()]
 
 
-def look(
-    tasks: Sequence[Task],
-    settings: Settings,
+def scan_tasks(
+    tasks: Sequence[AuditTask],
+    settings: AuditSettings,
     *,
     store: Path,
     workers: int | None = None,
-    tell: Callable[[Task, int], None] = lambda _task, _size: None,
-) -> list[tuple[Task, AssayError]]:
-    """Look at files, and keep what was seen of each under its key.
+    progress: Callable[[AuditTask, int], None] = lambda _task, _size: None,
+) -> list[tuple[AuditTask, AssayError]]:
+    """Scan files, and store the result of each file under its key.
 
     Args:
-        tasks: what to look at.
-        settings: what to look with.
-        store: the folder in which `audits/` is.
-        workers: processes; one a core if left out, none (this process) for 0.
-        tell: told the bytes of a task that were read.
+        tasks: files and parts of files to scan.
+        settings: detectors and limits.
+        store: folder that contains `audits/`.
+        workers: number of worker processes (default: one per core); 0 scans in this process.
+        progress: called with a task and the number of bytes that were read of its file.
 
     Returns:
-        Those that could not be looked at, and why; the others are done all the same.
+        The tasks that failed, with their errors. The other tasks are complete.
     """
     folder = Findings(store).files
     if tasks:
-        get_ready()  # here first, so that on a new machine one process compiles and not each: 12 s of a core
+        warm_up()  # before the workers start: one process compiles for 12 s on a new machine, not each worker
     if workers != 0 and tasks:
-        return Pool(workers or len(os.sched_getaffinity(0)), settings, folder, tell).run(tasks)
-    looking, failed = settings.detectors(), []
+        return ScanPool(workers or len(os.sched_getaffinity(0)), settings, folder, progress).run(tasks)
+    detectors, failed = settings.detectors(), []
     for task in tasks:
         try:
-            work(task, settings, looking, folder, functools.partial(tell, task), lambda _n, _d: None)
+            scan_task(task, settings, detectors, folder, functools.partial(progress, task), lambda _n, _d: None)
         except AssayError as error:
             failed.append((task, error))
     return failed
 
 
-def conclude(
+def record_audits(
     sources: Mapping[str, tuple[Source, str]],
-    tasks: Mapping[str, Sequence[Task]],
-    settings: Settings,
+    tasks: Mapping[str, Sequence[AuditTask]],
+    settings: AuditSettings,
     *,
     store: Path,
     bytes_a_token: Mapping[str, float] | None = None,
 ) -> dict[str, tuple[Audit, list[Finding]]]:
-    """Sum up what was seen of the sources' files, and keep it with their versions.
+    """Sum the results of the sources' files, and store findings and audits of their versions.
 
     Args:
-        sources: each with its digest, by name.
-        tasks: what `tasks_of` gave for them; all of it was looked at.
-        settings: what it was looked at with.
-        store: the folder in which `audits/` is.
-        bytes_a_token: of those sources that were tokenised.
+        sources: sources with their digests, by name.
+        tasks: result of `split_tasks` for these sources; all tasks are complete.
+        settings: settings of the scan.
+        store: folder that contains `audits/`.
+        bytes_a_token: mean bytes of text per token, for tokenized sources.
     """
-    kept = Findings(store)
-    totals = {name: summed(_sums(kept.files, task) for task in each) for name, each in tasks.items()}
-    files = [copies.File(task.source.name, kept.files / task.key) for each in tasks.values() for task in each]
-    copies.compare(totals, files, {name: source.repairs for name, (source, _) in sources.items()})
-    known = {each.name: (each.version, each.severity, each.clean, each.reason) for each in settings.detectors()}
-    known |= {name: (1, *made) for name, made in MADE.items()}
+    records = Findings(store)
+    totals = {name: sum_files(_sums(records.files, task) for task in parts) for name, parts in tasks.items()}
+    files = [
+        duplicates.FileHashes(task.source.name, records.files / task.key) for parts in tasks.values() for task in parts
+    ]
+    duplicates.add_duplicates(totals, files, {name: source.repairs for name, (source, _) in sources.items()})
+    known = {
+        detector.name: (detector.version, detector.severity, detector.clean, detector.reason)
+        for detector in settings.detectors()
+    }
+    known |= {name: (1, *properties) for name, properties in CORPUS_DETECTORS.items()}
     done = {}
     for name, (_, digest) in sources.items():
         rate = (bytes_a_token or {}).get(name, BYTES_A_TOKEN)
-        found = ranked(findings(name, digest, totals[name], known, bytes_a_token=rate))
+        ranked_findings = ranked(findings(name, digest, totals[name], known, bytes_a_token=rate))
         done[name] = (
-            _record(name, digest, totals[name], found, known, questions=settings.questions is not None),
-            found,
+            _record(name, digest, totals[name], ranked_findings, known, questions=settings.questions is not None),
+            ranked_findings,
         )
-        gather(store, name, digest, [kept.files / task.key for task in tasks[name]])
-        kept.add(*done[name])
+        write_records(store, name, digest, [records.files / task.key for task in tasks[name]])
+        records.add(*done[name])
     return done
 
 
@@ -161,7 +173,7 @@ def _record(
     name: str,
     digest: str,
     total: Mapping[str, Any],
-    found: Sequence[Finding],
+    source_findings: Sequence[Finding],
     known: Mapping[str, tuple[int, Severity, float, str]],
     *,
     questions: bool,
@@ -177,15 +189,15 @@ def _record(
         },
         documents=total["documents"],
         bytes=total["bytes"],
-        findings=tuple(finding.id for finding in found),
-        unread=tuple(Unread(**each) for each in total["unread"]),
+        findings=tuple(finding.id for finding in source_findings),
+        unread=tuple(Unread(**record) for record in total["unread"]),
         unread_count=total["unread_count"],
-        summary={"lengths": total["lengths"], "shares": total["shares"]},
+        summary={"lengths": total["lengths"], "fractions": total["fractions"]},
     )
 
 
-def _tasks(source: Source, settings: Settings, looking: Sequence[Detector], store: Path) -> list[Task]:
-    made = []
+def _tasks(source: Source, settings: AuditSettings, detectors: Sequence[Detector], store: Path) -> list[AuditTask]:
+    tasks = []
     index = Path(settings.questions) if settings.questions else None
     for url, sha256 in file_digests(source, cache=store).items():
         size = os.path.getsize(url) if os.path.exists(url) else PART_BYTES  # noqa: PTH110, PTH202  # may be a URL
@@ -195,40 +207,39 @@ def _tasks(source: Source, settings: Settings, looking: Sequence[Detector], stor
                 "format": FORMAT,
                 "sha256": sha256,
                 "part": [part, parts],
-                "read": [source.format, source.text_field, source.domain, source.language],
+                "read": [source.format, source.text_field, source.separator, source.domain, source.language],
                 "name": Path(url).name,
-                "detectors": {each.name: [each.version, each.clean] for each in looking},
-                "declared": [_plain(each) for each in settings.declared],
+                "detectors": {detector.name: [detector.version, detector.clean] for detector in detectors},
+                "declared": [_plain(declaration) for declaration in settings.declared],
                 "questions": index.name if index else None,
             }
-            one = replace(source, files=(url,))
-            made.append(
-                Task(source=one, part=part, parts=parts, key=fingerprint("audit", identity), size=size // parts)
-            )
-    return made
+            key = fingerprint("audit", identity)
+            one_file = replace(source, files=(url,))
+            tasks.append(AuditTask(source=one_file, part=part, parts=parts, key=key, size=size // parts))
+    return tasks
 
 
 def _plain(value: Mapping[str, Any]) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _sums(folder: Path, task: Task) -> dict[str, Any]:
-    found: dict[str, Any] = read_json(folder / task.key / "sums.json")
-    return found
+def _sums(folder: Path, task: AuditTask) -> dict[str, Any]:
+    sums: dict[str, Any] = read_json(folder / task.key / "sums.json")
+    return sums
 
 
-def _teller(
-    sizes: Mapping[str, int], todo: Sequence[Task], progress: Callable[[str, float], None] | None
-) -> Callable[[Task, int], None]:
-    left = dict.fromkeys(sizes, 0)
+def _progress_callback(
+    sizes: Mapping[str, int], todo: Sequence[AuditTask], progress: Callable[[str, float], None] | None
+) -> Callable[[AuditTask, int], None]:
+    remaining = dict.fromkeys(sizes, 0)
     for task in todo:
-        left[task.source.name] += task.size
-    done = {name: float(sizes[name] - left[name]) for name in sizes}
+        remaining[task.source.name] += task.size
+    done = {name: float(sizes[name] - remaining[name]) for name in sizes}
 
-    def tell(task: Task, size: int) -> None:
+    def report(task: AuditTask, size: int) -> None:
         name = task.source.name
         done[name] += size / task.parts
         if progress is not None:
             progress(name, min(0.99, done[name] / max(1, sizes[name])))
 
-    return tell
+    return report

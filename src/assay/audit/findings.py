@@ -1,13 +1,13 @@
-"""Findings: defects that an audit found in one version of a source, and the folder in which they are kept.
+"""Store findings: defects that an audit detected in one version of a source.
 
-A finding belongs to a source's digest: another version of the source has findings of its own. The folder is::
+A finding belongs to the digest of a source. Another version of the source has separate findings. The folder is::
 
-    audits/<source>/<digest>/findings/<id>.json    a finding, under the digest of its content
-                             audits/<id>.json      one audit: when, with which detectors, of what, with which findings
-    audits/.files/<key>/                           what detectors made of single files; see `assay.audit.engine`
+    audits/<source>/<digest>/findings/<id>.json    a finding; the id is the digest of its content
+                             audits/<id>.json      one audit: time, detectors, documents, ids of findings
+    audits/.files/<key>/                           results of single files; see `assay.audit.engine`
 
-Files are written whole under names that their content gives, and are never changed, so that audits may run at the same
-time, may be killed and run again, and the folders of two machines are merged by copying one over the other.
+Writes are atomic, names follow from the content, and files never change. Audits may therefore run concurrently, or be
+killed and repeated. To merge the folders of two machines, copy both into one folder.
 """
 
 from __future__ import annotations
@@ -18,187 +18,192 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from assay.errors import AssayError
-from assay.files import read_json, write_json
-from assay.fingerprint import fingerprint
-from assay.sources import check_name
-from assay.structure import from_mapping, to_mapping
+from assay.config.sources import check_name
+from assay.core.errors import Damaged
+from assay.core.files import read_json, write_json
+from assay.core.fingerprint import fingerprint
+from assay.core.serde import from_record, to_mapping
 
 Severity = Literal["low", "medium", "high"]
 SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high")
-"""From what is worth knowing, over what should be mended, to what must not be trained on."""
-FORMAT = 1
+"""Severity of a finding. low: for information; medium: should be repaired; high: training must not use the source."""
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One document that has the defect, and the place in it."""
+    """A document with the defect, and the location of the defect in it."""
 
     document: str
-    """The document's id."""
+    """Id of the document."""
     where: str
-    """Its file, and the line or row in it, counted from 1."""
+    """File of the document, and the line or row in the file, counted from 1."""
     text: str
-    """The place and what is around it, as the document has it; secrets are masked. Hostile: escape it wherever it is shown."""
+    """The defect and the text around it, with secrets masked. Untrusted: escape it in every output."""
     matches: tuple[tuple[int, int], ...]
-    """Where the defect is in `text`: begin and end of each match, in characters."""
+    """Start and end of each match in `text`, in characters."""
     offset: int = 0
-    """Characters of the document before `text`; 0 where `text` was masked or is no part of the document."""
+    """Characters of the document before `text`; 0 if `text` is masked or not part of the document."""
     note: str = ""
-    """What was found, in a few words: `1 to 843`."""
+    """Short description of the match, such as `1 to 843, code between`."""
+    rule: str = ""
+    """The rule that fired, for detectors with several rules, such as `code_between`."""
     url: str | None = None
     original: str | None = None
-    """The original (raw) document, below the source's `originals`."""
+    """Path of the original (raw) document below the source's `originals`."""
     snapshot: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """How much of a part of a source is hit: of one snapshot, host or file."""
+class FindingPart:
+    """Counts of a finding in one snapshot, host or file of a source."""
 
     documents: int
-    """That have the defect."""
+    """Number of documents with the defect."""
     of: int
-    """That there are."""
+    """Number of documents in the part."""
     bytes: int
-    """Of text in the documents that have it."""
+    """UTF-8 bytes of the documents with the defect."""
 
     @property
-    def share(self) -> float:
-        """Share of the part's documents that have it."""
+    def fraction(self) -> float:
+        """Fraction of the part's documents with the defect."""
         return self.documents / max(1, self.of)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A defect in one version of a source, and how much of it there is."""
+    """A defect in one version of a source, with its extent."""
 
     detector: str
     version: int
-    """Of the detector; a change in what it finds raises it."""
+    """Version of the detector. Raise it when the detector's results change."""
     source: str
     digest: str
-    """Of the source's files, as `assay.corpus.read.source_digest` gives it: the version that has the defect."""
+    """Digest of the version with the defect; see `assay.corpus.source_reader.source_digest`."""
     severity: Severity
     reason: str
-    """What the defect is, and why it matters, in one line."""
+    """The defect and its consequence, in one line."""
     documents: int
-    """That have the defect."""
+    """Number of documents with the defect."""
     of: int
-    """Documents in the source."""
+    """Number of documents in the source."""
     bytes: int
-    """Of text in the documents that have it."""
+    """UTF-8 bytes of the documents with the defect."""
     of_bytes: int
-    """Of text in the source."""
+    """UTF-8 bytes of the source."""
     matched_bytes: int
-    """Of text that is the defect itself."""
+    """UTF-8 bytes of the matches."""
     tokens: int
-    """Estimate of the tokens that are the defect itself: `matched_bytes` by the source's bytes a token, or 4."""
+    """Estimated tokens of the matches: `matched_bytes` divided by the source's bytes per token (default: 4)."""
     clean: float
-    """Share of documents that a clean source may have; more is a finding, fewer are isolated hits."""
+    """Maximum fraction of documents with hits in a clean source. Fewer hits are isolated."""
     isolated: bool = False
-    """Whether there is no more of it, in the source and in each of its parts, than a clean source may have."""
-    parts: dict[str, dict[str, Part]] = field(default_factory=dict)
-    """By `snapshot`, `host` and `file`: the parts that have it, those with the largest share first."""
+    """Whether neither the source nor any of its parts has more hits than a clean source may have."""
+    parts: dict[str, dict[str, FindingPart]] = field(default_factory=dict)
+    """Parts with the defect by kind (`snapshot`, `host`, `file`) and name, the largest fraction first."""
     examples: tuple[Example, ...] = ()
     detail: dict[str, Any] = field(default_factory=dict)
-    """What only this detector knows, such as the tasks whose questions are in the text."""
+    """Details of some detectors, such as the tasks whose items are in the text."""
 
     @property
-    def share(self) -> float:
-        """Share of the source's documents that have it."""
+    def fraction(self) -> float:
+        """Fraction of the source's documents with the defect."""
         return self.documents / max(1, self.of)
 
     @property
-    def bytes_share(self) -> float:
-        """Share of the source's text that is in documents that have it."""
+    def bytes_fraction(self) -> float:
+        """Fraction of the source's text in documents with the defect."""
         return self.bytes / max(1, self.of_bytes)
 
     @property
-    def matched_share(self) -> float:
-        """Share of the source's text that is the defect itself."""
+    def matched_fraction(self) -> float:
+        """Fraction of the source's text that matches."""
         return self.matched_bytes / max(1, self.of_bytes)
 
     @property
     def key(self) -> tuple[str, str]:
-        """What makes a finding the same one in a later version of its source: the source and the detector."""
+        """Identity of the finding across versions of its source: source and detector."""
         return (self.source, self.detector)
 
     @cached_property
     def id(self) -> str:
-        """The digest of its content, which is its file's name."""
+        """Digest of the content, which names the file."""
         return fingerprint("finding", to_mapping(self))
 
     def reaches(self, least: Severity) -> bool:
-        """Whether it is as severe as that, or more."""
+        """Return whether the severity is at least `least`."""
         return SEVERITIES.index(self.severity) >= SEVERITIES.index(least)
 
     def as_json(self) -> dict[str, Any]:
-        """The finding for other programs, with its shares worked out."""
+        """Serialize the finding with its fractions."""
         plain: dict[str, Any] = to_mapping(self)
         parts = {
-            kind: {name: {**to_mapping(part), "share": part.share} for name, part in parts.items()}
+            kind: {name: {**to_mapping(part), "fraction": part.fraction} for name, part in parts.items()}
             for kind, parts in self.parts.items()
         }
         return {
             "id": self.id,
             **plain,
-            "share": self.share,
-            "bytes_share": self.bytes_share,
-            "matched_share": self.matched_share,
+            "fraction": self.fraction,
+            "bytes_fraction": self.bytes_fraction,
+            "matched_fraction": self.matched_fraction,
             "parts": parts,
         }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unread:
-    """A place in a source that could not be read, or that a detector could not get through."""
+    """A location that could not be read, or on which a detector failed."""
 
     where: str
     reason: str
     detector: str | None = None
-    """The detector that failed there; ``None`` where the text itself could not be read."""
+    """The detector that failed; None if the text could not be read."""
     rest: bool = False
-    """Whether it was not asked about the documents that follow in the file, either."""
+    """Whether the detector was disabled for the rest of the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """One look at one version of a source, from its first file to its last."""
+    """One complete audit of one version of a source."""
 
     source: str
     digest: str
     finished: float
     """Seconds since the epoch."""
     detectors: dict[str, int]
-    """Their versions, by name."""
+    """Versions of the detectors that ran, by name."""
     documents: int
     bytes: int
-    """Of text."""
+    """UTF-8 bytes of the source's text."""
     findings: tuple[str, ...]
-    """Ids of what was found, isolated hits included."""
+    """Ids of the findings, with isolated hits included."""
     unread: tuple[Unread, ...] = ()
-    """The first of them, before them those that say something of all that follows in their file."""
+    """The first failures. Failures that disabled a detector for the rest of a file come first."""
     unread_count: int = 0
     summary: dict[str, Any] = field(default_factory=dict)
-    """Distributions and contrasts, as `assay.audit.report` makes them."""
+    """Histograms of document length, symbol ratio and digit ratio."""
 
     @cached_property
     def id(self) -> str:
-        """The digest of its content, which is its file's name."""
+        """Digest of the content, which names the file."""
         return fingerprint("audit", {"at": repr(self.finished), "source": self.source, "findings": list(self.findings)})
 
 
 class Findings:
-    """The folder of findings."""
+    """The findings and audits in a store."""
 
     def __init__(self, store: Path) -> None:
-        """Look into a store's folder; nothing is made before something is added."""
+        """Open a store's folder. `add` creates the subfolders."""
         self.root = store / "audits"
-        self.files = self.root / ".files"  # no name of a source begins with a dot
+        self.files = self.root / ".files"  # source names never begin with a dot
 
     def add(self, audit: Audit, findings: Sequence[Finding]) -> None:
-        """Keep an audit and what it found; findings first, so that whoever sees the audit finds them."""
+        """Write the findings of an audit, then the audit.
+
+        The order guarantees that every finding that an audit lists exists.
+        """
         folder = self._folder(audit.source, audit.digest)
         for finding in findings:
             path = folder / "findings" / f"{finding.id}.json"
@@ -207,27 +212,30 @@ class Findings:
         write_json(folder / "audits" / f"{audit.id}.json", {"format": FORMAT, "audit": to_mapping(audit)})
 
     def sources(self) -> list[str]:
-        """Names of the sources that were ever audited."""
+        """Return the names of all audited sources."""
         return sorted(path.name for path in self.root.glob("*") if path.is_dir() and any(path.glob("*/audits/*.json")))
 
     def digests(self, source: str) -> list[str]:
-        """The audited versions of a source, the one whose audit is newest last."""
-        newest = {audit.digest: audit.finished for audit in self.audits(source)}  # the last of each is its newest
+        """List the audited versions of a source; the version with the newest audit is last."""
+        newest = {
+            audit.digest: audit.finished for audit in self.audits(source)
+        }  # later audits of a digest replace earlier ones
         return sorted(newest, key=lambda digest: newest[digest])
 
     def audits(self, source: str, digest: str | None = None) -> list[Audit]:
-        """Audits of a source, or of one of its versions, the newest last."""
+        """Read the audits of a source or of one of its versions, the newest last."""
         check_name("source", source)
-        found = [
-            from_mapping(Audit, _opened(path, "audit"), where=str(path))
+        audits = [
+            from_record(Audit, _read_record(path, "audit"), where=str(path))
             for path in self.root.glob(f"{source}/{digest or '*'}/audits/*.json")
         ]
-        return sorted(found, key=lambda audit: (audit.finished, audit.id))
+        return sorted(audits, key=lambda audit: (audit.finished, audit.id))
 
     def current(self, source: str, digest: str) -> list[Finding]:
-        """What is known of a version of a source: of each detector, what the newest audit with it found.
+        """Return each detector's finding, from the newest audit of a version that ran the detector.
 
-        Isolated hits are among them; see `Finding.isolated`. The most severe and most frequent come first.
+        The result includes isolated hits (see `Finding.isolated`). It is sorted by severity and frequency, the highest
+        first.
         """
         newest: dict[str, Finding | None] = {}
         for audit in self.audits(source, digest):
@@ -236,27 +244,27 @@ class Findings:
         return ranked(finding for finding in newest.values() if finding is not None)
 
     def get(self, source: str, digest: str, identity: str) -> Finding:
-        """One finding.
+        """Read one finding.
 
         Raises:
-            AssayError: there is none of this id, or its file is damaged.
+            AssayError: the finding is missing, or its file is damaged.
         """
         path = self._folder(source, digest) / "findings" / f"{identity}.json"
         try:
-            return from_mapping(Finding, _opened(path, "finding"), where=str(path))
+            return from_record(Finding, _read_record(path, "finding"), where=str(path))
         except FileNotFoundError:
-            raise AssayError(
-                f"{path}: the finding is missing.", fix="Copy it here, or run `assay audit` again."
+            raise Damaged(
+                f"{path}: the finding is missing.", fix="Restore the file, or run `assay audit` again."
             ) from None
 
     def all(self) -> Iterator[Finding]:
-        """What is known of every version of every source that was audited."""
+        """Yield the current findings of all versions of all audited sources."""
         for source in self.sources():
             for digest in self.digests(source):
                 yield from self.current(source, digest)
 
-    def seen(self, source: str) -> set[str]:
-        """Detectors that have ever had a finding in the source, whatever its version, isolated hits aside."""
+    def detectors_with_findings(self, source: str) -> set[str]:
+        """Return the detectors with a finding in any version of the source, except isolated hits."""
         return {
             finding.detector
             for digest in self.digests(source)
@@ -274,15 +282,18 @@ class Findings:
 
 
 def ranked(findings: Any) -> list[Finding]:
-    """Findings with those first that should be read first: severe ones, then frequent ones; isolated hits last."""
-    return sorted(findings, key=lambda f: (f.isolated, -SEVERITIES.index(f.severity), -f.share, f.source, f.detector))
+    """Sort findings by severity, then frequency, the highest first, with isolated hits last."""
+    return sorted(
+        findings, key=lambda f: (f.isolated, -SEVERITIES.index(f.severity), -f.fraction, f.source, f.detector)
+    )
 
 
-def _opened(path: Path, kind: str) -> Mapping[str, Any]:
+def _read_record(path: Path, kind: str) -> Mapping[str, Any]:
     record = read_json(path)
     if not isinstance(record, dict) or record.get("format") != FORMAT or not isinstance(record.get(kind), dict):
-        raise AssayError(
-            f"{path}: not {kind} of format {FORMAT}.", fix="Another version of assay wrote it; move it away."
+        raise Damaged(
+            f"{path}: the file has no {kind} of format {FORMAT}.",
+            fix="Move the file away, and run `assay audit` again. Another version of assay wrote this file.",
         )
-    found: dict[str, Any] = record[kind]
-    return found
+    content: dict[str, Any] = record[kind]
+    return content

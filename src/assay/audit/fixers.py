@@ -1,7 +1,7 @@
-"""Fixers: what can be mended in a document by rule, and what is left alone because it is not sure.
+"""Remove detected defects from documents.
 
-A fixer takes a text with a defect that its detector has found, and returns it without. It never guesses: where the
-detector still finds the defect afterwards, or not all of it could be told from the text, the document stays as it was.
+A fixer returns the text without the defect. The fixer is unsure if the detector still reports the defect in the fixed
+text, or if the fixer cannot separate the whole defect from the text. An unsure fixer returns the document unchanged.
 """
 
 from __future__ import annotations
@@ -11,31 +11,31 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from assay.audit import ascending, gutters
+from assay.audit.detectors import line_numbers, number_runs
 
-ENOUGH = 0.95
-"""Share of a gutter's numbers that has to be told from the text around them; of the others some would stay in the code."""
+MIN_REMOVED = 0.95
+"""Minimum fraction of the line numbers that a fixer must locate. With fewer located numbers, the fixer is unsure."""
 
-MOST = 0.9
-"""Share that makes a rule: listings begin and end inside of lines."""
+MAJORITY = 0.9
+"""Fraction of numbers that determines the layout of a listing, whose first and last line may be truncated."""
 SHORT = 80
-"""Bytes behind a number in which its line has to end to be its own."""
+"""Maximum number of bytes from a number to its line end for the number to be alone on its line."""
 
 _BARS = (b"|", "\u2502".encode(), "\u2503".encode())
 _MARKS = (b".", b":", b")", *(before + bar for bar in _BARS for before in (b" ", b"")), b"")
-"""What may stand between a listing's numbers and its text; the second bars are those that boxes are drawn with."""
+"""Separators between line numbers and text, including box-drawing bars."""
 
 _NUMBER = re.compile(rb"(?<![^\s\xa0])\d{1,7}")
 _BLANK = re.compile(rb"[\s\xc2\xa0]*")
 
 
-class Fixed(NamedTuple):
-    """A document after its fixer.
+class FixedText(NamedTuple):
+    """A document after a fixer ran.
 
     Attributes:
-        text: without the defect; as it was, where the fixer is unsure or there was none.
-        removed: places that were taken out.
-        unsure: whether there is a defect, and it was left.
+        text: text without the defect; unchanged if there is no defect or the fixer is unsure.
+        removed: number of removed passages.
+        unsure: whether the text has a defect that was not removed.
     """
 
     text: str
@@ -43,55 +43,56 @@ class Fixed(NamedTuple):
     unsure: bool
 
 
-def strip_gutter(text: str) -> Fixed:
-    r"""Take line numbers out of a listing, and leave its code.
+def strip_line_numbers(text: str) -> FixedText:
+    r"""Remove the line numbers of code blocks.
 
-    A column of nothing but numbers goes whole. Numbers at the beginnings of lines go with one blank behind them, so that
-    indentation stays; numbers in the middle of a line, whose line ends were lost, become line ends.
+    A column of numbers is removed with its lines, if the lines contain nothing else. A number at the start of a line is
+    removed with one blank behind it, which preserves indentation. If an extractor lost the line ends, each number
+    within the text becomes a line end.
 
     >>> listing = "".join(f"{n}     x[{n}] = f(x);\n" for n in range(1, 13))
-    >>> strip_gutter("before\n" + listing).text.splitlines()[:3]
+    >>> strip_line_numbers("before\n" + listing).text.splitlines()[:3]
     ['before', '    x[1] = f(x);', '    x[2] = f(x);']
-    >>> strip_gutter("Nothing to mend.")
-    Fixed(text='Nothing to mend.', removed=0, unsure=False)
+    >>> strip_line_numbers("Nothing to fix.")
+    FixedText(text='Nothing to fix.', removed=0, unsure=False)
     """
     data = text.encode("utf-8", "surrogatepass")
-    runs = gutters.find(data)
+    runs = line_numbers.find(data)
     if not runs:
-        return Fixed(text, 0, unsure=False)
+        return FixedText(text, 0, unsure=False)
     parts, at, removed = list[bytes](), 0, 0
     for run in runs:
         cuts = list(_cuts(data, run))
-        if len(cuts) < ENOUGH * run[4]:
-            return Fixed(text, 0, unsure=True)
+        if len(cuts) < MIN_REMOVED * run[4]:
+            return FixedText(text, 0, unsure=True)
         for start, stop, instead in cuts:
-            if start < at:  # two runs that share a place
-                return Fixed(text, 0, unsure=True)
+            if start < at:  # two runs that overlap
+                return FixedText(text, 0, unsure=True)
             parts += [data[at:start], instead]
             at, removed = stop, removed + 1
-    mended = b"".join([*parts, data[at:]])
-    if gutters.find(mended):
-        return Fixed(text, 0, unsure=True)
-    return Fixed(mended.decode("utf-8", "surrogatepass"), removed, unsure=False)
+    repaired = b"".join([*parts, data[at:]])
+    if line_numbers.find(repaired):
+        return FixedText(text, 0, unsure=True)
+    return FixedText(repaired.decode("utf-8", "surrogatepass"), removed, unsure=False)
 
 
-FIXERS: Mapping[str, Callable[[str], Fixed]] = {"line_number_gutter": strip_gutter}
-"""By the detector whose defect they mend."""
+FIXERS: Mapping[str, Callable[[str], FixedText]] = {"line_number_gutter": strip_line_numbers}
+"""Fixers by the detector whose defect they remove."""
 
 
-def _cuts(data: bytes, run: gutters.Run) -> Iterator[tuple[int, int, bytes]]:
-    """The places of a gutter's numbers, and what comes instead of each."""
-    begin, end, first, last, _ = run
+def _cuts(data: bytes, run: line_numbers.LineNumberGutter) -> Iterator[tuple[int, int, bytes]]:
+    """Yield the start, stop and replacement of each line number."""
+    begin, end, first, last = run[:4]
     numbers = list(_numbers(data, begin, end, first, last))
     leads = [_line_start(data, start) for start, _ in numbers]
-    leading = sum(at is not None for at in leads) >= MOST * len(numbers)
+    leading = sum(at is not None for at in leads) >= MAJORITY * len(numbers)
     between = itertools.pairwise(numbers)
-    column = sum(_is_blank(data, one[1], other[0]) for one, other in between) >= MOST * (len(numbers) - 1)
+    column = sum(_is_blank(data, before[1], after[0]) for before, after in between) >= MAJORITY * (len(numbers) - 1)
     mark = _mark(data, [stop for _, stop in numbers])
     for (start, stop), line in zip(numbers, leads, strict=True):
         after = stop + len(mark) if data.startswith(mark, stop) else stop
         if column:
-            # Of a column the numbers' lines go too.
+            # A column is removed with its lines.
             ends = data.find(b"\n", after, after + SHORT) if leading else -1
             whole = ends >= 0 and _is_blank(data, after, ends)
             yield (start if line is None else line), ends + 1 if whole else after, b""
@@ -99,13 +100,13 @@ def _cuts(data: bytes, run: gutters.Run) -> Iterator[tuple[int, int, bytes]]:
             yield line, after, b""
         elif not leading:
             yield start, after, b"" if line is not None else b"\n"
-        # What is left is a number of the code's own that happens to fit.
+        # Otherwise the number belongs to the code, and follows the run by chance.
 
 
 def _mark(data: bytes, stops: Sequence[int]) -> bytes:
-    """What stands between every number and its line's text; most often nothing.
+    """Return the separator between line numbers and text; usually empty.
 
-    One line whose text follows at once shows that the blanks behind the other numbers are the code's indentation.
+    If the text of one line directly follows its number, the blanks behind the other numbers are indentation.
     """
     texts = [stop for stop in stops if not data.startswith((b"\n", b"\r\n"), stop)]
     marks = (mark + blank for mark in _MARKS for blank in (b" ", b"\t", b"\xc2\xa0", b""))
@@ -113,17 +114,17 @@ def _mark(data: bytes, stops: Sequence[int]) -> bytes:
 
 
 def _numbers(data: bytes, begin: int, end: int, first: int, last: int) -> Iterator[tuple[int, int]]:
-    """Where the run's numbers stand: each the next in the count, with no more missing than the detector allows."""
+    """Yield start and stop of the run's numbers, with gaps up to the detector's limit."""
     before = first - 1
-    for found in _NUMBER.finditer(data, begin, end):
-        value = int(found[0])
-        if 0 < value - before <= ascending.LARGEST_GAP and value <= last:
+    for match in _NUMBER.finditer(data, begin, end):
+        value = int(match[0])
+        if 0 < value - before <= number_runs.LARGEST_GAP and value <= last:
             before = value
-            yield found.span()
+            yield match.span()
 
 
 def _line_start(data: bytes, at: int) -> int | None:
-    """Where the line begins, if there is only space before the place."""
+    """Return the start of the line if only blanks precede the position."""
     start = data.rfind(b"\n", 0, at) + 1
     return start if _BLANK.fullmatch(data, start, at) else None
 

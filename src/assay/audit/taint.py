@@ -1,163 +1,113 @@
-"""What follows from findings: which versions of sources may not be trained on, and who said that one may all the same."""
+"""List the versions of sources that training may not use, and the waivers that allow them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
 
-from assay.audit.findings import Audit, Finding, Findings, Severity
-from assay.errors import AssayError
-from assay.fingerprint import SHORT
-from assay.sources import Source
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaintRule:
-    """What a source must not have, and what has to be known of it, to be trained on."""
-
-    severity: Literal["low", "medium", "high", "never"]
-    """Findings less severe are listed, and stop nothing; `never` lets all of them pass."""
-    share: float
-    """Of a source's documents: findings in fewer are listed, and stop nothing."""
-    provenance: tuple[Literal["origin", "snapshot", "processing"], ...] = ()
-    """What has to be stated of a source, beside its licence and clearance, before it is trained on."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise AssayError(f"taint: share is {self.share}; it is a share of documents, from 0 to 1.")
-
-    def unstated(self, source: Source) -> list[str]:
-        """What is asked for, and not stated of a source."""
-        return [name for name in self.provenance if not getattr(source, name)]
-
-    def taints(self, finding: Finding) -> bool:
-        """Whether this finding does; isolated hits never do."""
-        if self.severity == "never" or finding.isolated:
-            return False
-        return finding.reaches(self.severity) and finding.share >= self.share
+from assay.audit.findings import Audit, Finding, Findings
+from assay.config.reason import Code, Reason
+from assay.config.sources import Source
+from assay.config.taint import TaintRule
+from assay.core.errors import AssayError, Damaged
 
 
-@dataclass(frozen=True, kw_only=True)
-class Taint:
-    """A defect for which a version of a source may not be trained on."""
+def blocks(versions: Iterable[tuple[Source, str | None]], taints: Taints) -> tuple[Reason, ...]:
+    """List the reasons that forbid training on versions of sources.
 
-    source: str
-    """Its name now; it may have been audited under another."""
-    digest: str
-    detector: str
-    severity: Severity
-    share: float
-    """Of the source's documents."""
-    documents: int
-    reason: str
-    finding: str
-    """The finding's id."""
+    Sources without clearance come first, then defects without a waiver. The plan, SLURM jobs, the gate, commands and
+    pages all call this function.
 
-    @property
-    def sentence(self) -> str:
-        """What is wrong with which version."""
-        return (
-            f"source {self.source!r} (version {self.digest[:SHORT]}) has the defect {self.detector} in "
-            f"{self.share:.2%} of its documents: {self.reason.rstrip('.')}"
-        )
-
-    @property
-    def fix(self) -> str:
-        """What to do about it."""
-        from assay.audit.fixers import FIXERS  # its detectors are compiled, which not everybody needs
-
-        mend = (
-            f"`assay repair {self.source} --drop-unsure`"
-            if self.detector in FIXERS
-            else "filter it, or extract it anew"
-        )
-        return (
-            f"repair it ({mend}), or waive it in conf/source/{self.source}.yaml: waivers: [{{detector: "
-            f"{self.detector}, version: {self.digest[:SHORT]}, by: WHO, date: YYYY-MM-DD, reason: WHY}}]"
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Unreadable:
-    """What audits found in a version of a source, where the record cannot be read: nobody knows that it is clean."""
-
-    source: str
-    digest: str
-    problem: str
-
-    @property
-    def sentence(self) -> str:
-        """What is wrong with which version."""
-        return f"what audits found in source {self.source!r} (version {self.digest[:SHORT]}) cannot be read: {self.problem}"
-
-    @property
-    def fix(self) -> str:
-        """What to do about it."""
-        return f"restore the file, or move it away and audit again: `assay audit {self.source}`"
+    Args:
+        versions: declared sources, each with the digest of its version. The digest is ``None`` if the files of the
+            source are missing on this machine; the function then checks only the clearance.
+        taints: the findings of audits.
+    """
+    versions = tuple(versions)
+    refusals = [refusal for source, digest in versions if (refusal := source.refuse(digest)) is not None]
+    defects = [defect for source, digest in versions if digest is not None for defect in taints.of(source, digest)]
+    return (*refusals, *defects)
 
 
 class Taints:
-    """The taints of sources, from what audits of them found."""
+    """The taints of sources: audit findings that forbid training, unless a waiver allows it."""
 
     def __init__(self, store: Path, rule: TaintRule) -> None:
-        """Look at a store's findings.
+        """Open the findings of a store.
 
         Args:
-            store: the store's folder.
-            rule: from when on a finding taints.
+            store: folder of the store.
+            rule: minimum severity and minimum fraction of documents at which a finding taints its source.
         """
         self._findings, self._rule = Findings(store), rule
         self._found: dict[str, tuple[Finding, ...]] = {}
 
-    def of(self, source: Source, digest: str) -> list[Taint]:
-        """The taints of a version of a source that nobody has waived, the worst first.
+    def of(self, source: Source, digest: str) -> tuple[Reason, ...]:
+        """Return the defects of a version that have no waiver, the worst first.
+
+        If the audit record of the version is damaged, the only returned reason is that damage.
 
         Args:
-            source: as it is declared, with its waivers.
-            digest: of the version.
+            source: declared source, with its waivers.
+            digest: digest of the version.
         """
-        return [taint for taint, waived in self._all(source, digest) if not waived]
+        try:
+            return tuple(taint for taint, waived in self._all(source, digest) if not waived)
+        except Damaged as error:
+            return (unreadable(source.name, digest, error),)
 
-    def waived(self, source: Source, digest: str) -> list[tuple[Taint, str]]:
-        """Those that somebody has waived, with who, when and why."""
+    def waived(self, source: Source, digest: str) -> list[tuple[Reason, str]]:
+        """Return the defects that have a waiver, each with the waiver's author, date and reason."""
         return [(taint, by) for taint, by in self._all(source, digest) if by]
 
     def open(self, digest: str) -> tuple[Finding, ...]:
-        """Every finding in this version, isolated hits aside, tainting or not."""
+        """Return the findings in a version, tainting or not, without isolated hits."""
         return tuple(finding for finding in self.findings(digest) if not finding.isolated)
 
     def findings(self, digest: str) -> tuple[Finding, ...]:
-        """All that is known of a version, by whatever name it was audited."""
+        """Return the findings in a version from the audits under every source name."""
         if digest not in self._found:
             names = [path.parent.name for path in self._findings.root.glob(f"*/{digest}") if path.is_dir()]
             self._found[digest] = tuple(f for name in sorted(names) for f in self._findings.current(name, digest))
         return self._found[digest]
 
     def audits(self, digest: str) -> list[Audit]:
-        """The audits of a version, by whatever name it was audited."""
+        """Return the audits of a version under every source name."""
         names = [path.parent.name for path in self._findings.root.glob(f"*/{digest}") if path.is_dir()]
         return [audit for name in names for audit in self._findings.audits(name, digest)]
 
     def audited(self, digest: str) -> float | None:
-        """When a version was last audited, in seconds since the epoch; ``None`` where it never was."""
+        """Return the Unix time in seconds of a version's last audit; None without an audit."""
         return max((audit.finished for audit in self.audits(digest)), default=None)
 
-    def _all(self, source: Source, digest: str) -> list[tuple[Taint, str]]:
+    def _all(self, source: Source, digest: str) -> list[tuple[Reason, str]]:
         found = []
         for finding in self.findings(digest):
-            if not self._rule.taints(finding):
+            if not taints(self._rule, finding):
                 continue
-            taint = Taint(
-                source=source.name,
-                digest=digest,
-                detector=finding.detector,
-                severity=finding.severity,
-                share=finding.share,
-                documents=finding.documents,
-                reason=finding.reason,
-                finding=finding.id,
-            )
+            figures = {
+                "digest": digest,
+                "detector": finding.detector,
+                "severity": finding.severity,
+                "fraction": finding.fraction,
+                "documents": finding.documents,
+                "reason": finding.reason,
+                "finding": finding.id,
+            }
+            taint = Reason(code=Code.DEFECT, subject=source.name, figures=figures)
             waivers = [w for w in source.waivers if w.detector == finding.detector and digest.startswith(w.version)]
             found.append((taint, "; ".join(f"{w.by}, {w.date.isoformat()}: {w.reason}" for w in waivers)))
         return found
+
+
+def taints(rule: TaintRule, finding: Finding) -> bool:
+    """Return whether a finding taints its source. Isolated hits never taint a source."""
+    if rule.severity == "never" or finding.isolated:
+        return False
+    return finding.reaches(rule.severity) and finding.fraction >= rule.fraction
+
+
+def unreadable(source: str, digest: str, error: AssayError) -> Reason:
+    """Return the reason that a version's audit record is unreadable, so its defects are unknown."""
+    figures = {"digest": digest, "error": error.what.rstrip(".")}
+    return Reason(code=Code.FINDINGS_UNREADABLE, subject=source, figures=figures)

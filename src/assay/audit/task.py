@@ -1,4 +1,4 @@
-"""A file that is looked at by one process, what it is looked at with, and the looking."""
+"""Define scan tasks (a file or a part of it), the settings of a scan, and the scan."""
 
 from __future__ import annotations
 
@@ -9,84 +9,88 @@ from typing import Any
 
 import numpy as np
 
-from assay.audit import copies
-from assay.audit.detectors import Detector, detectors
-from assay.audit.examine import Questions, examine
-from assay.audit.unknown import Seen
-from assay.corpus.read import Look
-from assay.files import read_json, replacing, write_json
-from assay.sources import Source
-from assay.structure import to_mapping
+from assay.audit import duplicates
+from assay.audit.detectors.registry import Detector, detectors
+from assay.audit.scan.collector import DocumentCollector
+from assay.audit.scan.scan_file import ItemGrams, scan_documents
+from assay.config.sources import Source
+from assay.core.files import read_json, replacing, write_json
+from assay.core.serde import to_mapping
+from assay.corpus.source_reader import ReadOptions
 
 SECONDS = 5.0
-"""That a detector may take for a document, or for a megabyte of it."""
+"""Time limit of a detector in seconds per document, or per megabyte of a larger document."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What decides what is seen in a file."""
+class AuditSettings:
+    """Settings that determine the result of a scan."""
 
     declared: tuple[dict[str, Any], ...] = ()
-    """A team's own detectors; see `assay.audit.detectors`."""
+    """The project's detectors; see `assay.audit.detectors.registry`."""
     without: tuple[str, ...] = ()
+    """Names of excluded detectors."""
     questions: str | None = None
-    """The index of the benchmarks' questions, as `assay.audit.contamination` writes it."""
+    """Folder of the index of benchmark items; see `assay.audit.contamination`."""
     seconds: float = SECONDS
 
     def detectors(self) -> list[Detector]:
-        """The detectors, ready to look."""
+        """Return the built-in and the declared detectors, without the excluded detectors."""
         return detectors(self.declared, without=self.without)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """A file, or a part of one, that is looked at by one process."""
+class AuditTask:
+    """A file, or a part of it, that one process scans."""
 
     source: Source
-    """With this one file."""
+    """The source, restricted to this file."""
     part: int
     parts: int
     key: str
+    """Fingerprint of all inputs of the result."""
     size: int
+    """Size of the stored file or part in bytes."""
     skip: tuple[tuple[int, str], ...] = ()
+    """Documents, by number from 0, each with the name of a detector that must not scan it."""
 
 
-def work(  # noqa: PLR0917  # what it is about, and where it tells of it
-    task: Task,
-    settings: Settings,
-    looking: Sequence[Detector],
+def scan_task(  # noqa: PLR0917  # inputs and callbacks
+    task: AuditTask,
+    settings: AuditSettings,
+    selected: Sequence[Detector],
     folder: Path,
     progress: Callable[[int], None],
     beat: Callable[[int, str], None],
 ) -> None:
-    """Look at a file, and put what was seen under its key."""
+    """Scan a file, and store the result under the task's key."""
     skip: dict[int, set[str]] = {}
     for number, name in task.skip:
         skip.setdefault(number, set()).add(name)
-    unknown = Seen()
-    sums, prints = examine(
+    collector = DocumentCollector()
+    sums, hashes = scan_documents(
         task.source,
-        looking,
-        look=Look(part=task.part, parts=task.parts),
+        selected,
+        options=ReadOptions(part=task.part, parts=task.parts),
         questions=_questions(settings.questions),
         seconds=settings.seconds,
         skip=skip,
         progress=progress,
         beat=beat,
-        seen=unknown.add,
+        observe=collector.add,
     )
     with replacing(folder / task.key) as temporary:
         temporary.mkdir()
-        copies.keep(temporary, prints)
-        unknown.write(temporary)
+        duplicates.write_hashes(temporary, hashes)
+        collector.write(temporary)
         write_json(temporary / "sums.json", to_mapping(sums))
 
 
-def _questions(index: str | None) -> Questions | None:
+def _questions(index: str | None) -> ItemGrams | None:
     if index is None:
         return None
     folder = Path(index)
-    return Questions(
+    return ItemGrams(
         grams=np.load(folder / "grams.npy", allow_pickle=False),
         task=np.load(folder / "task.npy", allow_pickle=False),
         names=tuple(read_json(folder / "names.json")),

@@ -1,1 +1,1 @@
-"""The door: commands, their arguments, and what they print."""
+"""The command line: commands, their arguments and their output."""

@@ -1,1 +1,1 @@
-"""Tokens: sources read, tokenised once into immutable shards, and given out in an exact, resumable order."""
+"""Tokenize sources once into immutable shards, and deliver tokens in an exact, resumable order."""

@@ -1,10 +1,11 @@
-"""Making a corpus: a source is read, tokenised and written as shards, once."""
+"""Build the corpus of a source: tokenize the source once, and write shards."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,20 +13,22 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.corpus.heldout import document_hash, held_out_by_rank, is_held_out
-from assay.corpus.manifest import FORMAT_VERSION, FileRecord, Manifest
-from assay.corpus.read import documents, size_of, unchanged
+from assay.config.sources import Source
+from assay.core.errors import ConfigError, Refused
+from assay.core.files import exclusive, replacing, write_json
+from assay.core.serde import to_mapping
+from assay.corpus.encoder import TextEncoder
+from assay.corpus.holdout import document_hash, held_out_by_rank, is_held_out
+from assay.corpus.manifest import FORMAT_VERSION, Manifest, ShardFileRecord
+from assay.corpus.round_trip import RoundTrip, check_loss, lost_characters
 from assay.corpus.shards import Corpus, Side, sha256_of
-from assay.corpus.tokenizer import load_tokenizer
-from assay.errors import AssayError
-from assay.files import exclusive, replacing, write_json
-from assay.sources import Source
-from assay.structure import to_mapping
+from assay.corpus.source_reader import check_formats, documents, size_of, unchanged
+from assay.corpus.tokenizer_file import id_count
 
 SHARD_TOKENS = 1 << 27
-"""Tokens after which a new file is begun: 256 MiB of 2-byte ids."""
+"""Maximum tokens of a shard file: 256 MiB of 2-byte ids."""
 BATCH_BYTES = 1 << 20
-"""Text that is tokenised at once; encodings take some 100 bytes a token while they exist."""
+"""Bytes of text per call of the tokenizer. Encodings take about 100 bytes of memory per token."""
 
 
 def prepare(
@@ -35,34 +38,37 @@ def prepare(
     tokenizer: Path,
     identity: str,
     folder: Path,
+    max_lost_fraction: float = 0.0,
     progress: Callable[[float], None] | None = None,
 ) -> Corpus:
-    """Tokenise a source, unless that is done; two that are started at once do it once.
+    """Tokenize a source, unless the source's corpus exists.
 
-    The corpus appears under its identity when it is whole. A process that is killed leaves nothing that could be
-    taken for a corpus, and what it left is removed by the next.
+    If two processes start at once, one process builds the corpus and the other waits. The corpus folder appears under
+    its identity only when the corpus is complete. If a process is killed, the next process removes its temporary files.
 
     Args:
-        source: what to tokenise.
-        digest: what `read.source_digest` gave for it.
-        tokenizer: folder of the tokenizer, or the `tokenizer.json` in it; the folder's name is its identity.
-        identity: what `shards.corpus_identity` gives; the name of the corpus' folder.
-        folder: where corpora are.
-        progress: told the share of the source that is done.
+        source: the source to tokenize.
+        digest: the source's `source_reader.source_digest`.
+        tokenizer: folder of the tokenizer, or its `tokenizer.json`; the folder's name is the tokenizer's identity.
+        identity: the result of `manifest.corpus_identity`; the name of the corpus folder.
+        folder: folder of all corpora.
+        max_lost_fraction: maximum fraction of the held-out bytes that decoding may fail to restore.
+        progress: called with the completed fraction of the source.
 
     Raises:
-        AssayError: the source cannot be read, changed since its digest was taken, or has fewer than two different
-            documents; the disk is full; or the corpus that is there was damaged.
+        AssayError: the source cannot be read, changed after its digest was computed, or has fewer than two different
+            documents; the tokenizer loses too much of its text; the disk is full; or the existing corpus is damaged.
     """
     path = folder / identity
     if not path.exists():
         with exclusive(folder / f".{identity}.lock", wait=True):
             if not path.exists():
                 _remove_leftovers(folder, identity)
-                with replacing(path) as temporary, unchanged(source, digest, what="tokenised"):
+                check_formats(source)  # before the hours that tokenization takes
+                with replacing(path) as temporary, unchanged(source, digest, what="tokenized"):
                     temporary.mkdir()
-                    made = _build(source, tokenizer, temporary, progress)
-                    manifest = Manifest(source=source.name, source_digest=digest, identity=identity, **made)
+                    counts = _build(source, tokenizer, temporary, progress, max_lost_fraction)
+                    manifest = Manifest(source=source.name, source_digest=digest, identity=identity, **counts)
                     write_json(temporary / "manifest.json", to_mapping(manifest))
     if progress is not None:
         progress(1.0)
@@ -75,28 +81,37 @@ def _remove_leftovers(folder: Path, identity: str) -> None:
 
 
 def _build(
-    source: Source, tokenizer_path: Path, folder: Path, progress: Callable[[float], None] | None
+    source: Source,
+    tokenizer_path: Path,
+    folder: Path,
+    progress: Callable[[float], None] | None,
+    max_lost_fraction: float,
 ) -> dict[str, Any]:
-    """Write the corpus' files; what the manifest says of them comes back."""
-    tokenizer, end = load_tokenizer(tokenizer_path)
-    vocabulary = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+    """Write the files of a corpus and return the fields of its manifest."""
+    encoder = TextEncoder.open(tokenizer_path)
+    end, vocabulary = encoder.end, id_count(encoder.tokenizer)
     dtype = np.dtype("<u2" if vocabulary <= 1 << 16 else "<u4")
     by_rank = held_out_by_rank(_hashes(source))
     empty = ranked = 0
+    lost = Counter[str]()
     with (
         contextlib.closing(_Writer(folder, "train", dtype)) as train,
         contextlib.closing(_Writer(folder, "validation", dtype)) as validation,
     ):
         for texts in _batches(source, progress):
-            encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-            for text, encoding in zip(map(str.encode, texts), encodings, strict=True):
+            for document, ids in zip(texts, _encode(encoder, texts, source), strict=True):
+                text = document.encode()
                 digest = document_hash(text)
                 side = validation if is_held_out(digest) or digest in by_rank else train
                 if text:
-                    side.add(np.array([*encoding.ids, end], dtype), len(text), digest)
+                    side.add(np.array([*ids, end], dtype), len(text), digest)
+                if side is validation:
+                    lost += lost_characters(document, encoder.decode(ids))
                 empty += not text
                 ranked += digest in by_rank
     _check_counts(source, train.documents, validation.documents)
+    measured = RoundTrip.of(lost, validation.bytes)
+    check_loss(source.name, measured, max_lost_fraction)
     json_file = tokenizer_path if tokenizer_path.name == "tokenizer.json" else tokenizer_path / "tokenizer.json"
     return {
         "format": FORMAT_VERSION,
@@ -113,12 +128,20 @@ def _build(
         "validation_bytes": validation.bytes,
         "validation_by_rank": ranked,
         "empty_documents": empty,
+        "validation_lost_bytes": measured.lost,
         "files": {**train.files, **validation.files},
     }
 
 
+def _encode(encoder: TextEncoder, texts: list[str], source: Source) -> list[list[int]]:
+    try:
+        return encoder.encode_batch(texts)
+    except Refused as error:
+        raise Refused(f"source {source.name!r}: {error.what}", fix=error.fix) from error
+
+
 def _hashes(source: Source) -> Iterator[tuple[bytes, int]]:
-    """Hash and size of each document that has text."""
+    """Yield hash and bytes of each document that has text."""
     for document in documents(source):
         if text := document.text.encode():
             yield document_hash(text), len(text)
@@ -126,16 +149,19 @@ def _hashes(source: Source) -> Iterator[tuple[bytes, int]]:
 
 def _check_counts(source: Source, train: int, validation: int) -> None:
     if not train + validation:
-        raise AssayError(f"source {source.name!r}: all of its documents are empty.", fix="Check its `text_field`.")
+        raise ConfigError(
+            f"source {source.name!r}: all documents are empty; expected text.",
+            fix="Correct `text_field` of the source.",
+        )
     if not train:
-        raise AssayError(
-            f"source {source.name!r}: one document is held out for validation, which leaves none to train on.",
-            fix="Give it at least two different documents: split it, for example by chapter.",
+        raise Refused(
+            f"source {source.name!r}: one document is held out for validation, so no document is left for training.",
+            fix="Split the source into at least two different documents, for example by chapter.",
         )
 
 
 def _batches(source: Source, progress: Callable[[float], None] | None) -> Iterator[list[str]]:
-    """Texts in lists of about `BATCH_BYTES`; a longer one is a list of its own."""
+    """Yield texts in lists of about `BATCH_BYTES`. A longer text has its own list."""
     total, read = max(1, size_of(source)), 0
 
     def count(size: int) -> None:
@@ -157,7 +183,7 @@ def _batches(source: Source, progress: Callable[[float], None] | None) -> Iterat
 
 
 class _Writer:
-    """Writes one side of a corpus, hashing as it goes."""
+    """Writer of one side of a corpus, which hashes the files while it writes them."""
 
     def __init__(self, folder: Path, side: Side, dtype: np.dtype[Any]) -> None:
         self.tokens = self.documents = self.bytes = 0
@@ -182,7 +208,7 @@ class _Writer:
             self._extra["hashes"].write(digest)
 
     @property
-    def files(self) -> dict[str, FileRecord]:
+    def files(self) -> dict[str, ShardFileRecord]:
         return {file.name: file.record for file in self._all}
 
     def close(self) -> None:
@@ -206,8 +232,8 @@ class _HashedFile:
         self.size += len(data)
 
     @property
-    def record(self) -> FileRecord:
-        return FileRecord(size=self.size, sha256=self._sha256.hexdigest())
+    def record(self) -> ShardFileRecord:
+        return ShardFileRecord(size=self.size, sha256=self._sha256.hexdigest())
 
     def close(self) -> None:
         self._handle.close()

@@ -1,6 +1,7 @@
-"""The loops that run once a position, a document or a piece of text; numba compiles them once and keeps the result.
+"""Compiled inner loops over positions, documents or pieces of text.
 
-All integers are 64 bits wide. Every caller keeps the values in the ranges that the docstrings give.
+Numba compiles the loops once and caches them on disk. All integers are 64 bits wide. Callers must keep values in the
+ranges that the docstrings state.
 """
 
 from __future__ import annotations
@@ -17,40 +18,41 @@ Integers = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
 ROUNDS = 6
-"""Rounds of the Feistel network; each takes one 64-bit word of the key."""
+"""Number of rounds of the Feistel network. Each round takes one 64-bit word of the key."""
 
 NEVER = np.int64(1 << 46)
 WAITING = np.int64((1 << 63) - 1)
 
 
 def compiled(function: F) -> F:
-    """Compile a function on its first call, and keep the machine code on disk where there is a place for it."""
+    """Compile a function on its first call, and cache the machine code if possible."""
     try:
         return cast("F", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
-    except RuntimeError:  # a read-only installation and no home: compile in every process, about a second each
+    except RuntimeError:  # read-only installation without a home folder: each process compiles for about a second
         return cast("F", numba.njit(nogil=True, error_model="numpy")(function))
 
 
 @compiled
 def assign(quotas: Integers, quantum: int, lead: Integers, sources: NDArray[np.uint16], draws: Integers) -> None:
-    """Tijdeman's chairman assignment for the next ``len(sources)`` positions.
+    """Assign the next ``len(sources)`` positions to sources by Tijdeman's chairman assignment.
 
-    Job k of source i, its k-th draw, may not come before its share has reached k + 1/M, and not after its share has
-    passed k + 1 - 1/M, where M = 2 S - 2. Tijdeman proved that all jobs can keep to that; with whole release times
-    and deadlines, taking the released job with the earliest deadline does (R. Tijdeman, "The chairman assignment
-    problem", Discrete Mathematics 32, 1980).
+    Let M = 2 S - 2. The k-th draw of source i (job k) is released when weight x position reaches k + 1/M, and its
+    deadline is where weight x position passes k + 1 - 1/M. Tijdeman proved that a schedule exists in which all jobs
+    meet these bounds. With integer release times and deadlines, taking the released job with the earliest deadline
+    yields such a schedule (R. Tijdeman, "The chairman assignment problem", Discrete Mathematics 32, 1980).
 
     Args:
         quotas: draws of each source in every `quantum` positions, all above 0, summing to it; shape (S,).
-        quantum: at most 2**48, and `quantum` * (2 S - 2) below 2**60.
+        quantum: period of the quotas in positions; at most 2**48, with `quantum` * (2 S - 2) below 2**60.
         lead: quota x position - quantum x draws of each source before the first position; within +-quantum.
-        sources: filled with the index of each position's source; at most 2**14 positions.
-        draws: filled with how many of the positions here come before and have the same source; shape of `sources`.
+        sources: output: the index of each position's source; at most 2**14 positions.
+        draws: output: the number of earlier positions in this block with the same source; shape of `sources`.
     """
     count = len(quotas)
     parts = max(2, 2 * count - 2)
     release = np.empty(count, np.int64)
-    # The deadline above, the source's index in the lowest 16 bits: the smallest of them is found without a branch.
+    # The key has the deadline in its upper bits and the source's index in its lowest 16 bits, so the minimum needs no
+    # branch.
     urgency = np.empty(count, np.int64)
     drawn = np.zeros(count, np.int64)
     for i in range(count):
@@ -74,10 +76,10 @@ def assign(quotas: Integers, quantum: int, lead: Integers, sources: NDArray[np.u
 
 @compiled
 def permuted(index: int, count: int, key: Words) -> np.int64:
-    """Where one of `count` items goes in the order that `key` gives: a Feistel network that walks until inside.
+    """Permute an index in [0, count) with a keyed, cycle-walking Feistel network.
 
-    Half as many bits go left as right; items that land outside [0, count) are sent through again, which keeps the
-    whole one-to-one (J. Black and P. Rogaway, "Ciphers with arbitrary finite domains", 2002).
+    Both halves have the same number of bits. Values outside [0, count) pass through the network again, so that the map
+    stays one-to-one (J. Black and P. Rogaway, "Ciphers with arbitrary finite domains", 2002).
     """
     half = np.uint64(1)
     while (np.uint64(1) << (half + half)) < np.uint64(count):
@@ -99,7 +101,7 @@ def permuted(index: int, count: int, key: Words) -> np.int64:
 
 @compiled
 def permute_all(indices: Integers, count: int, key: Words) -> Integers:
-    """`permuted` for each of many indices."""
+    """Apply `permuted` to many indices."""
     places = np.empty(len(indices), np.int64)
     for i in range(len(indices)):
         places[i] = permuted(indices[i], count, key)
@@ -108,7 +110,7 @@ def permute_all(indices: Integers, count: int, key: Words) -> Integers:
 
 @compiled
 def epoch_table(offsets: Integers, key: Words) -> Integers:
-    """Tokens before each document of an epoch, in the epoch's order; shape (documents + 1,)."""
+    """Count the tokens before each document of an epoch, in epoch order; shape (documents + 1,)."""
     count = len(offsets) - 1
     before = np.empty(count + 1, np.int64)
     before[0] = 0
@@ -119,19 +121,20 @@ def epoch_table(offsets: Integers, key: Words) -> Integers:
 
 
 @compiled
-def locate(starts: Integers, length: int, first: int, before: Integers, places: Integers, key: Words) -> Integers:  # noqa: PLR0917  # called once, by place, as numba likes it
-    """The pieces of documents that sequences take from one epoch.
+def locate(starts: Integers, length: int, first: int, before: Integers, places: Integers, key: Words) -> Integers:  # noqa: PLR0917  # one caller, with positional arguments, which numba handles best
+    """Locate the pieces of documents that sequences take from one epoch.
 
     Args:
         starts: first stream token of each sequence; shape (n,).
         length: tokens of a sequence.
         first: stream token at which the epoch begins.
-        before: the epoch's table.
+        before: result of `epoch_table` for the epoch.
         places: first token of each document in the corpus, and its end; shape (documents + 1,).
         key: the epoch's key.
 
     Returns:
-        One row a piece: sequence, column in it, first token in the corpus, tokens; shape (pieces, 4).
+        One row per piece: sequence, column in the sequence, first token in the corpus, number of tokens; shape (pieces,
+        4).
     """
     count = len(places) - 1
     pieces = np.empty((4 * len(starts) + 16, 4), np.int64)
@@ -161,7 +164,10 @@ def locate(starts: Integers, length: int, first: int, before: Integers, places: 
 
 @compiled
 def copy(tokens: NDArray[Any], first: int, pieces: Integers, rows: Integers, out: Integers) -> None:
-    """Copy the pieces that lie in one shard, whose first token is `first`, into the rows of `out`."""
+    """Copy the pieces that lie in one shard into the rows of `out`.
+
+    `first` is the index of the shard's first token.
+    """
     for piece in range(len(pieces)):
         start = pieces[piece, 2] - first
         if start < 0 or start >= len(tokens):

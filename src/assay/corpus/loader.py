@@ -1,16 +1,18 @@
-"""The sequences of a run: a pure function of its mixes, its seed and the position, for any number of workers.
+"""Deliver the sequences of a run as a pure function of its mixes, seed and position.
 
-Every source is an endless stream: its documents in a new order each epoch, each document with its EOS, one epoch
-after the other, cut into sequences: sequence n covers the stream's tokens n L to n L + L. They overlap by one token,
-so that every token is an input exactly once and a target exactly once. The sequences that begin in an epoch are drawn
-in an order of their own: in the stream's order a document of ten sequences would be ten steps of nearly the same
-gradient, and the last documents would decide what a short run ends with. Where documents fall in an epoch takes a
-table of 8 bytes a document for the epoch that a source is in, made in about 0.1 s for a million documents; nothing is
-kept for the run as a whole but the schedule's small one.
+The number of workers has no effect. Each source is an endless stream of epochs. An epoch has all documents in a new
+order, each followed by EOS. The stream is cut into sequences: sequence n covers its tokens n L to n L + L. Sequences
+overlap by one token, so that every token is an input exactly once and a target exactly once. The sequences that begin
+in the same epoch are shuffled. In the stream's order, a document of ten sequences would cause ten steps of nearly the
+same gradient, and the last documents would dominate the end of a short run.
 
-A source's pool is the beginning of it, in an order of documents that knows neither seed nor mix, so that of two pools
-the smaller is a part of the larger. It has exactly the tokens that were asked for: its last document is cut. The
-stream is then made of the pool's documents alone, and repeats them as it does a whole corpus.
+The order of documents in an epoch takes a table of 8 bytes per document. The table exists only for the epochs in use.
+Building it takes about 0.1 s per million documents. The only table for the whole run is the small table of the
+schedule.
+
+The pool of a source consists of its first documents, in an order that depends on neither seed nor mix. A smaller pool
+is therefore part of a larger pool. A pool has exactly the requested number of tokens: its last document is truncated.
+The stream then consists of the pool's documents alone, and repeats them as it would repeat a whole corpus.
 """
 
 from __future__ import annotations
@@ -18,23 +20,27 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from assay.core.errors import ConfigError, NotFound, did_you_mean
 from assay.corpus.kernels import Integers, Words, copy, epoch_table, locate
 from assay.corpus.schedule import MixSchedule, permutation_key, permute
 from assay.corpus.shards import Corpus
-from assay.errors import AssayError, did_you_mean
+
+if TYPE_CHECKING:
+    from assay.config.recipe import RunSpec
 
 
 class EpochStart(NamedTuple):
-    """Where a source begins to repeat.
+    """The position at which a source begins to repeat.
 
     Attributes:
-        source: its name.
-        epoch: the epoch that begins, counted from 0: 1 is the first repetition.
-        position: the first of the run's sequences that begin in that epoch.
+        source: name of the source.
+        epoch: number of the epoch that begins, counted from 0. Epoch 1 is the first repetition.
+        position: position of the first sequence of the run that begins in the epoch.
     """
 
     source: str
@@ -43,26 +49,26 @@ class EpochStart(NamedTuple):
 
 
 POOL_SEED = 0
-"""Of the order of which a pool is the beginning. Never a run's seed: replicates and arms share their pools."""
+"""Seed of the order of documents in pools. It is not a run's seed, so that replicates and arms share pools."""
 
 
 class SequenceReader:
-    """Reads any stretch of a run's sequences.
+    """Reader of any range of a run's sequences.
 
     Args:
-        corpora: at least the sources of the mixes, by name.
-        stages: weights and number of sequences of each stretch of the run; in a later stage a source goes on where
-            the earlier ones left it.
-        seed: the replicate's seed; it and the source's name decide the order of documents.
-        sequence_length: L, tokens that a sequence trains on.
-        pools: by source, to how many of its tokens it is shrunk; those that are not named are whole.
+        corpora: corpora by source name, at least those of the mixes.
+        stages: weights and number of sequences of each stage. A source continues in a later stage where the previous
+            stage ended.
+        seed: the replicate's seed. The seed and the source's name determine the order of documents.
+        sequence_length: L, the number of tokens that a sequence trains on.
+        pools: tokens of each source's pool. A source without an entry is used as a whole.
 
     Attributes:
-        names: the sources of all stages, sorted; an index into it is what the methods call a source.
-        length: sequences of the run.
+        names: the sources of all stages, sorted. Methods denote a source by its index in `names`.
+        length: number of sequences of the run.
 
     Raises:
-        AssayError: a mix names a source that has no corpus, a stage has no sequence, or a pool is larger than its source.
+        AssayError: a mix names a source without corpus, a stage has no sequence, or a pool is larger than its source.
     """
 
     def __init__(
@@ -75,13 +81,14 @@ class SequenceReader:
         pools: Mapping[str, int] | None = None,
     ) -> None:
         if sequence_length < 1 or not stages:
-            raise AssayError(
-                f"reader: sequence_length is {sequence_length}, of {len(stages)} stages; each is at least 1."
+            raise ConfigError(
+                f"reader: sequence_length {sequence_length} or number of stages {len(stages)} is invalid; expected at least 1.",
+                fix="Set sequence_length to at least 1 token, and pass at least one stage.",
             )
         self.names = tuple(sorted({name for weights, _ in stages for name in weights}))
         for name in self.names:
             if name not in corpora:
-                raise AssayError(f"reader: source {name!r} has no corpus. {did_you_mean(name, corpora)}")
+                raise NotFound(f"reader: source {name!r} has no corpus. {did_you_mean(name, corpora)}")
         self.sequence_length = sequence_length
         pools = pools or {}
         self._streams = [_Stream(corpora[name], name, seed, sequence_length, pools.get(name)) for name in self.names]
@@ -94,15 +101,31 @@ class SequenceReader:
             first, before = first + length, stage.counts(length)
         self.length = first
 
+    @classmethod
+    def open(cls, spec: RunSpec, corpora: Path) -> SequenceReader:
+        """Open the corpora of a run.
+
+        Args:
+            spec: the run.
+            corpora: folder with a corpus for each identity in the spec.
+        """
+        return cls(
+            {name: Corpus.open(corpora / identity) for name, identity in spec.corpora.items()},
+            [(stage.weights, stage.steps * spec.batch_sequences) for stage in spec.stages],
+            seed=spec.seed,
+            sequence_length=spec.model.sequence_length,
+            pools=spec.pools,
+        )
+
     def read(self, start: int, stop: int) -> tuple[Integers, Integers]:
-        """The sequences at positions `start` up to `stop`.
+        """Read the sequences at positions `start` up to `stop`.
 
         Returns:
-            Token ids of shape (stop - start, L + 1), the last L of them the targets of the first L; and the index of
-            each sequence's source, of shape (stop - start,).
+            Token ids of shape (stop - start, L + 1), whose last L columns are the targets of the first L; and the index
+            of each sequence's source, of shape (stop - start,).
 
         Raises:
-            ValueError: that is not a stretch of the run.
+            ValueError: the range is not within the run.
         """
         sources, draws = self._draws(start, stop)
         tokens = np.empty((stop - start, self.sequence_length + 1), np.int64)
@@ -113,19 +136,19 @@ class SequenceReader:
         return tokens, sources
 
     def counts(self, position: int) -> Integers:
-        """Sequences that each source gives before a position in [0, length]; shape (sources,)."""
+        """Count the sequences of each source before a position in [0, length]; shape (sources,)."""
         if not 0 <= position <= self.length:
-            msg = f"position {position} is not in the run's {self.length}"
+            msg = f"position {position} is invalid; expected 0 to {self.length}"
             raise ValueError(msg)
         stage = next(stage for stage in reversed(self._stages) if position >= stage.first)
         return stage.counts(position - stage.first)
 
     def delivered(self, stop: int) -> dict[str, dict[str, Any]]:
-        """What each source has given before position `stop`, in plain values.
+        """Report what each source delivered before position `stop`, as JSON values.
 
         Returns:
-            By source: `sequences`; `tokens` (that were inputs); `documents` (begun, repetitions counted again);
-            `epochs`; and `epoch_starts`, the positions at which its second and later epochs began.
+            By source: `sequences`; `tokens` (inputs); `documents` (begun, with repetitions); `epochs`; and
+            `epoch_starts`, the positions at which its second and later epochs began.
         """
         delivered: dict[str, dict[str, Any]] = {}
         starts = self.epoch_starts(0, stop)
@@ -141,20 +164,20 @@ class SequenceReader:
         return delivered
 
     def epoch_starts(self, start: int, stop: int) -> list[EpochStart]:
-        """The epochs after the first that begin at positions `start` up to `stop`, in order of position."""
+        """List the repeated epochs that begin at positions `start` up to `stop`, by position."""
         before, after = self.counts(start), self.counts(stop)
-        found = []
+        begun = []
         for source, (name, stream) in enumerate(zip(self.names, self._streams, strict=True)):
             low, high = int(before[source]), int(after[source])
-            # An epoch shorter than a sequence may begin and end within one; it is told of all the same.
+            # An epoch shorter than a sequence may begin and end within one sequence; the list contains this epoch too.
             epochs = range(max(1, stream.epoch(low - 1) + 1), stream.epoch(high - 1) + 1)
-            found += [EpochStart(name, epoch, self._find(source, stream.first(epoch))) for epoch in epochs]
-        return sorted(found, key=lambda begin: (begin.position, begin.source, begin.epoch))
+            begun += [EpochStart(name, epoch, self._find(source, stream.first(epoch))) for epoch in epochs]
+        return sorted(begun, key=lambda begin: (begin.position, begin.source, begin.epoch))
 
     def _draws(self, start: int, stop: int) -> tuple[Integers, Integers]:
-        """The source of each position and the number of its sequence, over all stages."""
+        """Return each position's source and the number of its sequence, over all stages."""
         if not 0 <= start <= stop <= self.length:
-            msg = f"positions {start} to {stop} are not a stretch of the run's {self.length}"
+            msg = f"positions {start} to {stop} are invalid; expected a range within 0 to {self.length}"
             raise ValueError(msg)
         parts = [
             stage.block(max(start, stage.first), min(stop, stage.stop))
@@ -167,20 +190,20 @@ class SequenceReader:
         return np.concatenate(sources), np.concatenate(draws)
 
     def _find(self, source: int, draw: int) -> int:
-        """The position of a source's draw, over all stages."""
+        """Find the position of a source's draw, over all stages."""
         stage = next(stage for stage in reversed(self._stages) if draw >= stage.before[source] and stage.gives(source))
         return stage.find(source, draw)
 
 
 @dataclass(frozen=True)
 class _Stage:
-    """One stretch of a run: its schedule, and where the run stands when it begins."""
+    """One stage of a run, with its schedule and the counts of all sources at its start."""
 
     first: int
     schedule: MixSchedule
     before: Integers
     sources: Integers
-    """Index of each of the schedule's sources among the run's."""
+    """Index in the run's sources of each source of the schedule."""
 
     @property
     def stop(self) -> int:
@@ -205,36 +228,39 @@ class _Stage:
 
 
 class _Stream:
-    """A source's documents, reordered each epoch, as one endless row of tokens cut into sequences."""
+    """The endless token stream of a source, reordered in each epoch and cut into sequences."""
 
     def __init__(self, corpus: Corpus, name: str, seed: int, sequence_length: int, pool: int | None) -> None:
         self.corpus, self.name, self.seed, self.sequence_length = corpus, name, seed, sequence_length
-        # Where the stream's documents are: how many of its tokens come before each, and at which of the corpus' it begins.
+        # For each document: the number of tokens before it in the stream, and its first token in the corpus.
         self.offsets: Integers = corpus.offsets
         self.starts: Integers = corpus.offsets
         if pool is not None:
-            self.offsets, self.starts = pooled(corpus, name, pool)
+            self.offsets, self.starts = select_pool(corpus, name, pool)
         self.tokens, self.documents = int(self.offsets[-1]), len(self.offsets) - 1
         self._epochs: OrderedDict[int, tuple[Words, Integers]] = OrderedDict()
 
     def first(self, epoch: int) -> int:
-        """The first sequence, and so the first draw, that begins in an epoch."""
+        """Return the first sequence that begins in an epoch, which is also the epoch's first draw."""
         return -(-epoch * self.tokens // self.sequence_length)
 
     def epoch(self, draw: int) -> int:
-        """The epoch in which a draw's sequence begins: draws stay in the epoch whose sequences they reorder."""
+        """Return the epoch in which a draw's sequence begins.
+
+        Draws reorder sequences only within an epoch.
+        """
         return draw * self.sequence_length // self.tokens
 
     def sequences(self, draws: Integers) -> Integers:
-        """The sequence of each draw: within an epoch, the sequences that begin there in an order of their own."""
-        found = np.empty_like(draws)
+        """Return the sequence of each draw. The sequences of an epoch are permuted."""
+        sequences = np.empty_like(draws)
         epochs = draws * self.sequence_length // self.tokens
         for epoch in np.unique(epochs).tolist():
             inside, first = epochs == epoch, self.first(epoch)
             count = self.first(epoch + 1) - first
             name = f"{self.name}|sequences"
-            found[inside] = first + permute(draws[inside] - first, count, seed=self.seed, name=name, epoch=epoch)
-        return found
+            sequences[inside] = first + permute(draws[inside] - first, count, seed=self.seed, name=name, epoch=epoch)
+        return sequences
 
     def fill(self, draws: Integers, rows: Integers, out: Integers) -> None:
         """Copy the tokens of each draw into its row of `out`."""
@@ -246,15 +272,15 @@ class _Stream:
                 copy(shard, first, pieces, rows, out)
 
     def begun(self, draws: int) -> int:
-        """Documents whose first token is in one of the first `draws` sequences that were drawn."""
+        """Count documents whose first token is in one of the first `draws` drawn sequences."""
         epoch = self.epoch(draws)
-        border = self.first(epoch)  # the stream up to here was drawn whole
+        border = self.first(epoch)  # all sequences before this one were drawn
         starts = self.sequences(np.arange(border, draws)) * self.sequence_length
         spans = [(0, border * self.sequence_length), *((s, s + self.sequence_length) for s in starts.tolist())]
         return sum(self._beginning(start, stop) for start, stop in spans)
 
     def _beginning(self, start: int, stop: int) -> int:
-        """Documents whose first token is among the stream's tokens `start` up to `stop`."""
+        """Count documents whose first token is among the stream's tokens `start` up to `stop`."""
         return self._documents(stop) - self._documents(start)
 
     def _documents(self, tokens: int) -> int:
@@ -263,7 +289,7 @@ class _Stream:
         return epoch * self.documents + inside
 
     def _epoch(self, epoch: int) -> tuple[Words, Integers]:
-        # Three are kept: a sequence may reach into the next epoch, and a step into the one after the last.
+        # Three epochs are cached: a sequence may extend into a second epoch, and a step into a third epoch.
         if epoch not in self._epochs:
             key = permutation_key(seed=self.seed, name=self.name, epoch=epoch)
             self._epochs[epoch] = (key, epoch_table(self.offsets, key))
@@ -273,20 +299,22 @@ class _Stream:
         return self._epochs[epoch]
 
 
-def pooled(corpus: Corpus, name: str, tokens: int) -> tuple[Integers, Integers]:
-    """A source's pool: its first documents in an order of its own, the last one cut, so that it has exactly these tokens.
+def select_pool(corpus: Corpus, name: str, tokens: int) -> tuple[Integers, Integers]:
+    """Select a source's pool: its first documents in pool order.
+
+    The last document is truncated so that the pool has `tokens` tokens.
 
     Returns:
-        Tokens of the pool before each document, and all of them; and where in the corpus each begins, and the corpus'
-        end; both of shape (documents + 1,).
+        Two arrays of shape (documents + 1,): the pool's tokens before each document, followed by the pool's total;
+        and the first token of each document in the corpus, followed by the end of the corpus.
 
     Raises:
-        AssayError: the source has fewer tokens.
+        ConfigError: the source has fewer than `tokens` tokens.
     """
     if not 0 < tokens <= corpus.tokens:
-        raise AssayError(
-            f"a pool of {tokens:,} tokens of {name!r}, which has {corpus.tokens:,}.",
-            fix="Ask for fewer, or make the source larger.",
+        raise ConfigError(
+            f"pool of source {name!r}: {tokens:,} tokens is invalid; expected 1 to {corpus.tokens:,}.",
+            fix="Reduce the pool, or enlarge the source.",
         )
     order = permute(np.arange(corpus.documents), corpus.documents, seed=POOL_SEED, name=f"{name}|pool", epoch=0)
     before = np.concatenate([[0], np.cumsum((corpus.offsets[1:] - corpus.offsets[:-1])[order])])

@@ -1,4 +1,4 @@
-"""What a corpus is called and what it holds: enough to plan with, without opening it."""
+"""Define a corpus's identity and manifest, which suffice for planning without its tokens."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from assay.corpus.heldout import RULE
-from assay.errors import AssayError
-from assay.files import read_json
-from assay.fingerprint import fingerprint
-from assay.structure import from_mapping
+from assay.core.errors import Damaged, NotFound
+from assay.core.files import read_json
+from assay.core.fingerprint import fingerprint
+from assay.core.serde import from_record
+from assay.corpus.holdout import RULE
 
 FORMAT_VERSION = 1
-"""Raised whenever the same text would become other files; then nothing older is reused."""
+"""Version of the files. Raise it when the same text would give different files, to prevent reuse of older corpora."""
 
 
 def corpus_identity(source_digest: str, tokenizer: str) -> str:
-    """The identity of a source's corpus: known before anything is tokenised.
+    """Return the identity of a source's corpus, which is known before tokenization.
 
     Args:
-        source_digest: what `read.source_digest` gives for the source.
+        source_digest: the source's `source_reader.source_digest`.
         tokenizer: the tokenizer's identity.
     """
     return fingerprint(
@@ -35,31 +35,33 @@ def corpus_identity(source_digest: str, tokenizer: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileRecord:
+class ShardFileRecord:
     """One file of a corpus."""
 
     size: int
-    """Bytes."""
+    """Size in bytes."""
     sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a corpus holds. Tokens include the EOS of each document; bytes are those of the text in UTF-8."""
+    """Contents of a corpus.
+
+    Token counts include the EOS of each document. Byte counts are those of the text in UTF-8.
+    """
 
     format: int
     source: str
-    """The name under which it was made; bears no identity."""
+    """Name of the source when the corpus was built; not part of the identity."""
     source_digest: str
     identity: str
     tokenizer: str
-    """Identity of the tokenizer."""
     tokenizer_sha256: str
-    """SHA-256 of its `tokenizer.json`."""
+    """SHA-256 of the tokenizer's `tokenizer.json`."""
     vocabulary: int
     dtype: Literal["uint16", "uint32"]
     eos: int
-    """Token id that ends every document."""
+    """Id of the token that ends every document."""
     tokens: int
     documents: int
     bytes: int
@@ -67,27 +69,36 @@ class Manifest:
     validation_documents: int
     validation_bytes: int
     validation_by_rank: int
-    """Held-out documents beyond those that their hash alone holds out: see `heldout`."""
+    """Number of held-out documents that a small source holds out in addition to the hash rule; see `holdout`."""
     empty_documents: int
-    """Documents without any text, left out."""
-    files: dict[str, FileRecord]
+    """Number of documents without text, which the corpus omits."""
+    files: dict[str, ShardFileRecord]
+    validation_lost_bytes: int | None = None
+    """Bytes of held-out text that decoding does not restore; None in corpora of earlier versions."""
+
+    @property
+    def restored_bytes(self) -> float:
+        """Estimated bytes of training text that decoding restores, from the lost fraction of the held-out text."""
+        lost = (self.validation_lost_bytes or 0) / self.validation_bytes if self.validation_bytes else 0.0
+        return self.bytes * (1 - lost)
 
 
 def read_manifest(path: Path) -> Manifest:
-    """What a corpus' folder says that it holds; the files themselves are not looked at.
+    """Read the manifest of a corpus without checking its files.
 
     Raises:
-        AssayError: there is no corpus here, or it is of another format.
+        AssayError: the folder has no corpus, or a corpus of another format.
     """
     try:
         raw = read_json(path / "manifest.json")
     except FileNotFoundError:
-        raise AssayError(f"{path}: no corpus is here.", fix="Run `assay prepare` first.") from None
-    if raw.get("format") != FORMAT_VERSION:
-        raise AssayError(f"{path}: a corpus of format {raw.get('format')}, expected {FORMAT_VERSION}.", fix=again(path))
-    return from_mapping(Manifest, raw, where=f"{path}/manifest.json")
+        raise NotFound(f"{path}: no corpus exists.", fix="Run `assay prepare` first.") from None
+    version = raw.get("format") if isinstance(raw, dict) else None
+    if version != FORMAT_VERSION:
+        raise Damaged(f"{path}: corpus format {version} is invalid; expected {FORMAT_VERSION}.", fix=rebuild_fix(path))
+    return from_record(Manifest, raw, where=f"{path}/manifest.json", fix=rebuild_fix(path))
 
 
-def again(path: Path) -> str:
-    """What to do where a corpus is not whole."""
+def rebuild_fix(path: Path) -> str:
+    """Return the fix for an incomplete or damaged corpus."""
     return f"Delete {path} and run `assay prepare` again."

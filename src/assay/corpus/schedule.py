@@ -1,4 +1,7 @@
-"""Which source comes at each position of a run, and which of its sequences: exact at every prefix, without state."""
+"""Schedule a mix: the source and the draw at each position of a run.
+
+A position is the index of a sequence in the run. A draw is the number of earlier positions with the same source.
+"""
 
 from __future__ import annotations
 
@@ -10,43 +13,47 @@ from fractions import Fraction
 
 import numpy as np
 
+from assay.config.mixes import normalize
+from assay.core.errors import ConfigError
 from assay.corpus.kernels import ROUNDS, Integers, Words, assign, permute_all
-from assay.errors import AssayError
-from assay.mixes import normalise
 
 BLOCK = 1 << 14
-"""Positions that are worked out at once; a few blocks are kept."""
+"""Number of positions per computed block."""
 KEPT_BLOCKS = 16
 LONGEST_PERIOD = 100_000
-"""Weights that are whole multiples of 1/D, for a D up to this, are kept exactly and repeat after D positions."""
+"""Largest D for which weights that are multiples of 1/D are exact and repeat after D positions."""
 
 
 class MixSchedule:
-    """The source of every position, so that no prefix strays from the weights by more than one sequence.
+    """The source of every position of a run, within one sequence of the mix's weights.
 
-    With S sources, ``|draws of i before t - weight of i x t| <= 1 - 1 / (2 S - 2)`` would hold at every t for weights
-    that are whole multiples of 1/D (Tijdeman, 1980; see `kernels.assign`). Weights that have a short D, as written ones
-    nearly always do, are kept exactly, and the schedule repeats after D positions. All others are rounded to
-    multiples of 2**-48, which moves a count by less than ``length`` x 2**-48: far inside the ``1 / (2 S - 2)`` that is
-    left up to 1. The schedule depends on the weights alone: a longer run begins as a shorter one does.
+    With S sources and weights that are multiples of 1/D,
+    ``|draws of i before t - weight of i x t| <= 1 - 1 / (2 S - 2)`` holds at every t (Tijdeman, 1980; see
+    `kernels.assign`). Weights with a small D, as in most configurations, are
+    represented exactly, and the schedule repeats after D positions. Other weights are rounded to multiples of 2**-48.
+    The rounding changes a count by less than ``length`` x 2**-48, far below ``1 / (2 S - 2)``, the distance of the
+    bound from one sequence. The schedule depends on the weights alone, so that a longer run begins with the schedule of
+    a shorter run.
 
-    Any position is reached directly, from a table of counts at every 2**14-th position (8 S bytes each). Without a
-    short D the table is filled as far as it is needed, once, at 20 to 60 ns a position.
+    Every position is directly accessible from a table of counts at every 2**14-th position (8 S bytes each). If D is
+    large, the table is filled once, as far as needed, at 20 to 60 ns per position.
 
     Attributes:
-        names: the sources, sorted; an index into it is what the methods call a source.
-        length: positions of the run.
+        names: the sources, sorted. Methods denote a source by its index in `names`.
+        length: number of positions of the run.
         quotas: draws of each source in `quantum` positions; shape (S,).
-        quantum: D above.
+        quantum: D, or the power of two to which weights are rounded.
     """
 
     def __init__(self, weights: Mapping[str, float], length: int) -> None:
-        shares = normalise(weights, mix="of the schedule")
+        fractions = normalize(weights, mix="of the schedule")
         self.names = tuple(sorted(weights))
         self.length = length
         if length < 1:
-            raise AssayError(f"schedule: {length} positions.", fix="A run has at least one sequence.")
-        self.quantum, quotas = _exact_quotas(shares) or _fine_quotas(shares, length)
+            raise ConfigError(
+                f"schedule: length {length} is invalid; expected at least 1.", fix="Increase the token budget."
+            )
+        self.quantum, quotas = _exact_quotas(fractions) or _fine_quotas(fractions, length)
         self.quotas = np.array([quotas.get(name, 0) for name in self.names], np.int64)
         self._drawn = np.flatnonzero(self.quotas).astype(np.int64)
         self._active = np.ascontiguousarray(self.quotas[self._drawn])
@@ -57,7 +64,7 @@ class MixSchedule:
         self._blocks: OrderedDict[int, tuple[Integers, Integers]] = OrderedDict()
 
     def at(self, positions: Integers) -> tuple[Integers, Integers]:
-        """The source of each position, and how many earlier positions had that source.
+        """Return each position's source, and the count of earlier positions with the same source.
 
         Args:
             positions: any positions in [0, length), in any order; shape (n,).
@@ -70,7 +77,7 @@ class MixSchedule:
         """
         positions = np.asarray(positions, np.int64)
         if len(positions) and not (positions.min() >= 0 and positions.max() < self.length):
-            msg = f"positions {positions.min()} to {positions.max()} are not all in the run's {self.length}"
+            msg = f"positions {positions.min()} to {positions.max()} are invalid; expected 0 to {self.length - 1}"
             raise ValueError(msg)
         cycles, rest = positions // self._period, positions % self._period
         blocks, inside = rest // BLOCK, rest % BLOCK
@@ -82,13 +89,13 @@ class MixSchedule:
         return sources, draws + cycles * self._per_period[sources]
 
     def block(self, start: int, stop: int) -> tuple[Integers, Integers]:
-        """`at` for the positions from `start` up to `stop`, in a few copies.
+        """Return the results of `at` for the positions `start` up to `stop`.
 
         Raises:
-            ValueError: that is not a stretch of the run.
+            ValueError: the range is not within the run.
         """
         if not 0 <= start <= stop <= self.length:
-            msg = f"positions {start} to {stop} are not a stretch of the run's {self.length}"
+            msg = f"positions {start} to {stop} are invalid; expected a range within 0 to {self.length}"
             raise ValueError(msg)
         all_sources, all_draws = np.empty(stop - start, np.int64), np.empty(stop - start, np.int64)
         position = start
@@ -96,16 +103,16 @@ class MixSchedule:
             cycles, rest = divmod(position, self._period)
             number, inside = divmod(rest, BLOCK)
             sources, draws = (part[inside : inside + stop - position] for part in self._block(number))
-            here = slice(position - start, position - start + len(sources))
-            all_sources[here] = sources
-            np.add(draws, cycles * self._per_period[sources], out=all_draws[here])
+            target = slice(position - start, position - start + len(sources))
+            all_sources[target] = sources
+            np.add(draws, cycles * self._per_period[sources], out=all_draws[target])
             position += len(sources)
         return all_sources, all_draws
 
     def counts(self, position: int) -> Integers:
-        """Draws of each source before a position in [0, length]; shape (S,)."""
+        """Count the draws of each source before a position in [0, length]; shape (S,)."""
         if not 0 <= position <= self.length:
-            msg = f"position {position} is not in the run's {self.length}"
+            msg = f"position {position} is invalid; expected 0 to {self.length}"
             raise ValueError(msg)
         cycles, rest = divmod(position, self._period)
         number, inside = divmod(rest, BLOCK)
@@ -115,10 +122,10 @@ class MixSchedule:
         return counts
 
     def find(self, source: int, draw: int) -> int:
-        """The position at which a source is drawn for the `draw`-th time, counted from 0.
+        """Return the position of a source's draw, with draws counted from 0.
 
         Raises:
-            ValueError: that comes after the run's last position.
+            ValueError: the run has fewer draws of the source.
         """
         per_period = int(self._per_period[source])
         if not 0 <= draw < self.counts(self.length)[source]:
@@ -135,7 +142,7 @@ class MixSchedule:
         return int(cycles * self._period + low * BLOCK + inside)
 
     def _start(self, number: int) -> Integers:
-        """Draws of each source before a block of the first period."""
+        """Count the draws of each source before a block of the first period."""
         while len(self._starts) <= number:
             self._end(len(self._starts) - 1, self._assign(len(self._starts) - 1)[0])
         return self._starts[number]
@@ -145,7 +152,7 @@ class MixSchedule:
             self._starts.append(self._starts[number] + np.bincount(sources, minlength=len(self.names)))
 
     def _block(self, number: int) -> tuple[Integers, Integers]:
-        """Sources and draws of a block of the first period."""
+        """Return sources and draws of a block of the first period."""
         if number not in self._blocks:
             start = self._start(number)
             sources, draws = self._assign(number)
@@ -159,7 +166,7 @@ class MixSchedule:
     def _assign(self, number: int) -> tuple[Integers, Integers]:
         first = number * BLOCK
         size = min(BLOCK, self._period - first)
-        # Python's integers: quota x position passes 2**63 long before their difference, at most a quantum, would.
+        # Python integers are required: quota x position exceeds 2**63, although the difference is at most a quantum.
         lead = [
             int(quota) * first - self.quantum * int(drawn)
             for quota, drawn in zip(self._active, self._starts[number][self._drawn], strict=True)
@@ -170,28 +177,30 @@ class MixSchedule:
 
 
 def permute(indices: Integers, count: int, *, seed: int, name: str, epoch: int) -> Integers:
-    """The items at places `indices` of a pseudo-random order of `count` items; a one-to-one map of [0, count).
+    """Return the items at `indices` of a pseudo-random permutation of [0, count).
 
-    The order is keyed by the source's name and not by its place among others, so that two mixes that share a source
-    see it in the same order.
+    The key contains the source's name instead of its index, so that two mixes with a common source read it in the same
+    order.
     """
     return permute_all(np.asarray(indices, np.int64), count, permutation_key(seed=seed, name=name, epoch=epoch))
 
 
 def permutation_key(*, seed: int, name: str, epoch: int) -> Words:
-    """The key of a source's order in one epoch; shape (6,)."""
+    """Derive the key of a source's order in one epoch; shape (6,)."""
     digest = hashlib.blake2b(f"{seed}|{epoch}|{name}".encode(), digest_size=8 * ROUNDS, person=b"assay.order").digest()
     return np.frombuffer(digest, "<u8").astype(np.uint64)
 
 
-def _exact_quotas(shares: Mapping[str, float]) -> tuple[int, dict[str, int]] | None:
-    """The smallest D up to `LONGEST_PERIOD` of which all weights are multiples, and the multiples.
+def _exact_quotas(weights: Mapping[str, float]) -> tuple[int, dict[str, int]] | None:
+    """Return the smallest D for which all weights are multiples of 1/D, with the multiples.
 
-    A weight counts as a multiple within 1e-13: floating point leaves 1e-16 on a written weight, and 1e-13 moves a
-    count by a hundredth in 1e11 positions.
+    D is at most `LONGEST_PERIOD`.
+
+    The tolerance is 1e-13: floating point adds an error of 1e-16 to a configured weight, and 1e-13 changes a count by
+    0.01 in 1e11 positions.
     """
-    fractions = {name: Fraction(share).limit_denominator(LONGEST_PERIOD) for name, share in shares.items()}
-    if any(abs(fractions[name] - Fraction(share)) > Fraction(1, 10**13) for name, share in shares.items()):
+    fractions = {name: Fraction(weight).limit_denominator(LONGEST_PERIOD) for name, weight in weights.items()}
+    if any(abs(fractions[name] - Fraction(weight)) > Fraction(1, 10**13) for name, weight in weights.items()):
         return None
     quantum = math.lcm(*(fraction.denominator for fraction in fractions.values()))
     if quantum > LONGEST_PERIOD or sum(fractions.values()) != 1:
@@ -199,17 +208,18 @@ def _exact_quotas(shares: Mapping[str, float]) -> tuple[int, dict[str, int]] | N
     return quantum, {name: int(fraction * quantum) for name, fraction in fractions.items()}
 
 
-def _fine_quotas(shares: Mapping[str, float], length: int) -> tuple[int, dict[str, int]]:
-    """Weights as multiples of a power of two so small that rounding never shows; what is lost goes by largest remainder."""
-    parts = max(2, 2 * len(shares) - 2)
+def _fine_quotas(weights: Mapping[str, float], length: int) -> tuple[int, dict[str, int]]:
+    """Round weights to multiples of a tiny power of two; add the rest to the largest remainders."""
+    parts = max(2, 2 * len(weights) - 2)
     quantum = 1 << min(48, 60 - parts.bit_length())
     if 2 * length * parts > quantum:
-        raise AssayError(
-            f"schedule: {length:,} positions of {len(shares)} sources are more than exact counts are kept for.",
-            fix=f"Use at most {quantum // (2 * parts):,} positions.",
+        raise ConfigError(
+            f"schedule: length {length:,} is invalid; expected at most {quantum // (2 * parts):,} sequences for"
+            f" {len(weights)} sources.",
+            fix="Reduce the token budget.",
         )
-    total = sum(map(Fraction, shares.values()))
-    ideal = {name: Fraction(share) * quantum / total for name, share in shares.items()}
+    total = sum(map(Fraction, weights.values()))
+    ideal = {name: Fraction(weight) * quantum / total for name, weight in weights.items()}
     quotas = {name: int(value) for name, value in ideal.items()}
     missing = quantum - sum(quotas.values())
     for name in sorted(ideal, key=lambda name: (quotas[name] - ideal[name], name))[:missing]:

@@ -1,16 +1,16 @@
-"""A tokenised source as it lies on disk: memory-mapped shards, checked against their manifest.
+"""Read a tokenized source from memory-mapped shards, checked against their manifest.
 
 A corpus is a folder::
 
-    manifest.json               counts, and the size and SHA-256 of every other file
-    train-00000.tokens ...      token ids one after the other, every document ended by EOS; documents are never cut
-    train.offsets               first token of each document, over all shards, and the end
-    validation-00000.tokens ... the same for the documents that are held out
+    manifest.json               counts, and the size and SHA-256 of all other files
+    train-00000.tokens ...      concatenated token ids; EOS ends every document, and no document spans two files
+    train.offsets               index of each document's first token over all shards, and the end
+    validation-00000.tokens ... the same for held-out documents
     validation.offsets
     validation.bytes            bytes of text of each held-out document
     validation.hashes           16 bytes of hash of each held-out document
 
-Numbers are little-endian: token ids of 2 or 4 bytes, everything else of 8.
+Numbers are little-endian. Token ids have 2 or 4 bytes, and all other numbers have 8 bytes.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.corpus.heldout import HASH_BYTES
-from assay.corpus.manifest import Manifest, again, read_manifest
-from assay.errors import AssayError
+from assay.core.errors import Damaged
+from assay.corpus.holdout import HASH_BYTES
+from assay.corpus.manifest import Manifest, read_manifest, rebuild_fix
 
 Side = Literal["train", "validation"]
 
 
 class Corpus:
-    """A tokenised source, open for reading; its tokens stay on disk until they are asked for.
+    """A tokenized source, open for reading. Tokens stay on disk until they are read.
 
     Attributes:
-        path: the folder.
-        manifest: what it holds.
-        offsets: first token of each training document, over all shards, and the end; shape (documents + 1,).
-        shards: the training tokens, one array a file.
-        shard_starts: the first token of each shard.
+        path: folder of the corpus.
+        manifest: contents of the corpus.
+        offsets: index of each training document's first token over all shards, and the end; shape (documents + 1,).
+        shards: the training tokens, one array per file.
+        shard_starts: index of each shard's first token.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -49,52 +49,54 @@ class Corpus:
         self.shard_starts = _starts(self.shards)
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        """Go to another process as a path, and not as gigabytes of tokens."""
+        """Pickle the path instead of gigabytes of tokens."""
         return (Corpus.open, (self.path,))
 
     @classmethod
     def open(cls, path: Path, *, verify: bool = False) -> Corpus:
-        """Open a corpus, its files' sizes checked against its manifest.
+        """Open a corpus, and check the sizes of its files against its manifest.
 
         Args:
-            path: the corpus' folder.
-            verify: whether to read every file and check its SHA-256 too.
+            path: folder of the corpus.
+            verify: whether to check the SHA-256 of every file too.
 
         Raises:
-            AssayError: there is no whole corpus here, or one of its files was cut or changed.
+            AssayError: the folder has no complete corpus, or a file is truncated or changed.
         """
-        manifest, fix = read_manifest(path), again(path)
+        manifest, fix = read_manifest(path), rebuild_fix(path)
         for name, record in manifest.files.items():
             file = path / name
             size = file.stat().st_size if file.exists() else None
             if size != record.size:
-                found = "missing" if size is None else f"{size:,} bytes"
-                raise AssayError(f"{file}: {found}, but the manifest says {record.size:,} bytes.", fix=fix)
+                actual = "missing" if size is None else f"{size:,} bytes"
+                raise Damaged(f"{file}: {actual}; expected {record.size:,} bytes.", fix=fix)
             if verify and sha256_of(file) != record.sha256:
-                raise AssayError(f"{file}: its SHA-256 is not the manifest's; it was changed.", fix=fix)
+                raise Damaged(f"{file}: the SHA-256 differs from the manifest; the file was changed.", fix=fix)
         return cls(path, manifest)
 
     @property
     def tokens(self) -> int:
-        """Training tokens, EOS included."""
+        """Number of training tokens, with EOS tokens."""
         return self.manifest.tokens
 
     @property
     def documents(self) -> int:
-        """Training documents."""
+        """Number of training documents."""
         return self.manifest.documents
 
     @property
     def bytes_per_token(self) -> float:
-        """Bytes of text a training token stands for, on average."""
+        """Mean bytes of text per training token."""
         return self.manifest.bytes / self.manifest.tokens
 
     def document(self, index: int) -> NDArray[Any]:
-        """Token ids of one training document, EOS included, in the order of the source."""
+        """Return the token ids of a training document, with EOS, by its index in the source."""
         return _slice(self.shards, self.shard_starts, self.offsets, index)
 
     def validation(self) -> Iterator[tuple[str, NDArray[Any], int]]:
-        """The held-out documents, in order of their hashes: any beginning of it is a fair sample of the source.
+        """Yield the held-out documents in order of hash.
+
+        Every prefix of this order is an unbiased sample of the source.
 
         Yields:
             The document's hash (32 hexadecimal digits), its token ids ending with EOS, and the bytes of its text.
@@ -104,7 +106,7 @@ class Corpus:
         hashes = (self.path / "validation.hashes").read_bytes()
         shards = self._tokens("validation")
         starts = _starts(shards)
-        digests = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
+        digests = [hashes[start : start + HASH_BYTES] for start in range(0, len(hashes), HASH_BYTES)]
         for index in sorted(range(len(digests)), key=lambda i: (digests[i], i)):
             yield digests[index].hex(), _slice(shards, starts, offsets, index), int(sizes[index])
 
@@ -114,13 +116,13 @@ class Corpus:
 
 
 def sha256_of(file: Path) -> str:
-    """SHA-256 of a local file's bytes."""
+    """Return the SHA-256 of a local file, in hexadecimal."""
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _map(file: Path, dtype: str) -> NDArray[Any]:
-    # A plain array over the map: slicing np.memmap itself makes a new memmap each time, 2-3 times slower to read.
+    # A plain array over the map: slicing an np.memmap creates a new memmap each time, which reads 2-3 times slower.
     return np.memmap(file, dtype=dtype, mode="r").view(np.ndarray)
 
 

@@ -1,76 +1,59 @@
-"""Tokenizers: a file that is given, or a byte-level BPE trained on the sources; made once, known by identity."""
+"""Make tokenizers: copies of a file, or byte-level BPE trained on sources.
+
+A tokenizer is made once and named by its identity.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from assay.corpus.heldout import document_hash, is_held_out
-from assay.corpus.read import documents, unchanged
-from assay.errors import AssayError
-from assay.files import exclusive, replacing, write_json
-from assay.fingerprint import fingerprint
-from assay.sources import Source
+from assay.config.sources import Source
+from assay.config.tokenizer import SMALLEST_VOCABULARY, TokenizerSpec
+from assay.core.errors import ConfigError
+from assay.core.files import exclusive, replacing, write_json, write_text
+from assay.core.fingerprint import fingerprint
+from assay.corpus.encoder import TextEncoder
+from assay.corpus.holdout import document_hash, is_held_out
+from assay.corpus.source_reader import documents, unchanged
+from assay.corpus.tokenizer_file import CONFIG, FILE, TokenizerFile, standardize
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 ALGORITHM_VERSION = 1
-"""Raised whenever the same text would train another tokenizer."""
+"""Version of the training. Raise it when the same text would train a different tokenizer."""
 END = "<|endoftext|>"
-ENDS = (END, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[EOS]")
-"""What tokenizers call the end of a text, the likeliest first."""
+"""End-of-text token of the tokenizers that assay trains."""
 LARGEST_DOCUMENT = 1 / 16
-"""Share of a source's training text that one document may fill: a tokenizer of one long book fits no other."""
-SMALLEST_VOCABULARY = 257
-"""Every byte, and the end of a text."""
+"""Maximum fraction of a source's training text from one document, so that one long book does not dominate."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class TokenizerSpec:
-    """A tokenizer as it is declared: `file`, or `vocabulary` to train one."""
+def tokenizer_identity(spec: TokenizerSpec, digests: Mapping[str, str], *, file: TokenizerFile | None = None) -> str:
+    """Compute a tokenizer's identity from the file's contents or all inputs of the training.
 
-    name: str
-    file: str | None = None
-    """A `tokenizer.json` as Hugging Face's `tokenizers` writes it."""
-    vocabulary: int | None = None
-    """Token ids to train, at most: a short text may not have so many pairs worth a token."""
-    sources: tuple[str, ...] = ()
-    """What to train on; left out, the sources of the sweep's baseline mix."""
-    bytes_per_source: int = 2_000_000
-    """Text of each source to train on, taken from its beginning."""
-
-    def __post_init__(self) -> None:
-        if (self.file is None) == (self.vocabulary is None):
-            raise AssayError(f"tokenizer {self.name!r}: give exactly one of `file` and `vocabulary`.")
-        if self.vocabulary is not None and self.vocabulary < SMALLEST_VOCABULARY:
-            raise AssayError(
-                f"tokenizer {self.name!r}: vocabulary is {self.vocabulary}.",
-                fix=f"It is at least {SMALLEST_VOCABULARY}: every byte, and the end of a text.",
-            )
-        if self.bytes_per_source < 1:
-            raise AssayError(f"tokenizer {self.name!r}: bytes_per_source is {self.bytes_per_source}; it is at least 1.")
-
-
-def tokenizer_identity(spec: TokenizerSpec, digests: Mapping[str, str]) -> str:
-    """The identity of a tokenizer: of the file's contents, or of everything that decides what is trained.
+    The identity of a file includes its end-of-text token if earlier versions of assay used another token to end
+    documents.
 
     Args:
-        spec: what is declared; its name, its sources' names and any path bear no identity.
+        spec: the declaration. Its name, the names of its sources, and paths are not part of the identity.
         digests: digest of each of `spec.sources`.
+        file: the declared file, if it was read before.
 
     Raises:
-        AssayError: the file cannot be read, or no sources are named to train on.
+        AssayError: the file cannot be read or is not a tokenizer, or the declaration has no sources to train on.
     """
     if spec.file is not None:
-        return fingerprint("tokenizer", {"sha256": hashlib.sha256(_read(spec)).hexdigest()})
+        file = file or TokenizerFile.read(spec)
+        return fingerprint("tokenizer", {"sha256": file.sha256, **file.corrections})
     if not spec.sources:
-        raise AssayError(f"tokenizer {spec.name!r}: no sources to train on.", fix="Name some in its `sources`.")
+        raise ConfigError(
+            f"tokenizer {spec.name!r}: `sources` is empty; expected at least one source.",
+            fix="List the sources that train the tokenizer.",
+        )
     return fingerprint(
         "tokenizer",
         {
@@ -91,24 +74,26 @@ def make_tokenizer(
     digests: Mapping[str, str] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Path:
-    """Make a tokenizer, unless it is there; two that are started at once make it once.
+    """Make a tokenizer, unless the tokenizer exists.
 
-    Beside `tokenizer.json` comes a `tokenizer_config.json`, so that transformers and lm-eval load the folder.
+    If two processes start at once, one process makes the tokenizer and the other waits. The folder has a
+    `tokenizer.json` and a `tokenizer_config.json`, so that transformers and lm-eval can load it.
 
     Args:
-        spec: what is declared.
-        sources: at least those it trains on, by name.
-        identity: what `tokenizer_identity` gives; the name of its folder.
-        folder: where tokenizers are.
-        digests: of the sources that it trains on, by name: what its identity says that they are. Others are refused.
-        progress: told the share of the text that was read.
+        spec: the declaration.
+        sources: sources by name, at least those to train on.
+        identity: the result of `tokenizer_identity`; the name of the tokenizer's folder.
+        folder: folder of all tokenizers.
+        digests: expected digests of the sources to train on, by name. The function refuses a source with another
+            digest.
+        progress: called with the fraction of the text that was read.
 
     Returns:
-        The path of its `tokenizer.json`.
+        The path of the `tokenizer.json`.
 
     Raises:
-        AssayError: the file is no tokenizer or says nowhere how a text ends; a source cannot be read, or changed
-            since its digest was taken.
+        AssayError: the file is not a tokenizer, or its end-of-text token is unknown; a source cannot be read, or changed
+            after its digest was computed.
     """
     path = folder / identity
     if not path.exists():
@@ -118,70 +103,36 @@ def make_tokenizer(
                     temporary = stack.enter_context(replacing(path))
                     for name, digest in (digests or {}).items():
                         stack.enter_context(unchanged(sources[name], digest, what="read for a tokenizer"))
-                    tokenizer = _given(spec) if spec.file is not None else _trained(spec, sources, progress)
-                    temporary.mkdir()
-                    _save(tokenizer, temporary, spec)
+                    if spec.file is not None:
+                        _copy(TokenizerFile.read(spec), temporary)
+                    else:
+                        _save(_train(spec, sources, progress), temporary)
     if progress is not None:
         progress(1.0)
     return path / "tokenizer.json"
 
 
 def load_tokenizer(path: Path) -> tuple[Tokenizer, int]:
-    """A tokenizer ready to encode text as text, and the id that ends a document.
+    """Load a tokenizer that encodes without special tokens, and its end-of-text id.
 
-    Special tokens that are spelt out in a text become ordinary tokens: a crawled page cannot end a document.
+    If a text contains the name of a special token, the name becomes ordinary tokens. `TextEncoder` also splits names that the
+    model itself has in its vocabulary.
 
     Args:
-        path: its folder, or the `tokenizer.json` in it.
+        path: folder of the tokenizer, or its `tokenizer.json`.
 
     Raises:
-        AssayError: there is no whole tokenizer.
+        AssayError: the folder has no complete tokenizer.
     """
-    from tokenizers import Tokenizer
-
-    path = path if path.name == "tokenizer.json" else path / "tokenizer.json"
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-        config: dict[str, Any] = json.loads((path.parent / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except Exception as error:  # tokenizers raises bare exceptions
-        raise AssayError(
-            f"{path}: no whole tokenizer ({error}).", fix="Delete its folder and prepare again."
-        ) from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    tokenizer.encode_special_tokens = True
-    end = tokenizer.token_to_id(config["eos_token"])
-    if end is None:
-        raise AssayError(f"{path}: has no token {config['eos_token']!r}.", fix="Delete its folder and prepare again.")
-    return tokenizer, end
+    encoder = TextEncoder.open(path)
+    return encoder.tokenizer, encoder.end
 
 
-def _read(spec: TokenizerSpec) -> bytes:
-    try:
-        return Path(spec.file or "").read_bytes()
-    except OSError as error:
-        raise AssayError(
-            f"tokenizer {spec.name!r}: {spec.file} cannot be read: {error.strerror}.",
-            fix="`file` is the path of a `tokenizer.json`.",
-        ) from error
+def _train(spec: TokenizerSpec, sources: Mapping[str, Source], progress: Callable[[float], None] | None) -> Tokenizer:
+    """Train a byte-level BPE with GPT-2's splitting.
 
-
-def _given(spec: TokenizerSpec) -> Tokenizer:
-    from tokenizers import Tokenizer
-
-    try:
-        return Tokenizer.from_str(_read(spec).decode())
-    except AssayError:
-        raise
-    except Exception as error:  # tokenizers raises bare exceptions
-        raise AssayError(
-            f"tokenizer {spec.name!r}: {spec.file} is no tokenizer ({error}).",
-            fix="It has to be a `tokenizer.json` of Hugging Face's `tokenizers`.",
-        ) from error
-
-
-def _trained(spec: TokenizerSpec, sources: Mapping[str, Source], progress: Callable[[float], None] | None) -> Tokenizer:
-    """Byte-level BPE with GPT-2's splitting; pairs of equal count are merged in order of id, so that it is one result."""
+    Merging ties in order of id makes the result unique.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -200,7 +151,7 @@ def _trained(spec: TokenizerSpec, sources: Mapping[str, Source], progress: Calla
 def _training_text(
     spec: TokenizerSpec, sources: Mapping[str, Source], progress: Callable[[float], None] | None
 ) -> Iterator[str]:
-    """The beginning of every source, without what is held out for validation."""
+    """Yield the beginning of every source, without the held-out documents."""
     largest = max(1, int(spec.bytes_per_source * LARGEST_DOCUMENT))
     for number, name in enumerate(spec.sources):
         left = spec.bytes_per_source
@@ -217,14 +168,25 @@ def _training_text(
                 break
 
 
-def _save(tokenizer: Tokenizer, folder: Path, spec: TokenizerSpec) -> None:
-    end = next((name for name in ENDS if tokenizer.token_to_id(name) is not None), None)
-    if end is None:
-        raise AssayError(
-            f"tokenizer {spec.name!r}: {spec.file} has no token that ends a text; looked for {', '.join(ENDS)}.",
-            fix="Add one of them to it as a special token.",
-        )
-    tokenizer.save(str(folder / "tokenizer.json"))
+def _copy(file: TokenizerFile, folder: Path) -> None:
+    """Write the form of a user's tokenizer that training and evaluation use."""
+    end = file.end
+    definition, changes = standardize(json.loads(file.content), end.name)
+    folder.mkdir()
+    if changes:
+        write_text(folder / FILE, json.dumps(definition, ensure_ascii=False))
+    else:
+        file.tokenizer.save(str(folder / FILE))
+    _write_config(folder, end.name)
+
+
+def _save(tokenizer: Tokenizer, folder: Path) -> None:
+    folder.mkdir()
+    tokenizer.save(str(folder / FILE))
+    _write_config(folder, END)
+
+
+def _write_config(folder: Path, end: str) -> None:
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": end,
@@ -232,4 +194,4 @@ def _save(tokenizer: Tokenizer, folder: Path, spec: TokenizerSpec) -> None:
         "clean_up_tokenization_spaces": False,
         "model_max_length": 10**30,
     }
-    write_json(folder / "tokenizer_config.json", config)
+    write_json(folder / CONFIG, config)

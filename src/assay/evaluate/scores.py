@@ -1,40 +1,49 @@
-"""From lm-eval's results and our questions to the records that comparing reads."""
+"""Convert lm-eval's results and item rows to score records for comparisons.
+
+A score that is NaN or infinite, as a diverged run has, is recorded with `value: null` and `not_finite`: JSON has no such numbers.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from assay.evaluate.items import Row
-from assay.evaluate.questions import LoadedTask
+from assay.config.metrics import BITS_PER_BYTE as BITS
+from assay.config.metrics import WITH_CHANCE_LEVEL
+from assay.evaluate.chance import Guesses, guesses_of_group, guesses_of_task
+from assay.evaluate.items import Row, total_bits_per_byte
+from assay.evaluate.tasks import LoadedTask
 
-ACCURACIES = frozenset({"acc", "acc_norm", "acc_bytes", "acc_mutual_info"})
-"""Metrics that guessing scores on."""
-BITS = "bits_per_byte"
+NOT_FINITE = "not_finite"
+"""Key of a score that is `nan`, `inf` or `-inf`."""
 
 Record = dict[str, Any]
-"""A score: task, metric, value, n, stderr, chance."""
+"""A score (task, metric, value, n, stderr, chance), or the description of a task."""
 
 
 def task_scores(loaded: LoadedTask, results: dict[str, Any], rows: Sequence[Row]) -> list[Record]:
-    """The scores of one task of the suite: its groups as lm-eval aggregates them, then its leaf tasks.
+    """Collect the scores of a suite task: lm-eval's groups first, then the leaf tasks.
 
-    Values are lm-eval's own, and so are their standard errors. Added to them is `bits_per_byte` of the right choice
-    (the task loss of Bhagia et al., 2024, arXiv:2412.04403): the mean over questions of -loglikelihood / ln 2 / bytes,
-    with the standard error of a mean; a group aggregates it as it does accuracy.
+    Values and standard errors are lm-eval's. The function adds `bits_per_byte` of the correct choice, which is the task
+    loss of Bhagia et al. (2024, arXiv:2412.04403). It is the mean over items of -loglikelihood / ln 2 / bytes, with the
+    standard error of a mean. A group aggregates `bits_per_byte` like accuracy.
 
     Args:
         loaded: the task.
-        results: what lm-eval's `evaluate` gave.
-        rows: its questions.
+        results: the result of lm-eval's `evaluate`.
+        rows: the task's items.
     """
     values = results["results"]
-    leaves = {name: _leaf_scores(name, values[name], rows, loaded.task.chance) for name in loaded.leaves}
+    guesses = {
+        name: _chance_levels(leaf, results.get("samples", {}).get(name, ()), values[name], loaded.task.chance)
+        for name, leaf in loaded.leaves.items()
+    }
+    leaves = {name: _leaf_scores(name, values[name], rows, guesses[name]) for name in loaded.leaves}
     groups = [
-        _group_scores(group, values[name], [leaves[leaf.task_name] for leaf in group.get_all_tasks()])
+        _group_scores(group, values[name], _members(group, leaves), guesses)
         for name, group in loaded.groups.items()
         if group.has_aggregation
     ]
@@ -42,37 +51,38 @@ def task_scores(loaded: LoadedTask, results: dict[str, Any], rows: Sequence[Row]
 
 
 def split_score(task: str, rows: Sequence[Row]) -> Record:
-    """Bits per byte of a validation split: all bits over all bytes.
+    """Compute bits per byte of a validation split: total bits divided by total bytes.
 
     The standard error is that of a ratio estimator over documents (Cochran, "Sampling Techniques", 1977, 6.3).
     """
-    bits, size, n = math.fsum(row["bits"] for row in rows), sum(row["bytes"] for row in rows), len(rows)
-    ratio = bits / size
+    size, n, ratio = sum(row["bytes"] for row in rows), len(rows), total_bits_per_byte(rows)
     residuals = math.fsum((row["bits"] - ratio * row["bytes"]) ** 2 for row in rows)
     stderr = math.sqrt(residuals * n / (n - 1)) / size if n > 1 else None
     return _record(task, BITS, ratio, n=n, stderr=stderr)
 
 
 def describe(loaded: LoadedTask, results: dict[str, Any], rows: Sequence[Row], *, truncated: int) -> dict[str, Record]:
-    """What was asked, by task: version, solved examples, questions and data set, and what did not fit.
+    """Describe each task: version, few-shot examples, data set, number of items.
+
+    The number of items is given in total, and for omitted items.
 
     Args:
         loaded: the task.
-        results: what lm-eval gave.
-        rows: its questions.
-        truncated: inputs of the whole task that lost their beginning, since the model's context is too short.
+        results: the result of lm-eval's `evaluate`.
+        rows: the task's items.
+        truncated: number of inputs that lost their beginning because they exceed the model's context.
     """
     described: dict[str, Record] = {}
     for name, leaf in loaded.leaves.items():
-        asked = [row for row in rows if row["task"] == name]
+        items = [row for row in rows if row["task"] == name]
         described[name] = {
             "version": _plain(results["versions"].get(name)),
             "num_fewshot": loaded.task.num_fewshot,
-            "n": len(asked),
+            "n": len(items),
             "of": len(leaf.eval_docs),
             "left_out": loaded.left_out.get(name, 0),
             "dataset": "/".join(str(part) for part in (leaf.DATASET_PATH, leaf.DATASET_NAME) if part),
-            "questions": digest(asked),
+            "questions": digest_items(items),
         }
     for name, group in loaded.groups.items():
         below = [described[leaf.task_name] for leaf in group.get_all_tasks()]
@@ -88,40 +98,70 @@ def describe(loaded: LoadedTask, results: dict[str, Any], rows: Sequence[Row], *
     return described
 
 
-def digest(rows: Iterable[Row]) -> str:
-    """SHA-256 over the questions as they were asked: equal where two evaluations asked the same."""
+def digest_items(rows: Iterable[Row]) -> str:
+    """Compute the SHA-256 of all items with their prompts. Equal items give equal digests."""
     text = "\n".join(f"{row['doc_hash']} {row['prompt_hash']}" for row in rows)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _leaf_scores(task: str, values: dict[str, Any], rows: Sequence[Row], chance: float | None) -> list[Record]:
-    asked = [row for row in rows if row["task"] == task]
-    records = _harness_records(task, values, n=len(asked))
-    bits = [row[BITS] for row in asked if row.get(BITS) is not None]
-    if len(bits) == len(asked) and not any(record["metric"] == BITS for record in records):
-        stderr = statistics.stdev(bits) / math.sqrt(len(bits)) if len(bits) > 1 else None
-        records.append(_record(task, BITS, math.fsum(bits) / len(bits), n=len(bits), stderr=stderr))
-    guess = _guess(asked) if chance is None else chance
-    return [{**record, "chance": guess} if record["metric"] in ACCURACIES else record for record in records]
+def _leaf_scores(
+    task: str, values: dict[str, Any], rows: Sequence[Row], guesses: Mapping[str, Guesses]
+) -> list[Record]:
+    items = [row for row in rows if row["task"] == task]
+    records = _harness_records(task, values, n=len(items))
+    bits = [row[BITS] for row in items if row.get(BITS) is not None]
+    if items and len(bits) == len(items) and not any(record["metric"] == BITS for record in records):
+        records.append(_bits_record(task, items))
+    return [
+        {**record, "chance": guesses[record["metric"]].level} if record["metric"] in guesses else record
+        for record in records
+    ]
 
 
-def _group_scores(group: Any, values: dict[str, Any], leaves: Sequence[list[Record]]) -> list[Record]:
-    by_size = group.aggregate_metric_list[0].weight_by_size
-    records = _harness_records(group.name, values, n=sum(leaf[0]["n"] for leaf in leaves if leaf))
-    bits = _of_metric(leaves, BITS)
-    if len(bits) == len(leaves) and not any(record["metric"] == BITS for record in records):
-        records.append(_aggregate(group.name, bits, by_size=by_size))
+def _members(group: Any, leaves: Mapping[str, list[Record]]) -> dict[str, list[Record]]:
+    return {leaf.task_name: leaves[leaf.task_name] for leaf in group.get_all_tasks()}
+
+
+def _bits_record(task: str, items: Sequence[Row]) -> Record:
+    """Compute bits per byte: total bits divided by total bytes for documents, and the mean over items for choices."""
+    if all(row.get("bytes") for row in items):
+        return split_score(task, items)
+    bits = [row[BITS] for row in items]
+    stderr = statistics.stdev(bits) / math.sqrt(len(bits)) if len(bits) > 1 else None
+    return _record(task, BITS, math.fsum(bits) / len(bits), n=len(bits), stderr=stderr)
+
+
+def _chance_levels(leaf: Any, samples: Any, values: Mapping[str, Any], declared: float | None) -> dict[str, Guesses]:
+    """Return the chance levels of a task's accuracies. A level that the suite declares replaces all of them."""
+    metrics = {key.removesuffix(",none") for key in values} & WITH_CHANCE_LEVEL
+    if not metrics or declared is None:
+        return guesses_of_task(leaf, samples) if metrics else {}
+    return {metric: Guesses(uniform=declared) for metric in metrics}
+
+
+def _group_scores(
+    group: Any,
+    values: dict[str, Any],
+    leaves: Mapping[str, list[Record]],
+    guesses: Mapping[str, Mapping[str, Guesses]],
+) -> list[Record]:
+    """Return the scores of a group. Average bits per byte and chance levels like the group's first metric."""
+    by_size = {config.metric: config.weight_by_size for config in group.aggregate_metric_list}
+    first = group.aggregate_metric_list[0].weight_by_size
+    records = _harness_records(group.name, values, n=sum(leaf[0]["n"] for leaf in leaves.values() if leaf))
+    bits = _of_metric(leaves.values(), BITS)
+    if bits and len(bits) == len(leaves) and not any(record["metric"] == BITS for record in records):
+        records.append(_aggregate(group.name, bits, by_size=first))
     for record in records:
-        if record["metric"] in ACCURACIES:
-            record["chance"] = _mean_guess(_of_metric(leaves, record["metric"]), by_size=by_size)
+        metric = record["metric"]
+        if metric in WITH_CHANCE_LEVEL:
+            sizes = {part["task"]: part["n"] for part in _of_metric(leaves.values(), metric)}
+            parts = [guesses[task].get(metric) for task in sizes]
+            known = [part for part in parts if part is not None]
+            if known and len(known) == len(parts):
+                weights = [size if by_size.get(metric, first) else 1 for size in sizes.values()]
+                record["chance"] = guesses_of_group(known, weights).level
     return records
-
-
-def _mean_guess(parts: Sequence[Record], *, by_size: bool) -> float | None:
-    weights = [part["n"] if by_size else 1 for part in parts]
-    if any(part["chance"] is None for part in parts):
-        return None
-    return math.fsum(part["chance"] * weight for part, weight in zip(parts, weights, strict=True)) / sum(weights)
 
 
 def _of_metric(leaves: Iterable[list[Record]], metric: str) -> list[Record]:
@@ -129,10 +169,11 @@ def _of_metric(leaves: Iterable[list[Record]], metric: str) -> list[Record]:
 
 
 def _aggregate(task: str, parts: Sequence[Record], *, by_size: bool) -> Record:
-    """A mean over tasks with lm-eval's own formulas for means and their standard errors."""
+    """Average over tasks with lm-eval's formulas for means and their standard errors."""
     from lm_eval.api.metrics import aggregate_subtask_metrics, pooled_sample_stderr, unweighted_mean_stderr
 
-    values, sizes = [part["value"] for part in parts], [part["n"] for part in parts]
+    values = [float(part[NOT_FINITE]) if NOT_FINITE in part else part["value"] for part in parts]
+    sizes = [part["n"] for part in parts]
     stderrs = [part["stderr"] for part in parts]
     stderr = None
     if None not in stderrs:
@@ -142,11 +183,11 @@ def _aggregate(task: str, parts: Sequence[Record], *, by_size: bool) -> Record:
 
 
 def _harness_records(task: str, values: dict[str, Any], *, n: int) -> list[Record]:
-    """lm-eval's metrics of one task or group; one that is no finite number for these answers is left out."""
+    """Return lm-eval's metrics of a task or group."""
     records = []
     for key, value in values.items():
         metric, _, answer_filter = key.partition(",")
-        if not answer_filter or metric.endswith("_stderr") or not _finite(value):
+        if not answer_filter or metric.endswith("_stderr") or not _is_number(value):
             continue
         stderr = values.get(f"{metric}_stderr,{answer_filter}")
         name = metric if answer_filter == "none" else key
@@ -155,23 +196,18 @@ def _harness_records(task: str, values: dict[str, Any], *, n: int) -> list[Recor
 
 
 def _record(task: str, metric: str, value: float, *, n: int, stderr: float | None) -> Record:
-    return {"task": task, "metric": metric, "value": value, "n": n, "stderr": stderr, "chance": None}
-
-
-def _guess(rows: Sequence[Row]) -> float | None:
-    """Expected accuracy of guessing; ``None`` where there are no choices to guess among."""
-    choices = [row.get("choices") or 0 for row in rows]
-    return math.fsum(1 / count for count in choices) / len(choices) if min(choices) > 1 else None
+    record = {"task": task, "metric": metric, "value": value, "n": n, "stderr": stderr, "chance": None}
+    return record if math.isfinite(value) else {**record, "value": None, NOT_FINITE: str(value)}
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if _finite(value) else None
+    return float(value) if _is_number(value) and math.isfinite(float(value)) else None
 
 
-def _finite(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     import numpy as np
 
-    return isinstance(value, (int, float, np.number)) and math.isfinite(float(value))
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
 def _plain(value: Any) -> Any:

@@ -1,1 +1,1 @@
-"""Where runs are trained: submissions, workers, and what can be seen and stopped of them."""
+"""Train runs: submissions, workers, status and cancellation."""

@@ -1,4 +1,7 @@
-"""Calling off a sweep's runs: workers are told by a file, and by a signal where they are on this machine."""
+"""Cancel a sweep's runs through a file that workers read, and through signals.
+
+Only workers on this machine get a signal.
+"""
 
 from __future__ import annotations
 
@@ -8,34 +11,34 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from assay.errors import AssayError
-from assay.files import exclusive
-from assay.launch.children import GRACE_SECONDS
-from assay.launch.records import Closed, SubmissionDirectory, SubmittedRun, Worker, submissions
-from assay.store import ENDED
+from assay.core.errors import Damaged, Refused
+from assay.core.files import exclusive
+from assay.launch.local.process_pool import GRACE_SECONDS
+from assay.store.submissions import Closed, SubmissionDirectory, SubmittedRun, Worker, submissions
 
 if TYPE_CHECKING:
-    from assay.store import Store
+    from assay.store.runs import Store
 
 WAIT_SECONDS = GRACE_SECONDS + 30
 POLL_SECONDS = 0.1
-ASK_SECONDS = 2.0
+QUEUE_SECONDS = 2.0
+"""Seconds between two queries of SLURM's queue."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cancelled:
-    """What came of calling off."""
+    """The outcome of a cancellation."""
 
     submissions: tuple[str, ...]
-    """Those that were still at work, or had runs left."""
+    """Submissions that were active or had unfinished runs."""
     stopped: tuple[str, ...]
-    """Labels of the runs that are now cancelled; submitting again goes on from their last checkpoints."""
+    """Labels of the cancelled runs. After another submission, these runs resume from their last checkpoints."""
     kept: tuple[str, ...]
-    """Labels of runs that had ended before."""
+    """Labels of runs that had already ended."""
     still_running: tuple[str, ...]
-    """Labels of runs that somebody still holds: they take longer to stop, or another sweep wants them too."""
+    """Labels of runs that a process still holds: the run takes longer to stop, or another sweep needs the run."""
     elsewhere: tuple[str, ...]
-    """Machines whose workers cannot be seen from here; they stop when they next look."""
+    """Other machines with workers. These workers stop when they next read the cancellation."""
 
 
 def cancel(
@@ -47,113 +50,115 @@ def cancel(
     wait_seconds: float = WAIT_SECONDS,
     clock: Callable[[], float] = time.monotonic,
 ) -> Cancelled:
-    """Stop a sweep's workers, or some of its runs; what is finished is kept.
+    """Stop all runs of a sweep, or some of its runs; keep finished runs.
 
     Args:
-        store: where the sweep is.
-        sweep: its name.
-        mix: only the runs of this mix.
-        runs: only these, by fingerprint.
-        wait_seconds: how long to wait until they have stopped. They write a checkpoint first, and are killed if that
-            takes them too long.
-        clock: seconds, for the wait.
+        store: the store of the sweep.
+        sweep: the name of the sweep.
+        mix: the only mix whose runs are cancelled (default: all mixes).
+        runs: fingerprints of the only runs to cancel (default: all runs).
+        wait_seconds: maximum wait in seconds until the runs have stopped. The runs write a checkpoint first. A run that
+            takes too long is killed.
+        clock: returns seconds, for the wait.
     """
-    some = mix is not None or runs is not None
+    selective = mix is not None or runs is not None
     chosen: dict[str, SubmittedRun] = {}
-    told: list[SubmissionDirectory] = []
-    unwritten: AssayError | None = None
-    with exclusive(store.sweep(sweep) / "lock", wait=True):  # a submission that is being started is called off whole
+    cancelled: list[SubmissionDirectory] = []
+    unwritten: Refused | Damaged | None = None
+    with exclusive(store.sweep(sweep) / "lock", wait=True):  # a starting submission is cancelled as a whole
         for directory in submissions(store, sweep):
-            mine = [
+            matching = [
                 run
-                for run in directory.wanted()
+                for run in directory.uncancelled_runs()
                 if (mix is None or run.mix == mix) and (runs is None or run.fingerprint in runs)
             ]
-            left = [run for run in mine if store.run(run.fingerprint).status().state not in ENDED]
-            if mine and (left or directory.live):
+            unfinished = [run for run in matching if not store.run(run.fingerprint).status().ended]
+            if matching and (unfinished or directory.live):
                 try:
-                    directory.cancel([run.fingerprint for run in mine] if some else None)
-                except AssayError as error:  # a full disk must not keep workers from being stopped
+                    directory.cancel([run.fingerprint for run in matching] if selective else None)
+                except (
+                    Refused,
+                    Damaged,
+                ) as error:  # a full disk or a damaged record must not prevent stopping workers
                     unwritten = error
-                told.append(directory)
-            chosen |= {run.fingerprint: run for run in mine}
-    here = [directory for directory in told if not directory.on_cluster]
-    workers = [worker for directory in here for worker in directory.workers() if worker.ended is None]
-    if not some:
+                cancelled.append(directory)
+            chosen |= {run.fingerprint: run for run in matching}
+    local = [directory for directory in cancelled if not directory.on_cluster]
+    workers = [worker for directory in local for worker in directory.workers() if worker.ended is None]
+    if not selective:
         for worker in workers:
             worker.process.send(signal.SIGTERM)
-    jobs = _Jobs([directory for directory in told if directory.on_cluster], chosen if some else None)
+    jobs = _CancelledJobs([directory for directory in cancelled if directory.on_cluster], chosen if selective else None)
     until = clock() + wait_seconds
     while clock() < until and (
-        jobs.left or (_held(store, workers, chosen) if some else any(directory.live for directory in here))
+        jobs.left or (_held(store, workers, chosen) if selective else any(directory.live for directory in local))
     ):
         time.sleep(POLL_SECONDS)
     if unwritten is not None:
         stopped = (
-            "Nothing was stopped." if some else "The workers were told to stop; the runs are not marked as cancelled."
+            "Nothing was stopped."
+            if selective
+            else "The workers were signaled to stop; the runs are not marked as cancelled."
         )
-        raise AssayError(f"{unwritten.what} {stopped}", fix=unwritten.fix)
-    done = _settle(store, told, workers, list(chosen.values()))
-    if not some:
+        raise type(unwritten)(f"{unwritten.what} {stopped}", fix=unwritten.fix)
+    outcome = _mark_cancelled(store, cancelled, workers, list(chosen.values()))
+    if not selective:
         jobs.close()
-    return done
+    return outcome
 
 
-class _Jobs:
-    """The jobs of submissions to a cluster that are called off."""
+class _CancelledJobs:
+    """The SLURM jobs of cancelled submissions."""
 
     def __init__(self, directories: Sequence[SubmissionDirectory], runs: Collection[str] | None) -> None:
-        from assay.launch.slurm.cancel import take_back
+        from assay.launch.slurm.cancel import cancel_run_jobs
 
         self._runs = runs
         self._open = [directory for directory in directories if directory.live]
         for directory in self._open:
-            take_back(directory, runs)
+            cancel_run_jobs(directory, runs)
         self._left = list(self._open)
         self._next = 0.0
 
     @property
     def left(self) -> bool:
-        """Whether SLURM still has one of them; it is asked every two seconds."""
-        from assay.launch.slurm.cancel import in_queue_still
+        """Whether SLURM still lists a cancelled job, queried every two seconds."""
+        from assay.launch.slurm.cancel import list_queued_jobs
 
         if self._left and time.monotonic() >= self._next:
-            self._left = [directory for directory in self._left if in_queue_still(directory, self._runs)]
-            self._next = time.monotonic() + ASK_SECONDS
+            self._left = [directory for directory in self._left if list_queued_jobs(directory, self._runs)]
+            self._next = time.monotonic() + QUEUE_SECONDS
         return bool(self._left)
 
     def close(self) -> None:
-        """Mark the submissions as over."""
+        """Close the submissions."""
         for directory in self._open:
             directory.close(Closed(at=time.time(), decision=None))
 
 
 def _held(store: Store, workers: Sequence[Worker], fingerprints: Collection[str]) -> bool:
-    """Whether a worker of ours, and not another sweep's, still holds one of the runs."""
-    taken = {run for worker in workers if worker.process.alive for run in worker.runs}
-    return any(fingerprint in taken and store.run(fingerprint).claimed for fingerprint in fingerprints)
+    """Return whether a worker of this sweep still holds one of the runs."""
+    active = {run for worker in workers if worker.process.alive for run in worker.runs}
+    return any(fingerprint in active and store.run(fingerprint).claimed for fingerprint in fingerprints)
 
 
-def _settle(
-    store: Store, told: Sequence[SubmissionDirectory], workers: Sequence[Worker], runs: Sequence[SubmittedRun]
+def _mark_cancelled(
+    store: Store, cancelled: Sequence[SubmissionDirectory], workers: Sequence[Worker], runs: Sequence[SubmittedRun]
 ) -> Cancelled:
-    """Mark what nobody works on as cancelled, and report."""
+    """Mark the runs that no process holds as cancelled, and return the outcome."""
     stopped: list[str] = []
     kept: list[str] = []
     running: list[str] = []
     for run in runs:
         folder = store.run(run.fingerprint)
-        if folder.status().state in ENDED:
+        if folder.status().ended:
             kept.append(run.label)
-            continue
-        with folder.claim() as held:
-            if held:
-                folder.update(state="cancelled", finished=time.time())
-        (stopped if held else running).append(run.label)
+        else:
+            (stopped if folder.cancel() else running).append(run.label)
     return Cancelled(
-        submissions=tuple(directory.path.name for directory in told),
+        submissions=tuple(directory.path.name for directory in cancelled),
         stopped=tuple(stopped),
         kept=tuple(kept),
         still_running=tuple(running),
-        elsewhere=tuple(sorted({worker.process.host for worker in workers if not worker.process.here})),
+        elsewhere=tuple(sorted({worker.process.host for worker in workers if not worker.process.on_this_host})),
     )

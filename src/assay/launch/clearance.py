@@ -1,4 +1,7 @@
-"""Whether a source may still be trained on when a run's turn comes: what was decided since it was submitted counts."""
+"""Return a source's current clearance at the start of a run.
+
+The result includes decisions since the submission.
+"""
 
 from __future__ import annotations
 
@@ -6,38 +9,40 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assay.errors import AssayError
-from assay.roots import config_roots
-from assay.sources import Clearance
-from assay.structure import from_mapping
+from assay.config.search_path import config_roots, find_config
+from assay.config.sources import Clearance
+from assay.core.errors import ConfigError
+from assay.core.serde import from_mapping
 
 if TYPE_CHECKING:
-    from assay.sources import Source
+    from assay.config.sources import Source
 
 
-def refusal_now(source: Source, root: Path, *, since: float) -> str | None:
-    """Why a source may not be trained on any more, or ``None`` where it may.
+def source_now(source: Source, root: Path, *, since: float) -> Source:
+    """Return a source with its current license and clearance.
 
     Args:
-        source: as it was submitted.
-        root: the project's folder. The source's file there counts if it was changed after the submission; what was
-            submitted does otherwise, as it may have been cleared on the command line.
-        since: when it was submitted, in seconds since the epoch.
+        source: the source as it was submitted.
+        root: folder of the project. The project's file of the source applies if it was changed after the submission.
+            Otherwise the submitted source applies, because a command-line override may have cleared it.
+        since: time of the submission, in seconds since the Unix epoch.
 
     Raises:
-        AssayError: the file was changed, and does not say any more who may use the source.
+        AssayError: the changed file has no valid license or clearance.
     """
-    import yaml
+    from assay.config.yaml_file import read_yaml
 
-    files = [folder / "conf" / "source" / f"{source.name}.yaml" for folder in config_roots(root)]
-    path = next((file for file in files if file.is_file()), None)
-    if path is None or path.stat().st_mtime <= since:
-        return source.refusal
+    path = find_config(config_roots(root), "source", source.name)
+    if path is None or (path.exists() and path.stat().st_mtime <= since):
+        return source
     try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise AssayError(f"{path} cannot be read: {error}", fix="Mend it, and submit again.") from None
-    if not isinstance(plain, dict) or not isinstance(plain.get("licence"), str | None):
-        raise AssayError(f"{path}: says nothing of a licence that could be read.", fix="Mend it, and submit again.")
+        plain = read_yaml(path)
+    except ConfigError as error:
+        raise ConfigError(error.what, fix="Correct the file, then submit the sweep again.") from None
+    if not isinstance(plain.get("license"), str | None):
+        raise ConfigError(
+            f"{path}: license is missing or invalid; expected an SPDX identifier or null.",
+            fix="Correct the file, then submit the sweep again.",
+        )
     decided = from_mapping(Clearance, plain.get("clearance") or {"state": "pending"}, where=f"{path}: clearance")
-    return replace(source, licence=plain.get("licence"), clearance=decided).refusal
+    return replace(source, license=plain.get("license"), clearance=decided)

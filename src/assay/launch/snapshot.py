@@ -1,9 +1,9 @@
-"""The code of a submission, frozen: jobs run what was submitted, whatever is edited or installed afterwards.
+"""Create code snapshots, so that jobs run the submitted code.
 
-A snapshot is a folder of the store::
+Later edits and installations do not affect a snapshot. A snapshot is a folder of the store::
 
     code/<digest>/assay/            the package as it was, without write permission
-                  versions.json     of Python and of what assay depends on; those are not frozen
+                  versions.json     versions of Python and of assay's dependencies, which are not frozen
                   bytecode.json     digest of the compiled modules, by interpreter
 """
 
@@ -24,15 +24,15 @@ from py_compile import PycInvalidationMode
 from typing import NamedTuple
 
 import assay
-from assay.errors import AssayError
-from assay.files import exclusive, read_json, replacing, write_json
-from assay.fingerprint import fingerprint
-from assay.store import Store
+from assay.core.errors import Damaged, NotFound, Refused
+from assay.core.files import exclusive, read_json, replacing, write_json
+from assay.core.fingerprint import fingerprint
+from assay.store.runs import Store
 
 log = logging.getLogger(__name__)
 
 CODE = "ASSAY_CODE"
-"""The variable that tells a job the digest of the code that it runs; runs record it."""
+"""Environment variable with the digest of a job's code snapshot. Runs record this digest."""
 PACKAGE = "assay"
 VERSIONS = "versions.json"
 BYTECODE = "bytecode.json"
@@ -40,11 +40,11 @@ CACHE = "__pycache__"
 
 
 class Snapshot(NamedTuple):
-    """The code as it was at one moment.
+    """A frozen copy of the code.
 
     Attributes:
-        digest: SHA-256 over the files' names and contents, 64 hexadecimal digits.
-        path: the folder that Python has to look into first; absolute.
+        digest: SHA-256 over the names and contents of the files, 64 hexadecimal digits.
+        path: absolute path of the first folder in Python's search path.
     """
 
     digest: str
@@ -52,38 +52,36 @@ class Snapshot(NamedTuple):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables with which a process runs this code, whatever is installed and wherever it is started."""
+        """The variables with which a process runs this code.
+
+        Installed packages and the working directory have no effect.
+        """
         inherited = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
         others = [part for part in inherited if part != str(self.path)]
         return {
             "PYTHONPATH": os.pathsep.join([str(self.path), *others]),
-            # `python -m` looks into the working directory before PYTHONPATH: submitted from `src/`, a job would run that.
+            # `python -m` searches the working directory before PYTHONPATH. Submitted from `src/`, a job would run that
+            # code.
             "PYTHONSAFEPATH": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
-            # Compiled functions go beside the snapshot, which cannot be written: a thousand jobs compile once.
+            # Compiled functions are cached next to the read-only snapshot, so that a thousand jobs compile them once.
             "NUMBA_CACHE_DIR": str(self.path / "numba"),
             CODE: self.digest,
         }
 
-    def changed_versions(self) -> dict[str, tuple[str | None, str | None]]:
-        """Versions that are others here than when the code was last submitted: by name, then and now."""
-        then, now = _recorded(self.path / VERSIONS), installed_versions()
-        names = sorted({*then, *now})
-        return {name: (then.get(name), now.get(name)) for name in names if then.get(name) != now.get(name)}
-
 
 def freeze(store: Store, *, package: Path | None = None) -> Snapshot:
-    """Copy the code into a store, once for each state of it.
+    """Copy the code into a store, once for each version of the code.
 
-    A copy that is there is checked against its digest: one that was damaged or edited is made again. Code that itself
-    runs from the store's snapshot is that snapshot.
+    An existing copy is verified against its digest, and replaced if it is damaged or edited. If the running code is
+    itself a snapshot of the store, the function returns this snapshot.
 
     Args:
-        store: where to.
-        package: the package's folder; the one that this process runs, if left out.
+        store: the target store.
+        package: folder of the package (default: the folder of the running package).
 
     Raises:
-        AssayError: this process runs from a snapshot that was edited, or the disk is full.
+        AssayError: this process runs from an edited snapshot, or the disk is full.
     """
     package = (package or Path(assay.__file__).parent).resolve()
     files = _read(package)
@@ -94,44 +92,45 @@ def freeze(store: Store, *, package: Path | None = None) -> Snapshot:
         if _digest(_read(folder / PACKAGE)) != digest:
             _place(files, folder)
         if _recorded(folder / BYTECODE).get(_interpreter()) != _digest(_bytecode(folder)):
-            with contextlib.suppress(PermissionError):  # somebody else's copy, for another Python: it runs, uncompiled
+            with contextlib.suppress(PermissionError):  # another user's copy for another Python still runs, uncompiled
                 _compile(folder, folder)
         _set_writable(folder / PACKAGE, writable=False)
         versions = installed_versions()
-        if _recorded(folder / VERSIONS) != versions:  # the same code, from an environment that was changed
+        if _recorded(folder / VERSIONS) != versions:  # the same code in a changed environment
             write_json(folder / VERSIONS, versions)
     return Snapshot(digest, folder)
 
 
 def snapshot_of(store: Store, digest: str) -> Snapshot:
-    """The snapshot that was frozen under a digest, as records of submissions have it.
+    """Return the snapshot with a digest, as recorded in a submission.
 
     Raises:
-        AssayError: it is not there any more; Python would take the installed code instead, and not say so.
+        NotFound: the snapshot no longer exists. Without this error, Python would silently use the installed code.
     """
     folder = _folder(store, digest)
     if not (folder / PACKAGE).is_dir():
-        raise AssayError(
-            f"{folder}: the code that was submitted is gone.", fix="Submit again: it freezes today's code."
-        )
+        raise NotFound(f"{folder}: the submitted code is missing.", fix="Submit the sweep again with the current code.")
     return Snapshot(digest, folder)
 
 
 def code_digest(package: Path) -> str:
-    """SHA-256 over the names and contents of a package's files; compiled modules, times and permissions don't count."""
+    """Return the SHA-256 of names and contents of a package's files.
+
+    Compiled modules, times and permissions are not part of the digest.
+    """
     return _digest(_read(package))
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of Python and of the distributions that assay depends on, as far as they are installed."""
-    found = {"python": platform.python_version()}
-    with contextlib.suppress(PackageNotFoundError):  # run from a folder, without being installed
+    """Return the versions of Python and of assay's installed dependencies."""
+    versions = {"python": platform.python_version()}
+    with contextlib.suppress(PackageNotFoundError):  # assay runs from a folder without installation
         for requirement in requires(PACKAGE) or ():
             name = re.match(r"[\w.-]+", requirement)
             if name is not None and "extra ==" not in requirement:
                 with contextlib.suppress(PackageNotFoundError):
-                    found[name[0]] = version(name[0])
-    return found
+                    versions[name[0]] = version(name[0])
+    return versions
 
 
 def _folder(store: Store, digest: str) -> Path:
@@ -139,7 +138,10 @@ def _folder(store: Store, digest: str) -> Path:
 
 
 def _read(package: Path) -> dict[str, bytes]:
-    """A package's files by relative name; read once, so that what is hashed and what is written are the same."""
+    """Read a package's files by relative name.
+
+    One read ensures that the hashed and the written contents are the same.
+    """
     paths = {path.relative_to(package): path for path in sorted(package.rglob("*"))}
     return {
         name.as_posix(): path.read_bytes()
@@ -153,18 +155,21 @@ def _digest(files: Mapping[str, bytes]) -> str:
 
 
 def _refuse_edited(package: Path, digest: str) -> None:
-    """In a snapshot Python runs the compiled modules, so the files that were edited are not what this process runs."""
+    """Raise an error for an edited snapshot.
+
+    Python would run the compiled modules of the snapshot instead of the edited files.
+    """
     if (package.parent / VERSIONS).is_file() and package.parent.name != digest[:32]:
-        raise AssayError(
-            f"{package}: this code was edited after it was frozen.",
-            fix="Edit the installed assay and submit from there; a snapshot that was changed is made again by that.",
+        raise Refused(
+            f"{package}: the frozen code was edited after the submission.",
+            fix="Edit the installed assay instead, and submit again. The submission restores the frozen code.",
         )
 
 
 def _place(files: Mapping[str, bytes], folder: Path) -> None:
     if folder.exists():
-        log.warning("%s is not what was frozen any more; it is made again.", folder)
-        _set_writable(folder / PACKAGE, writable=True)  # to be removed, by whoever is not root
+        log.warning("%s differs from the frozen code; replacing it", folder)
+        _set_writable(folder / PACKAGE, writable=True)  # users other than root cannot delete read-only folders
     with replacing(folder) as temporary:
         for name, content in files.items():
             path = temporary / PACKAGE / name
@@ -175,11 +180,11 @@ def _place(files: Mapping[str, bytes], folder: Path) -> None:
 
 
 def _compile(folder: Path, shown: Path) -> None:
-    """Compile the modules for this interpreter; Python takes them as they are, without a look at the files' times.
+    """Compile the modules for this interpreter. Python then skips the check of file times.
 
     Args:
-        folder: where the package is now.
-        shown: where it will be, for tracebacks.
+        folder: current location of the package.
+        shown: final location, for tracebacks.
     """
     _set_writable(folder / PACKAGE, writable=True)
     compileall.compile_dir(
@@ -193,14 +198,14 @@ def _compile(folder: Path, shown: Path) -> None:
 
 
 def _bytecode(folder: Path) -> dict[str, bytes]:
-    """The compiled modules of this interpreter, by name."""
+    """Read the compiled modules of this interpreter, by name."""
     compiled = sorted((folder / PACKAGE).rglob(f"{CACHE}/*.{_interpreter()}.pyc"))
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in compiled}
 
 
 def _recorded(path: Path) -> dict[str, str]:
-    """What a file beside the package says; nothing where it is missing or damaged, so that it is written again."""
-    with contextlib.suppress(FileNotFoundError, AssayError):
+    """Read a JSON file of the snapshot; return an empty mapping if it is missing or damaged."""
+    with contextlib.suppress(FileNotFoundError, Damaged):
         recorded: dict[str, str] = read_json(path)
         return recorded
     return {}
@@ -211,7 +216,10 @@ def _interpreter() -> str:
 
 
 def _set_writable(package: Path, *, writable: bool) -> None:
-    """Give the owner write permission on all that is in a package's folder, or take it from everyone."""
+    """Set or remove the write permission of a package's folder.
+
+    The permission is set for the owner, and removed for all users.
+    """
     for path in (package, *package.rglob("*")):
         mode = path.stat().st_mode
         wanted = mode | 0o200 if writable else mode & ~0o222

@@ -1,4 +1,4 @@
-"""`python -m assay.launch.start SUBMISSION`: hands a submission to submitit, and ends."""
+"""Start a submission with submitit or SLURM: `python -m assay.launch.start SUBMISSION`."""
 
 from __future__ import annotations
 
@@ -6,44 +6,53 @@ import contextlib
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import submitit
 
-from assay.launch.records import SubmissionDirectory
-from assay.launch.submission import job_parameters
-from assay.launch.worker import GPUS, work
-from assay.processes import ProcessIdentity
-from assay.study import Study
+from assay.core.processes import ProcessIdentity
+from assay.launch.local.worker import GPUS, work
+from assay.store.submissions import SubmissionDirectory
+
+if TYPE_CHECKING:
+    from assay.config.cluster import Cluster
 
 
 def start(directory: SubmissionDirectory) -> list[ProcessIdentity]:
-    """Start a submission's workers on this machine; they outlive this process.
+    """Start a submission's workers on this machine. The workers outlive this process.
 
     Args:
         directory: the submission.
 
     Returns:
-        submitit's processes, one for each worker; their pids are submitit's names of the jobs.
+        submitit's processes, one per worker. Their process ids are submitit's job names.
     """
     submission = directory.read()
-    # submitit's local executor hides all GPUs but those it is told of; the worker shares out the caller's.
+    # submitit's local executor hides GPUs that it does not assign. The worker assigns the caller's GPUs.
     os.environ[GPUS] = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
     executor = submitit.LocalExecutor(folder=directory.submitit)
-    executor.update_parameters(**job_parameters(Study.parse(submission.study).cluster))
+    executor.update_parameters(**job_parameters(submission.frozen_study().cluster))
     processes = []
     for number in range(submission.workers):
         job = executor.submit(work, str(directory.path), number)
-        with contextlib.suppress(ProcessLookupError):  # it may have ended already
+        with contextlib.suppress(ProcessLookupError):  # the process may have ended
             processes.append(ProcessIdentity.of(int(job.job_id)))
         directory.record_jobs(processes)
     return processes
 
 
+def job_parameters(cluster: Cluster) -> dict[str, float]:
+    """Return the parameters of a local job in submitit's terms."""
+    minutes = cluster.timeout_hours * 60
+    # Two minutes to stop: a checkpoint takes seconds, and an unfinished evaluation is abandoned.
+    return {"timeout_min": minutes, "signal_delay_s": min(120, int(minutes * 30))}
+
+
 if __name__ == "__main__":
     _directory = SubmissionDirectory(Path(sys.argv[1]))
     if _directory.read().executor == "slurm":
-        from assay.launch.slurm.start import start_on_cluster
+        from assay.launch.slurm.submit import submit_to_cluster
 
-        start_on_cluster(_directory)
+        submit_to_cluster(_directory)
     else:
         start(_directory)

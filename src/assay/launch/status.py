@@ -1,4 +1,4 @@
-"""Where a sweep stands, read from the records of its runs and workers; and how people see it."""
+"""Read the status of a sweep from the records of its runs and workers."""
 
 from __future__ import annotations
 
@@ -7,104 +7,104 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from assay.launch.curve import losses
+from assay.core.serde import json_shape
 from assay.launch.logs import line_that_matters
-from assay.launch.records import Worker, submissions
-from assay.launch.slurm.view import look as look_at_jobs
-from assay.store import ACTIVE, DAMAGED, ENDED, Failure, Status
-from assay.structure import to_mapping
+from assay.launch.slurm.status import read_jobs
+from assay.launch.sparkline import losses
+from assay.store.runs import DAMAGED, FAILED, Failure, Status
+from assay.store.submissions import Worker, submissions
 
 if TYPE_CHECKING:
-    from assay.launch.slurm.view import Hours, JobsView
-    from assay.plan import Plan, PlannedRun
-    from assay.store import Store
+    from assay.launch.slurm.status import JobHours, JobsView
+    from assay.plan.plan import Plan, PlannedRun
+    from assay.store.runs import Store
 
-EACH = 48
-"""More runs than that are summed up by mix, and only those at work are listed, and their losses read."""
+MAX_LISTED = 48
+"""Maximum number of runs to list. With more runs, the status shows counts by mix, and lists active runs only."""
 BEGUN = frozenset({"preparing", "training", "evaluating"})
 LEFT = frozenset({"queued", "trained", "stale", "cancelled", "failed"})
-"""States in which a run that no submission has waits for somebody to submit again."""
+"""States in which a run without a live submission needs another `assay submit`."""
 LOGS_READ = 20
-"""Causes whose logs are looked into; a sweep that fails in more ways than that is not read line by line."""
+"""Maximum number of failure groups whose logs are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunProgress:
-    """One run of a sweep as people should read it."""
+    """The status of a run of a sweep."""
 
     mix: str
     seed: int
     fingerprint: str | None
     state: str
-    """`queued`, `preparing`, `training`, `trained` (its evaluation is missing), `evaluating`, `done`, `failed`,
-    `diverged`, `cancelled`, `refused`; `stale` says that it was begun and nobody works on it any more."""
+    """`queued`, `preparing`, `training`, `trained` (not evaluated), `evaluating`, `done`, `failed`, `diverged`,
+    `cancelled`, `refused`; `stale` if the run was started and no process works on the run any more."""
     step: int = 0
     steps: int = 0
     tokens: int = 0
     tokens_per_second: float | None = None
     seconds_left: float | None = None
-    """Of its own work, without waiting for a worker; ``None`` where it isn't known or nothing is left."""
+    """Seconds of the run's own work, without the wait for a worker; None if unknown or if no work is left."""
     sent: bool = False
-    """Whether live workers have it, or will come to it."""
+    """Whether a live worker has the run or will take the run."""
     attempt: int = 0
     updated: float | None = None
     host: str | None = None
     pid: int | None = None
     job: str | None = None
-    """What SLURM calls its job."""
+    """SLURM's id of the run's job."""
     words: str | None = None
-    """What SLURM says of it, for people."""
+    """SLURM's state of the job, as text."""
     failure: Failure | None = None
-    """Why it ended without a result; or, in any state, that its status cannot be read."""
+    """Why the run ended without a result, or why its status cannot be read."""
     losses: tuple[float, ...] = ()
-    """How its training loss fell, in nats a token, at a few evenly spaced places; of the runs that are listed."""
+    """Training losses in nats per token at a few evenly spaced places, for listed runs."""
 
     @property
     def label(self) -> str:
-        """What people call the run inside its sweep."""
+        """Display name of the run within its sweep."""
         return f"{self.mix} s{self.seed}"
 
     @property
     def share(self) -> float:
-        """Of its training that is done, between 0 and 1."""
+        """Completed fraction of the run's training, between 0 and 1."""
         return self.step / self.steps if self.steps else 0.0
 
     @property
-    def looked_at(self) -> bool:
-        """Whether it is scored on its way, and goes on training afterwards."""
+    def interim(self) -> bool:
+        """Whether an interim evaluation runs, after which training continues."""
         return self.state == "evaluating" and self.step < self.steps
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerProgress:
-    """One worker that has not said that it ended."""
+    """A worker that has not recorded its end."""
 
     submission: str
     name: str
     host: str
     pid: int
     alive: bool | None
-    """``None`` where it is on another machine."""
+    """Whether the worker's process is alive; None if the worker is on another machine."""
     runs: tuple[str, ...]
-    """Labels of the runs that it works on."""
+    """Labels of the worker's current runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FailureGroup:
-    """Runs that failed for one cause."""
+    """Runs that failed for the same cause."""
 
     kind: str
     message: str
     runs: tuple[str, ...]
-    """Their labels."""
+    """Labels of the runs."""
     log: str | None
-    """The log of the first of them."""
+    """Path of the log of the first run."""
     line: str | None
-    """The line of that log that matters."""
+    """The decisive line of the log."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +114,13 @@ class Jobs:
     running: int
     waiting: int
     problem: str | None
-    """Why SLURM could not be asked; states are then what the runs' own records say."""
+    """Why SLURM did not answer; states then come from the runs' own records."""
 
 
+@json_shape(add=["counts", "active", "complete", "state"])
 @dataclass(frozen=True, kw_only=True)
 class SweepProgress:
-    """A sweep at one moment."""
+    """The status of a sweep at one moment."""
 
     sweep: str
     now: float
@@ -127,25 +128,25 @@ class SweepProgress:
     workers: tuple[WorkerProgress, ...]
     failures: tuple[FailureGroup, ...]
     tokens_per_second: float
-    """Of all runs that train now, together."""
+    """Tokens per second, summed over all runs in training."""
     seconds_left: float | None
-    """Until the workers there are have done all that was sent; ``None`` where that can't be told."""
+    """Seconds until the workers have finished all their runs; None if unknown."""
     at_least: bool
-    """Whether no evaluation was measured yet, so that times left cover the training only."""
+    """Whether the remaining times omit evaluations, because no evaluation time is known yet."""
     starting: int = 0
-    """Workers that were started and have not begun yet."""
+    """Number of started workers that have not recorded their start."""
     jobs: Jobs | None = None
-    """``None`` where it was never submitted to a cluster."""
-    hours: Hours | None = None
+    """Jobs on a cluster; None if the sweep was never submitted to a cluster."""
+    hours: JobHours | None = None
 
     @property
     def counts(self) -> dict[str, int]:
-        """Runs by state."""
+        """Number of runs by state."""
         return dict(Counter(run.state for run in self.runs))
 
     @property
     def active(self) -> bool:
-        """Whether anybody works on it, or is about to."""
+        """Whether a process works on the sweep or is starting."""
         return (
             self.starting > 0
             or (self.jobs is not None and self.jobs.running + self.jobs.waiting > 0)
@@ -154,39 +155,43 @@ class SweepProgress:
         )
 
     @property
+    def state(self) -> str:
+        """`RUNNING` while a process works on the sweep or is about to start, otherwise `ENDED`."""
+        return "RUNNING" if self.active else "ENDED"
+
+    @property
     def left_behind(self) -> tuple[RunProgress, ...]:
-        """Runs that are not done and that nobody will come to unless they are submitted (again)."""
+        """Unfinished runs that no worker takes until the sweep is submitted again."""
         return tuple(run for run in self.runs if run.state in LEFT and not run.sent)
 
     @property
     def complete(self) -> bool:
-        """Whether every run is there to be judged."""
+        """Whether every run is done, so that the gate can decide on the sweep."""
         return all(run.state == "done" for run in self.runs)
-
-    def to_mapping(self) -> dict[str, Any]:
-        """Plain values, for machines."""
-        plain: dict[str, Any] = {field.name: to_mapping(getattr(self, field.name)) for field in fields(self)}
-        return {**plain, "counts": self.counts, "active": self.active, "complete": self.complete}
 
 
 def overview(store: Store, plan: Plan, *, now: float) -> SweepProgress:
-    """Where each run of a plan stands.
+    """Read the status of each run of a plan.
 
-    One small file is read for each run, and locks are looked at only for those that say they are at work.
+    The function reads one small file per run, and the leases only of runs whose status is active.
 
     Args:
-        store: where the runs are.
-        plan: the sweep's plan; made once, it serves for any number of looks.
+        store: the store of the runs.
+        plan: the sweep's plan, which repeated calls can reuse.
         now: seconds since the epoch.
     """
     live = _Live.read(store, plan.sweep.name)
-    looks = [_look(store, run, plan.evaluation, live) for run in plan.runs]
-    unfinished = [look.fingerprint for look in looks if look.fingerprint and look.state not in {"done", "diverged"}]
-    jobs = look_at_jobs(store, plan.sweep.name, unfinished, now=now)
+    states = [_run_state(store, run, plan.evaluation, live) for run in plan.runs]
+    unfinished = [
+        run_state.fingerprint
+        for run_state in states
+        if run_state.fingerprint and run_state.state not in {"done", "diverged"}
+    ]
+    jobs = read_jobs(store, plan.sweep.name, unfinished)
     if jobs is not None:
-        looks = [_with_job(look, jobs) for look in looks]
-    speeds = _Speeds.measure(looks)
-    runs = _with_losses(store, tuple(_progress(look, speeds, live, now=now) for look in looks))
+        states = [_with_job(run_state, jobs) for run_state in states]
+    speeds = _Speeds.measure(states)
+    runs = _with_losses(store, tuple(_progress(run_state, speeds, live, now=now) for run_state in states))
     return SweepProgress(
         sweep=plan.sweep.name,
         now=now,
@@ -194,7 +199,7 @@ def overview(store: Store, plan: Plan, *, now: float) -> SweepProgress:
         workers=live.workers,
         failures=_failures(runs),
         tokens_per_second=sum(run.tokens_per_second or 0.0 for run in runs if run.state == "training"),
-        seconds_left=_makespan(runs, _hands(live, jobs, runs)),
+        seconds_left=_makespan(runs, _parallel_runs(live, jobs, runs)),
         at_least=speeds.evaluate is None,
         starting=live.starting,
         jobs=None if jobs is None else Jobs(running=jobs.running, waiting=jobs.waiting, problem=jobs.problem),
@@ -203,42 +208,42 @@ def overview(store: Store, plan: Plan, *, now: float) -> SweepProgress:
 
 
 def _with_losses(store: Store, runs: tuple[RunProgress, ...]) -> tuple[RunProgress, ...]:
-    """The runs, those that are listed with how their losses fell."""
-    few = len(runs) <= EACH
-    listed = [i for i, run in enumerate(runs) if few or run.state in BEGUN][:EACH]
+    """Add the losses of listed runs."""
+    few = len(runs) <= MAX_LISTED
+    listed = [i for i, run in enumerate(runs) if few or run.state in BEGUN][:MAX_LISTED]
     read = {i: losses(store.run(key).metrics) for i in listed if (key := runs[i].fingerprint) is not None}
     return tuple(replace(run, losses=read[i]) if read.get(i) else run for i, run in enumerate(runs))
 
 
-def _hands(live: _Live, jobs: JobsView | None, runs: Sequence[RunProgress]) -> int:
-    """Runs that can be worked on at the same time now."""
+def _parallel_runs(live: _Live, jobs: JobsView | None, runs: Sequence[RunProgress]) -> int:
+    """Return the number of runs that can be worked on at the same time now."""
     if jobs is not None:
         return max(jobs.running, sum(run.state in BEGUN for run in runs))
     return live.starting + sum(worker.alive is True for worker in live.workers)
 
 
-def _with_job(look: _Look, jobs: JobsView) -> _Look:
-    """A run in the light of its job: the record says what it did, SLURM why it doesn't do it now."""
-    job = jobs.of_runs.get(look.fingerprint or "")
-    if job is None or look.state not in {"queued", "trained", "stale", *BEGUN}:
-        return look
-    state = look.state
+def _with_job(run_state: _RunState, jobs: JobsView) -> _RunState:
+    """Combine the recorded progress of a run with SLURM's reason for a waiting job."""
+    job = jobs.status_by_run.get(run_state.fingerprint or "")
+    if job is None or run_state.state not in {"queued", "trained", "stale", *BEGUN}:
+        return run_state
+    state = run_state.state
     if job.kind in {"suspended", "held"}:
         state = job.kind
     elif job.kind == "never_satisfied":
         state = "held"
     elif state in {"stale", "queued", "trained"} and not job.final:
-        working = job.kind == "running" and look.fingerprint in jobs.at_work
-        state = "preparing" if working else look.state if look.state == "trained" else "queued"
+        working = job.kind == "running" and run_state.fingerprint in jobs.active_runs
+        state = "preparing" if working else run_state.state if run_state.state == "trained" else "queued"
     elif state == "stale":
-        state = "queued"  # whoever looks after the sweep sends it again, or gives it up
+        state = "queued"  # the monitor job resubmits the run or abandons it
     turn = job.kind == "running" and state in {"queued", "trained"}
-    words = f"waits its turn in a job that {job.words}" if turn else job.words
-    return look._replace(state=state, job=job.seen.job if job.seen else None, words=words)
+    words = f"waits its turn in a job that {job.text}" if turn else job.text
+    return run_state._replace(state=state, job=job.record.job if job.record else None, words=words)
 
 
 class _Live(NamedTuple):
-    """What the submissions that still have workers are about."""
+    """The workers and runs of live submissions."""
 
     workers: tuple[WorkerProgress, ...]
     starting: int
@@ -247,22 +252,24 @@ class _Live(NamedTuple):
 
     @classmethod
     def read(cls, store: Store, sweep: str) -> _Live:
-        """Look at a sweep's submissions; of those that ended only the newest is told of, with workers that died."""
+        """Read a sweep's live submissions, and the newest submission with dead workers."""
         workers: list[WorkerProgress] = []
         starting, sent, at_work = 0, set[str](), set[str]()
         directories = submissions(store, sweep)
+        # A submission without runs only records the configuration of runs that existed already.
+        newest = next((directory for directory in reversed(directories) if directory.read().runs), None)
         for directory in directories:
             live = directory.live
-            if not live and directory is not directories[-1]:
+            if not live and directory is not newest:
                 continue
-            # Of a cluster's jobs SLURM tells; there may be thousands.
+            # SLURM reports the jobs of a cluster, which can be thousands.
             submission, begun = directory.read(), [] if directory.on_cluster else directory.workers()
             labels = {run.fingerprint: run.label for run in submission.runs}
             workers += [_worker_progress(submission.id, worker, labels) for worker in begun if worker.ended is None]
             if live:
-                called_off = directory.cancellation
+                cancellation = directory.cancellation
                 runs = {run.fingerprint for run in submission.runs}
-                sent |= runs if called_off is None else {run for run in runs if not called_off.covers(run)}
+                sent |= runs if cancellation is None else {run for run in runs if not cancellation.covers(run)}
                 at_work |= {run for worker in begun if worker.process.alive for run in worker.runs}
                 starting += max(0, submission.workers - len(begun)) if any(p.alive for p in directory.jobs()) else 0
         return cls(tuple(workers), starting, frozenset(sent), frozenset(at_work))
@@ -280,8 +287,8 @@ def _worker_progress(submission: str, worker: Worker, labels: dict[str, str]) ->
     )
 
 
-class _Look(NamedTuple):
-    """A planned run, and what was found of it."""
+class _RunState(NamedTuple):
+    """The state of a planned run."""
 
     planned: PlannedRun
     fingerprint: str | None
@@ -291,37 +298,40 @@ class _Look(NamedTuple):
     words: str | None = None
 
 
-def _look(store: Store, planned: PlannedRun, evaluation: str, live: _Live) -> _Look:
+def _run_state(store: Store, planned: PlannedRun, evaluation: str, live: _Live) -> _RunState:
     fingerprint = planned.fingerprint
     if fingerprint is None:
-        return _Look(planned, None, "refused", Status(state="queued"))
+        return _RunState(planned, None, "refused", Status(state="queued"))
     run = store.run(fingerprint)
     status = run.status()
     state: str = status.state
     if run.evaluated(evaluation):
         state = "done"
-    elif planned.status == "refused" and state not in ENDED:
+    elif planned.status == "refused" and not status.ended:
         state = "refused"
     elif state == "done":
         state = "trained"
-    elif state in ACTIVE and not run.claimed:
+    elif status.active and not run.claimed:
         state = "stale"
     if state in {"queued", "trained", "stale"} and fingerprint in live.at_work:
         state = "preparing"
-    return _Look(planned, fingerprint, state, status)
+    return _RunState(planned, fingerprint, state, status)
 
 
 class _Speeds(NamedTuple):
-    """What runs of this sweep have cost so far: medians, since a machine may be busy with other things for a while."""
+    """Median speeds of the sweep's runs so far.
+
+    Other work may temporarily slow a machine down.
+    """
 
     tokens_per_second: float | None
     evaluate: float | None
 
     @classmethod
-    def measure(cls, looks: Sequence[_Look]) -> _Speeds:
-        """Read the speeds off the runs' statuses."""
+    def measure(cls, states: Sequence[_RunState]) -> _Speeds:
+        """Compute the speeds from the runs' statuses."""
         rates, evaluations = [], []
-        for _, _, state, status, _, _ in looks:
+        for _, _, state, status, _, _ in states:
             if state == "training" and status.tokens_per_second:
                 rates.append(status.tokens_per_second)
             elif status.train_seconds and status.tokens:
@@ -334,8 +344,8 @@ class _Speeds(NamedTuple):
         )
 
 
-def _progress(look: _Look, speeds: _Speeds, live: _Live, *, now: float) -> RunProgress:
-    planned, fingerprint, state, status, job, words = look
+def _progress(run_state: _RunState, speeds: _Speeds, live: _Live, *, now: float) -> RunProgress:
+    planned, fingerprint, state, status, job, words = run_state
     return RunProgress(
         mix=planned.mix,
         seed=planned.seed,
@@ -345,15 +355,15 @@ def _progress(look: _Look, speeds: _Speeds, live: _Live, *, now: float) -> RunPr
         steps=status.steps or (planned.spec.steps if planned.spec else 0),
         tokens=status.tokens,
         tokens_per_second=status.tokens_per_second,
-        seconds_left=_seconds_left(look, speeds, now=now),
-        sent=fingerprint in live.sent and state not in {"failed", "diverged"},
+        seconds_left=_seconds_left(run_state, speeds, now=now),
+        sent=fingerprint in live.sent and state not in FAILED,
         attempt=status.attempt,
         updated=status.updated or None,
         host=status.host,
         pid=status.pid,
         job=job,
         words=words,
-        failure=status.failure if state in {"failed", "diverged"} or _damaged(status.failure) else None,
+        failure=status.failure if state in FAILED or _damaged(status.failure) else None,
     )
 
 
@@ -361,8 +371,8 @@ def _damaged(failure: Failure | None) -> bool:
     return failure is not None and failure.kind == DAMAGED
 
 
-def _seconds_left(look: _Look, speeds: _Speeds, *, now: float) -> float | None:
-    planned, _, state, status, _, _ = look
+def _seconds_left(run_state: _RunState, speeds: _Speeds, *, now: float) -> float | None:
+    planned, _, state, status, _, _ = run_state
     evaluate = speeds.evaluate or 0.0
     if planned.spec is None or state in {"done", "refused", "diverged"}:
         return None
@@ -372,14 +382,17 @@ def _seconds_left(look: _Look, speeds: _Speeds, *, now: float) -> float | None:
         return speeds.evaluate
     rate = (status.tokens_per_second if state == "training" else None) or speeds.tokens_per_second
     if rate is None:
-        return planned.seconds  # from runs of other sweeps, where the plan knows any
-    # Looks are scored on the way; what they have taken so far is not to come.
+        return planned.seconds  # from runs of other sweeps, if the plan has any
+    # Subtract the time that interim evaluations have already taken.
     since = now - status.updated if state == "evaluating" else 0.0
     return (planned.spec.tokens - status.tokens) / rate + max(0.0, evaluate - status.evaluate_seconds - since)
 
 
 def _makespan(runs: Iterable[RunProgress], workers: int) -> float | None:
-    """When the last worker ends, each taking the next run as soon as it is free, those at work going first."""
+    """Return the seconds until the last worker ends, by simulation.
+
+    Each free worker takes the next run, active runs first.
+    """
     once = {run.fingerprint: run for run in runs if run.state in BEGUN or (run.sent and run.state in LEFT)}
     todo = sorted(once.values(), key=lambda run: run.state not in BEGUN)
     if not todo or workers == 0 or any(run.seconds_left is None for run in todo):
@@ -391,17 +404,22 @@ def _makespan(runs: Iterable[RunProgress], workers: int) -> float | None:
 
 
 def _failures(runs: Iterable[RunProgress]) -> tuple[FailureGroup, ...]:
-    """Failures by cause, the most frequent first; messages that differ in numbers alone are one cause."""
+    """Group failures by cause, the most frequent first.
+
+    Messages that differ only in numbers have one cause.
+    """
     groups: dict[tuple[str, str], list[RunProgress]] = {}
     for run in runs:
         if run.failure is not None:
             cause = "" if _damaged(run.failure) else re.sub(r"\d+", "#", run.failure.message)
             groups.setdefault((run.failure.kind, cause), []).append(run)
-    found: list[FailureGroup] = []
+    failures: list[FailureGroup] = []
     for members in sorted(groups.values(), key=len, reverse=True):
         failure = members[0].failure
         assert failure is not None, "grouped by it"
-        line = line_that_matters(Path(failure.log)) if failure.log and len(found) < LOGS_READ else None
+        line = line_that_matters(Path(failure.log)) if failure.log and len(failures) < LOGS_READ else None
         labels = tuple(run.label for run in members)
-        found.append(FailureGroup(kind=failure.kind, message=failure.message, runs=labels, log=failure.log, line=line))
-    return tuple(found)
+        failures.append(
+            FailureGroup(kind=failure.kind, message=failure.message, runs=labels, log=failure.log, line=line)
+        )
+    return tuple(failures)

@@ -1,1 +1,1 @@
-"""One run: from tokens to weights."""
+"""Train one run, from tokens to weights."""

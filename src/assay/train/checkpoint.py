@@ -1,4 +1,4 @@
-"""Checkpoints: safetensors and JSON, put in place whole, and never believed unread."""
+"""Write checkpoints in safetensors and JSON atomically, and verify them when reading."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from assay.errors import AssayError
-from assay.files import read_json, replacing, write_json
-from assay.structure import from_mapping, to_mapping
-from assay.train.optimiser import load_state, state_tensors
+from assay.core.errors import Damaged
+from assay.core.files import read_json, replacing, write_json
+from assay.core.serde import from_record, to_mapping
+from assay.train.optimizer import load_state, state_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MODEL, OPTIMISER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileRecord:
-    """What a file has to be."""
+    """The expected length and digest of a file."""
 
     bytes: int
     sha256: str
@@ -39,86 +39,89 @@ class FileRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """Where a checkpoint stands in its run; `state.json`.
+    """The position of a checkpoint in its run, stored as `state.json`.
 
-    The next step's data, learning rate and noise follow from the step alone: the order of the data is a function
-    of the position, and nothing in training draws a random number after the first weights.
+    The step alone determines the next step's data, learning rate and dropout: the data order is a function of the
+    position, and training draws no random number after the initial weights.
     """
 
     run: str
     """Fingerprint of the run."""
     step: int
-    """Steps done."""
+    """Number of completed steps."""
     metrics_bytes: int
-    """Length of `metrics.jsonl` at this step; what is after it belongs to work that was lost."""
+    """Length of `metrics.jsonl` in bytes at this step. Later content belongs to steps that are repeated."""
     window: dict[str, Any]
-    """What was counted since the last record."""
+    """Sums over the steps since the last record."""
     machine: dict[str, Any]
-    """What the last bits depend on: versions, device, threads, micro batch, ranks."""
+    """Conditions that affect the last bits of the weights: versions, device, threads, micro batch, ranks."""
     files: dict[str, FileRecord]
-    """The checkpoint's other files."""
+    """Length and digest of the checkpoint's other files, by name."""
 
 
 def save(
-    folder: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer, position: Position, *, keep: int
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, position: Position, *, keep: int
 ) -> None:
-    """Write `step-<n>/` under a folder, then remove all but the newest `keep`.
+    """Write `step-<n>/` under a folder, then delete all but the newest `keep` checkpoints.
 
     Raises:
-        AssayError: the disk is full; the checkpoints that were there are untouched.
+        AssayError: the disk is full. Existing checkpoints stay unchanged.
     """
     weights = dict(model.named_parameters())
     with replacing(folder / f"step-{position.step}") as temporary, disk_errors():
         temporary.mkdir()
         save_file({name: tensor.detach() for name, tensor in weights.items()}, temporary / MODEL)
-        save_file(state_tensors(optimiser, weights.items()), temporary / OPTIMISER)
-        files = {name: record(temporary / name) for name in (MODEL, OPTIMISER)}
+        save_file(state_tensors(optimizer, weights.items()), temporary / OPTIMIZER)
+        files = {name: record(temporary / name) for name in (MODEL, OPTIMIZER)}
         write_json(temporary / STATE, to_mapping(position) | {"files": to_mapping(files)})
     for old in _steps(folder)[keep:]:
-        # Renamed first: a kill in the middle of removing leaves nothing that looks like a checkpoint.
+        # Rename before deletion: a kill during deletion then leaves no partial folder with the name of a checkpoint.
         shutil.rmtree(old.rename(old.with_name(f".{old.name}.old.tmp")))
 
 
 def newest(folder: Path, run: str) -> tuple[Path, Position] | None:
-    """The newest checkpoint that is whole, or `None`; those that are not are named in the log and passed over.
+    """Return the newest complete checkpoint or None; log and skip incomplete checkpoints.
 
     Args:
-        folder: the run's checkpoints.
+        folder: folder of the run's checkpoints.
         run: fingerprint of the run.
     """
     for path in _steps(folder):
         try:
             return path, _checked(path, run)
-        except (AssayError, OSError) as error:
-            log.warning("%s is not whole and is passed over: %s", path, error)
+        except (Damaged, OSError) as error:
+            log.warning("%s is incomplete or damaged, and is skipped: %s", path, error)
     return None
 
 
-def load(path: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    """Put a checkpoint's weights and moments into a model and its optimiser."""
+def load(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Load the weights and the optimizer state of a checkpoint into a model and its optimizer."""
     parameters = dict(model.named_parameters())
     weights = load_file(path / MODEL)
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(weights[name])
-    load_state(optimiser, parameters.items(), load_file(path / OPTIMISER))
+    load_state(optimizer, parameters.items(), load_file(path / OPTIMIZER))
 
 
 def clear_partial(target: Path) -> None:
-    """Remove what kills left of a folder that was never put in place; only for the one who holds the run's lock."""
+    """Delete the remains of an unfinished folder of killed processes.
+
+    The caller must hold the run's lease.
+    """
     for leftover in target.parent.glob(f".{target.name}.*.tmp"):
         shutil.rmtree(leftover)
 
 
 def record(path: Path) -> FileRecord:
-    """A file's length and SHA-256, read back from it."""
+    """Return the length and SHA-256 of a file, read from disk."""
     with path.open("rb") as handle:
         return FileRecord(bytes=path.stat().st_size, sha256=hashlib.file_digest(handle, "sha256").hexdigest())
 
 
 @contextlib.contextmanager
 def disk_errors() -> Iterator[None]:
-    """Let safetensors' report of a full disk be the `OSError` that it was."""
+    """Convert the error by which safetensors reports a full disk to an `OSError`."""
     try:
         yield
     except SafetensorError as error:
@@ -129,7 +132,7 @@ def disk_errors() -> Iterator[None]:
 
 
 def disk_full(error: BaseException | None) -> bool:
-    """Whether a full disk, or a quota that is used up, is behind an error."""
+    """Return whether a full disk or an exhausted quota caused an error."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
@@ -138,18 +141,20 @@ def disk_full(error: BaseException | None) -> bool:
 
 
 def _steps(folder: Path) -> list[Path]:
-    """The folders that are called checkpoints, newest first."""
-    found = [
+    """List the checkpoint folders, newest first."""
+    steps = [
         (int(match[1]), path) for path in folder.glob("step-*") if (match := re.fullmatch(r"step-(\d+)", path.name))
     ]
-    return [path for _, path in sorted(found, reverse=True)]
+    return [path for _, path in sorted(steps, reverse=True)]
 
 
 def _checked(path: Path, run: str) -> Position:
-    position = from_mapping(Position, read_json(path / STATE), where=str(path / STATE))
+    position = from_record(Position, read_json(path / STATE), where=str(path / STATE))
     if position.run != run:
-        raise AssayError(f"{path / STATE} belongs to run {position.run[:12]}.")
-    for name in (MODEL, OPTIMISER):
+        raise Damaged(f"{path / STATE}: the checkpoint belongs to run {position.run[:12]}; expected run {run[:12]}.")
+    for name in (MODEL, OPTIMIZER):
         if name not in position.files or record(path / name) != position.files[name]:
-            raise AssayError(f"{path / name} is not the file that was written.")
+            raise Damaged(
+                f"{path / name}: the file is missing from the checkpoint's record, or differs from the record."
+            )
     return position

@@ -1,8 +1,8 @@
-"""Dropout whose masks are functions of the run's seed, the sequence's position and the place in the network, and of nothing else.
+"""Apply dropout with masks that depend only on seed, sequence position and network place.
 
-No random state has to be kept over a kill, and neither micro batches, nor ranks, nor threads have a say in what is dropped:
-each bit comes from a hash of its own coordinates, a counter-based generator in the sense of Salmon et al. (2011). The hash is
-SplitMix64's finaliser (Steele, Lea and Flood 2014), in the arithmetic of 64-bit integers that every device has.
+No random state has to survive a kill. Micro batches, ranks and threads do not affect the masks. Each bit is a hash of
+its own coordinates, as in the counter-based generators of Salmon et al. (2011). The hash is SplitMix64's finalizer
+(Steele, Lea and Flood 2014), in the 64-bit integer arithmetic that every device supports.
 """
 
 from __future__ import annotations
@@ -12,39 +12,39 @@ from typing import NamedTuple
 import torch
 
 _GOLDEN = 0x9E3779B97F4A7C15
-"""2^64 over the golden ratio: the step between the keys of neighbours."""
+"""2^64 divided by the golden ratio: the difference between the keys of consecutive sequences."""
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _PLACE = 40
-"""Bits below a place's number: enough for 10^12 values of a sequence at each."""
+"""Number of bits below a place's number, enough for 10^12 values of a sequence per place."""
 
 
 class Dropout(NamedTuple):
-    """What is dropped of the activations of some sequences.
+    """Dropout for the activations of some sequences.
 
     Attributes:
-        rate: probability of a value to be dropped; the others are scaled so that the mean stays.
-        keys: int64, (sequences,): one for each sequence, from `sequence_keys`.
+        rate: probability of dropping a value. The remaining values are scaled to preserve the mean.
+        keys: key of each sequence, as returned by `sequence_keys`; int64, (sequences,).
     """
 
     rate: float
     keys: torch.Tensor
 
     def __call__(self, values: torch.Tensor, place: int) -> torch.Tensor:
-        """Drop from activations.
+        """Apply dropout to activations.
 
         Args:
             values: (sequences, length, width).
-            place: number of the place in the network; places drop independently of one another.
+            place: number of the place in the network. Places have independent masks.
         """
         each = torch.arange(values[0].numel(), device=values.device)
         bits = _mixed(self.keys[:, None] + ((place + 1) << _PLACE) + each)
-        # 53 bits are what a float64 holds exactly; the threshold is a whole number of them.
+        # A float64 holds 53 bits exactly, and the threshold is a whole number of these bits.
         keep = _shifted(bits, 11) >= int(self.rate * 2**53)
         return values * keep.view(values.shape) / (1 - self.rate)
 
 
 def sequence_keys(seed: int, first: int, count: int, device: torch.device) -> torch.Tensor:
-    """The keys of the sequences at so many positions of a run, from the first one on."""
+    """Return the keys of `count` sequences from position `first` of a run."""
     positions = torch.arange(first, first + count, device=device)
     start = _mixed(torch.tensor(seed, device=device) + _signed(_GOLDEN))
     return _mixed(start + _signed(_GOLDEN) * positions)
@@ -57,7 +57,7 @@ def _mixed(bits: torch.Tensor) -> torch.Tensor:
 
 
 def _shifted(bits: torch.Tensor, by: int) -> torch.Tensor:
-    """A logical shift to the right, which torch's signed integers do not have."""
+    """Shift right logically, which torch's signed integers do not support."""
     return (bits >> by) & ((1 << (64 - by)) - 1)
 
 

@@ -1,4 +1,4 @@
-"""What a run tells while it trains: records by tokens in `metrics.jsonl`, and whether they are those of a healthy run."""
+"""Record the training history by tokens in `metrics.jsonl`, and detect divergence."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from assay.train.device import Team
-    from assay.train.settings import SpikeRule
+    from assay.config.training import SpikeRule
+    from assay.train.device import DistributedContext
 
 
 class Totals(NamedTuple):
-    """Sums over a window, over all ranks.
+    """Sums over the steps of a window and over all ranks.
 
     Attributes:
-        steps: optimiser steps.
-        losses: nats, by source.
-        sequences: by source.
-        norms: sum of the gradient's norms.
-        first_bad: steps into the window at which the gradient was not finite, or `None`.
+        steps: number of optimizer steps.
+        losses: total loss in nats, by source.
+        sequences: number of sequences, by source.
+        norms: sum of the gradient norms.
+        first_bad: index within the window, from 0, of the first step with a non-finite gradient; None if there is none.
     """
 
     steps: int
@@ -40,49 +40,52 @@ class Totals(NamedTuple):
 
     @property
     def loss(self) -> float:
-        """Mean nats of a sequence."""
+        """Mean loss of a sequence in nats."""
         return float(self.losses.sum() / self.sequences.sum())
 
     @property
     def finite(self) -> bool:
-        """Whether every loss and gradient was a number."""
+        """Whether every loss and gradient norm is finite."""
         return self.first_bad is None and bool(np.isfinite(self.losses).all())
 
 
 @dataclass
 class Window:
-    """What was seen since the last record; stays on the device until it is asked for, so that no step waits."""
+    """Losses and norms since the last record, kept on the device until requested.
+
+    Steps therefore need no synchronization.
+    """
 
     sources: int
-    """How many sources there are."""
+    """Number of sources."""
     _before: Totals | None = None
     _losses: list[torch.Tensor] = field(default_factory=list)
     _owners: list[np.ndarray] = field(default_factory=list)
     _norms: list[torch.Tensor] = field(default_factory=list)
 
     def add(self, losses: Sequence[torch.Tensor], owners: np.ndarray, norm: torch.Tensor) -> None:
-        """Take in one step.
+        """Add one step.
 
         Args:
-            losses: of this rank's sequences, in nats summed over each; in order, in as many parts as you like.
-            owners: index of the source that each sequence came from.
-            norm: of the gradient over all ranks.
+            losses: loss in nats, summed over each sequence of this rank, in order and in any number of parts.
+            owners: index of the source of each sequence.
+            norm: gradient norm over all ranks.
         """
         self._losses += losses
         self._owners.append(owners)
         self._norms.append(norm)
 
-    def totals(self, team: Team) -> Totals:
-        """The sums so far, over all ranks; every rank has to ask at the same step."""
+    def totals(self, context: DistributedContext) -> Totals:
+        """Sum the window over all ranks. Every rank must call this collective operation at the same step."""
         norms = torch.stack(self._norms).double().cpu().numpy() if self._norms else np.zeros(0)
         sums = torch.zeros(2, self.sources, dtype=torch.float64)
         if self._losses:
             owners, losses = np.concatenate(self._owners), torch.cat(self._losses).double().cpu().numpy()
             sums[0] = torch.from_numpy(np.bincount(owners, losses, self.sources))
             sums[1] = torch.from_numpy(np.bincount(owners, minlength=self.sources))
-        if self._before is not None and team.leads:
+        if self._before is not None and context.is_main:
             sums += torch.from_numpy(np.stack([self._before.losses, self._before.sequences]))
-        team.sum([sums])
+        context.all_reduce_([sums])
         bad = np.flatnonzero(~np.isfinite(norms))
         before = self._before
         return Totals(
@@ -94,17 +97,17 @@ class Window:
         )
 
     def clear(self) -> None:
-        """Begin the next window."""
+        """Start the next window."""
         self.resume(None)
 
     def resume(self, totals: Totals | None) -> None:
-        """Begin where an earlier window stood."""
+        """Restart the window from the sums of an earlier attempt."""
         self._before = totals
         self._losses, self._owners, self._norms = [], [], []
 
 
 def totals_to_json(totals: Totals) -> dict[str, Any]:
-    """The sums of finite values, for a checkpoint; floats survive JSON to the last bit."""
+    """Convert finite sums to JSON values for a checkpoint, exactly to the last bit."""
     return {
         "steps": totals.steps,
         "losses": totals.losses.tolist(),
@@ -114,24 +117,24 @@ def totals_to_json(totals: Totals) -> dict[str, Any]:
 
 
 def totals_from_json(plain: Mapping[str, Any]) -> Totals:
-    """What `totals_to_json` gave."""
+    """Convert the result of `totals_to_json` back."""
     losses, sequences = np.array(plain["losses"], np.float64), np.array(plain["sequences"], np.float64)
     return Totals(plain["steps"], losses, sequences, plain["norms"], None)
 
 
 class MetricsFile:
-    """`metrics.jsonl`, which one process writes and anyone may read meanwhile.
+    """The file `metrics.jsonl`, written by one process and readable by others at any time.
 
     Args:
-        path: the file; made where it is missing.
-        keep_bytes: its length at the checkpoint that training goes on from; what is after it tells of steps that
-            will be done again, and is dropped.
+        path: the file; created if missing.
+        keep_bytes: length of the file at the checkpoint from which training resumes. Later content is truncated,
+            because its steps are repeated.
     """
 
     def __init__(self, path: Path, *, keep_bytes: int) -> None:
         self._path = path
         with path.open("ab") as handle:
-            if handle.tell() > keep_bytes:
+            if handle.seek(0, os.SEEK_END) > keep_bytes:
                 handle.truncate(keep_bytes)
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -140,23 +143,26 @@ class MetricsFile:
             handle.write(json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n")
 
     def sync(self) -> int:
-        """Make sure that all of it is on the disk; returns its length in bytes."""
+        """Flush the file to disk; return its length in bytes."""
         with self._path.open("ab") as handle:
             os.fsync(handle.fileno())
-            return handle.tell()
+            return handle.seek(0, os.SEEK_END)
 
 
 class SpikeWatch:
-    """Tells from the losses of a run whether it has diverged.
+    """Divergence detection from the losses of a run.
 
-    The bar is the lowest median of `window` records in a row that the stage has seen, and no higher than the loss
-    of guessing every token alike; plus `nats`, or, where records are noisy, 6 standard deviations as their median
-    absolute deviation estimates them. Noise, a single spike, and a mix whose sources differ by several nats do not
-    stay above it for `records` in a row; a learning rate that is too high does.
+    A run has diverged if the losses of `records` consecutive records exceed a threshold. For each window of `window`
+    earlier records in the stage, a candidate threshold is the median plus a distance. The distance is `nats` or 6
+    standard deviations, the larger of the two. The median absolute deviation estimates the standard deviation. The
+    threshold is the lowest candidate, and at most `nats` above the loss of a uniform prediction over the vocabulary.
+
+    With a learning rate that is too high, the loss exceeds the threshold. Noise, a single spike, and a mix whose
+    sources differ by several nats do not exceed the threshold for `records` consecutive records.
 
     Attributes:
-        rule: the numbers above.
-        bar: the loss above which a record counts, in nats.
+        rule: `nats`, `records` and `window`.
+        bar: the threshold in nats.
     """
 
     bar: float
@@ -167,11 +173,12 @@ class SpikeWatch:
         self._stage: str | None = None
 
     def see(self, stage: str, loss: float) -> bool:
-        """Take in a record; returns whether the run is to be given up.
+        """Add a record; return whether the run has diverged.
 
         Args:
-            stage: the name of its stage; another mix may well have another loss, so the watch begins anew with each.
-            loss: nats a token.
+            stage: name of the record's stage. Detection restarts with each stage, because another mix may have another
+                loss.
+            loss: loss in nats per token.
         """
         rule = self.rule
         if stage != self._stage:
@@ -179,7 +186,7 @@ class SpikeWatch:
             self._recent: deque[float] = deque(maxlen=rule.records + rule.window)
         self._recent.append(loss)
         if len(self._recent) == rule.records + rule.window:
-            # The newest `records` are on trial, so they do not set the bar.
+            # The newest `records` are under test, so they do not affect the threshold.
             seen = list(self._recent)[: rule.window]
             middle = statistics.median(seen)
             noise = 1.4826 * statistics.median([abs(value - middle) for value in seen])

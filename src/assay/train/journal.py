@@ -1,4 +1,4 @@
-"""Tells how a run goes: its history every so many steps, its status every second, and what is wrong with it."""
+"""Report a run's progress: history records at intervals, the status every second, divergence."""
 
 from __future__ import annotations
 
@@ -14,27 +14,29 @@ from assay.train.history import MetricsFile, SpikeWatch
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from assay.recipe import RunSpec
-    from assay.store import RunDirectory
-    from assay.train.device import Team
+    from assay.config.recipe import RunSpec
+    from assay.config.training import SpikeRule
+    from assay.store.runs import RunDirectory
+    from assay.train.device import DistributedContext
     from assay.train.history import Totals
     from assay.train.reader import Reader
-    from assay.train.settings import SpikeRule
 
 STATUS_SECONDS = 1.0
-"""Least time between two writes of the status."""
+"""Minimum seconds between two writes of the status."""
 
 
 class Journal:
-    """What one attempt at a run tells. Every rank keeps one and sees the same sums; only the first one's writes.
+    """The reports of one attempt.
+
+    Every rank has a journal with the same sums. Only the journal of the main rank writes files.
 
     Args:
         spec: the run.
-        run: its folder.
-        reader: its data; asked for the epochs that begin.
-        here: the ranks that train it.
-        rule: when a loss means divergence.
-        bytes_per_token: by source; `None` leaves bits per byte out.
+        run: folder of the run.
+        reader: training data of the run, which provides the starts of epochs.
+        context: the ranks that train the run.
+        rule: the criterion for divergence.
+        bytes_per_token: mean bytes of text per token, by source. With None, the history has no bits per byte.
     """
 
     def __init__(
@@ -42,47 +44,47 @@ class Journal:
         spec: RunSpec,
         run: RunDirectory,
         reader: Reader,
-        here: Team,
+        context: DistributedContext,
         *,
         rule: SpikeRule,
         bytes_per_token: Mapping[str, float] | None,
     ) -> None:
-        self._spec, self._run, self._reader, self._here = spec, run, reader, here
+        self._spec, self._run, self._reader, self._context = spec, run, reader, context
         self._bytes = None if bytes_per_token is None else np.array([bytes_per_token[name] for name in reader.names])
-        self._flops, peak = spec.model.flops_per_token(spec.vocabulary), peak_flops(here.device)
-        self._peak = None if peak is None else peak * here.world
+        self._flops, peak = spec.model.flops_per_token(spec.vocabulary), peak_flops(context.device)
+        self._peak = None if peak is None else peak * context.world
         self._watch = SpikeWatch(rule, vocabulary=spec.vocabulary)
         self._file: MetricsFile | None = None
 
     def begin(self, step: int, metrics_bytes: int) -> None:
-        """Go on with the history as it was after so many steps.
+        """Continue the history from its state after a number of steps.
 
         Args:
-            step: steps that are done.
-            metrics_bytes: length of the history then; what is after it tells of steps that will be done again.
+            step: number of completed steps.
+            metrics_bytes: length of the history in bytes at that step. Later content is truncated, because its steps
+                are repeated.
         """
         for record in self._run.history():
             if record["step"] <= step:
                 self._watch.see(record["stage"], record["loss"])
-        self._here.wait()  # every rank has read the history before the first one cuts it
-        status = self._run.status()
-        self._spent, started = status.train_seconds, status.started or time.time()
-        self._began = self._clock = self._told = time.monotonic()
+        self._context.barrier()  # every rank has read the history before the main rank truncates it
+        self._spent = self._run.status().train_seconds
+        self._began = self._clock = self._reported = time.monotonic()
         self._began_at = self._clock_at = step
-        if self._here.leads:
+        if self._context.is_main:
             self._file = MetricsFile(self._run.metrics, keep_bytes=metrics_bytes)
-        self.tell(step, state="training", started=started, finished=None, failure=None)
+            self._run.start_training(**self.progress(step))
 
     def record(self, done: int, totals: Totals, lr: float) -> str | None:
-        """Add the record of the steps since the last one.
+        """Write the record of the steps since the last record.
 
         Args:
-            done: steps done.
-            totals: what the steps since the last record summed to.
-            lr: the learning rate of the last of them.
+            done: number of completed steps.
+            totals: sums over the steps since the last record.
+            lr: learning rate of the last step.
 
         Returns:
-            What is wrong, where the run has diverged.
+            A description of the problem if the run has diverged, else None.
         """
         if not totals.finite:
             return self.not_a_number(done, totals)
@@ -114,47 +116,48 @@ class Journal:
         return None
 
     def not_a_number(self, done: int, totals: Totals) -> str | None:
-        """Which of the steps up to `done` had a loss or a gradient that is not a number, if one had."""
+        """Describe the first step up to `done` with a non-finite loss or gradient; None without one."""
         if totals.finite:
             return None
         at = done if totals.first_bad is None else done - totals.steps + totals.first_bad + 1
         return f"the loss or its gradient is not a number at step {at}, at learning rate {self._spec.lr(at - 1):.3g}."
 
-    def tell(self, done: int, **changes: Any) -> None:
-        """Write the status: how far the run is, how fast this attempt is, and other fields as they are given.
-
-        Without other fields this is left out where the last time is less than a second ago.
-        """
+    def report(self, done: int) -> None:
+        """Write the progress to the status, at most once per second."""
         now = time.monotonic()
-        if self._file is None or (not changes and now - self._told < STATUS_SECONDS):
-            return
-        self._told = now
+        if self._file is not None and now - self._reported >= STATUS_SECONDS:
+            self._reported = now
+            self._run.update(**self.progress(done))
+
+    def progress(self, done: int) -> dict[str, Any]:
+        """Return the status fields of the run's progress and the attempt's speed."""
+        progress = {
+            "step": done,
+            "steps": self._spec.steps,
+            "tokens": done * self._spec.tokens_per_step,
+            "train_seconds": self._seconds(),
+        }
         if done > self._began_at:
-            changes["tokens_per_second"] = (done - self._began_at) * self._spec.tokens_per_step / (now - self._began)
-        self._run.update(
-            step=done,
-            steps=self._spec.steps,
-            tokens=done * self._spec.tokens_per_step,
-            train_seconds=self._seconds(),
-            **changes,
-        )
+            tokens = (done - self._began_at) * self._spec.tokens_per_step
+            progress["tokens_per_second"] = tokens / (time.monotonic() - self._began)
+        return progress
 
     def sync(self) -> int:
-        """Make sure that the history is on the disk; returns its length in bytes, 0 where another rank writes it."""
+        """Flush the history to disk; return its bytes, or 0 on other ranks."""
         return 0 if self._file is None else self._file.sync()
 
     def _seconds(self) -> float:
         return self._spent + time.monotonic() - self._began
 
     def _bits_per_byte(self, totals: Totals) -> float | None:
-        """Bits of loss for each byte of the text that the window's tokens stand for."""
+        """Return bits of loss per byte of text in the window."""
         if self._bytes is None:
             return None
         text = float((totals.sequences * self._bytes).sum()) * self._spec.model.sequence_length
         return float(totals.losses.sum()) / math.log(2) / text
 
     def _loss_by_source(self, totals: Totals) -> dict[str, float]:
-        """Nats a token, of the sources that gave any."""
+        """Return nats per token of each source with sequences in the window."""
         tokens = totals.sequences * self._spec.model.sequence_length
         return {
             name: float(loss / count)
@@ -163,13 +166,13 @@ class Journal:
         }
 
     def _epochs_begun(self, first: int, done: int) -> dict[str, int]:
-        """The second and later epochs that sources began in these steps; of several in a row the last."""
+        """Return the repeated epochs that sources began in these steps, at most the last per source."""
         batch = self._spec.batch_sequences
         return {start.source: start.epoch for start in self._reader.epoch_starts(first * batch, done * batch)}
 
 
 def _stage(spec: RunSpec, done: int) -> str:
-    """The stage that the last of `done` steps belongs to."""
+    """Return the stage of the last of `done` steps."""
     for stage in spec.stages:
         if done <= stage.steps:
             return stage.name

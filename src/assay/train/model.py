@@ -1,4 +1,4 @@
-"""The proxy model: transformers' Llama, with weights that depend on the seed alone."""
+"""Build the proxy model: transformers' Llama, with initial weights that depend only on the seed."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
 if TYPE_CHECKING:
-    from assay.recipe import ProxyModel
+    from assay.config.recipe import ProxyModel
     from assay.train.dropout import Dropout
 
 
 def build(shape: ProxyModel, vocabulary: int, *, seed: int) -> LlamaForCausalLM:
-    """The model of a run before its first step, on the CPU in float32.
+    """Build the model of a run before its first step, on the CPU in float32.
 
-    Every parameter has a random stream of its own, keyed by the seed and the parameter's name: the arms of a
-    replicate start from the same weights whatever their mixes, and neither torch's generator, nor the number
-    of threads, nor the order in which transformers builds its layers has a say.
+    Every parameter has its own random stream, keyed by the seed and the parameter's name. All arms of a replicate
+    therefore start from the same weights. Mixes, torch's generator, the number of threads, and the order in which
+    transformers builds its layers have no effect.
 
     Args:
-        shape: the proxy.
-        vocabulary: number of token ids.
+        shape: dimensions of the proxy.
+        vocabulary: number of token IDs.
         seed: the replicate's seed.
     """
     config = LlamaConfig(
@@ -39,7 +39,7 @@ def build(shape: ProxyModel, vocabulary: int, *, seed: int) -> LlamaForCausalLM:
         rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
         tie_word_embeddings=shape.tie_embeddings,
         attention_dropout=0.0,
-        # The tokenizer decides; transformers' defaults are Llama's ids, which mean something else here.
+        # The tokenizer determines these ids. transformers' defaults are Llama's ids, which have another meaning here.
         bos_token_id=None,
         eos_token_id=None,
         dtype="float32",
@@ -47,7 +47,7 @@ def build(shape: ProxyModel, vocabulary: int, *, seed: int) -> LlamaForCausalLM:
     model = LlamaForCausalLM(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if parameter.ndim > 1:  # norms begin at 1, as transformers leaves them
+            if parameter.ndim > 1:  # norms start at 1, as transformers initializes them
                 parameter.copy_(torch.from_numpy(_normal(name, tuple(parameter.shape), seed) * _std(name, shape)))
     return model
 
@@ -55,18 +55,18 @@ def build(shape: ProxyModel, vocabulary: int, *, seed: int) -> LlamaForCausalLM:
 def sequence_losses(
     model: LlamaForCausalLM, inputs: torch.Tensor, targets: torch.Tensor, dropout: Dropout | None = None
 ) -> torch.Tensor:
-    """Cross-entropy in nats, summed over each sequence.
+    """Compute the cross-entropy in nats, summed over each sequence.
 
-    Goes through the model's layers itself: `LlamaForCausalLM.forward` without a mask looks for packed sequences
-    with a data-dependent `.all()`, which makes a GPU wait in every step (transformers 5.23). The logits are the
-    same; a test compares them.
+    The function calls the model's layers directly. `LlamaForCausalLM.forward` without a mask searches for packed
+    sequences with a data-dependent `.all()`, which makes a GPU wait in every step (transformers 5.23). The logits are
+    the same; a test compares them.
 
     Args:
         model: the proxy.
         inputs: token ids, (sequences, length).
-        targets: the ids that follow each of them, same shape.
-        dropout: what is dropped of the embeddings and of what attention and feed-forward add to the residual stream, as
-            in Vaswani et al. (2017); transformers' Llama has none of these.
+        targets: the id after each input id, (sequences, length).
+        dropout: dropout for the embeddings and for the values that attention and feed-forward layers add to the
+            residual stream, as in Vaswani et al. (2017). transformers' Llama has no dropout at these places.
 
     Returns:
         Float32, (sequences,).
@@ -80,7 +80,7 @@ def sequence_losses(
             hidden = layer(hidden, attention_mask=None, position_embeddings=rotary)
     else:
         hidden = dropout(hidden, 0)
-        for i, layer in enumerate(trunk.layers):  # what the layer's own `forward` does, but for what is dropped
+        for i, layer in enumerate(trunk.layers):  # the layer's own `forward`, with dropout
             attended, _ = layer.self_attn(
                 hidden_states=layer.input_layernorm(hidden), position_embeddings=rotary, attention_mask=None
             )
@@ -92,17 +92,18 @@ def sequence_losses(
 
 
 def _std(name: str, shape: ProxyModel) -> float:
-    """Standard deviation of a matrix's first values: sqrt(2 / 5 hidden), less in what is added to the residual stream.
+    """Return the standard deviation of a matrix's initial values.
 
-    The usual 0.02 is this rule at a width of 1,000, and far too small for proxies: at a width of 64 and after 0.5M
-    tokens of mixed text, validation loss was 5.79 nats with 0.02 and 5.19 so. Sources: Nguyen and Salazar
-    2019 (arXiv 1910.05895) for the first; GPT-2 for the layers' outputs, divided by sqrt(2 layers).
+    The value is sqrt(2 / 5 hidden), and less for outputs into the residual stream. The usual value is 0.02, which
+    equals this rule at a width of 1,000 and is far too small for proxies. At a width of 64 and after 0.5M tokens of
+    mixed text, validation loss was 5.79 nats with 0.02 and 5.19 nats with this rule. Sources: Nguyen and Salazar 2019
+    (arXiv 1910.05895) for sqrt(2 / 5 hidden); GPT-2 for the division of the layers' outputs by sqrt(2 layers).
     """
     std = math.sqrt(2 / (5 * shape.hidden_size))
     return std / math.sqrt(2 * shape.layers) if name.endswith(("o_proj.weight", "down_proj.weight")) else std
 
 
 def _normal(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """Standard normal float32 values that depend on the name, the shape and the seed only."""
+    """Draw standard normal float32 values that depend only on name, shape and seed."""
     words = np.frombuffer(hashlib.sha256(name.encode()).digest(), dtype="<u4").tolist()
     return np.random.default_rng([seed, *words]).standard_normal(shape, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""What training needs of its data."""
+"""Define the interface of training data."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ if TYPE_CHECKING:
 
 
 class Reader(Protocol):
-    """What training needs of `assay.corpus.loader.SequenceReader`."""
+    """The methods of `assay.corpus.loader.SequenceReader` that training uses."""
 
     names: tuple[str, ...]
 
     def read(self, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Token ids (sequences, length + 1), and the index of each sequence's source."""
+        """Return token ids (sequences, length + 1), and the index of each sequence's source (sequences,)."""
 
     def delivered(self, stop: int) -> dict[str, dict[str, Any]]:
-        """What each source has given before a position."""
+        """Return what each source has delivered before a position."""
 
     def epoch_starts(self, start: int, stop: int) -> Sequence[Any]:
-        """The second and later epochs that begin there: `source`, `epoch`, `position`."""
+        """Return the second and later epochs that begin at these positions.
+
+        Each entry has `source`, `epoch` and `position`.
+        """

@@ -1,4 +1,4 @@
-"""A SLURM for the tests here: each worker of pytest's brings up its own, once, and every test finds it at rest."""
+"""SLURM clusters for tests: each pytest worker starts its own clusters once, and every test starts with an idle one."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ _FIXTURES = ("cluster", "bare_cluster")
 
 @pytest.fixture
 def cluster(accounting_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    """A cluster with accounting, at rest, to which SLURM's commands go while the test runs."""
+    """Select an idle cluster with accounting for SLURM's commands in the test."""
     return _entered(accounting_cluster, monkeypatch)
 
 
 @pytest.fixture
 def bare_cluster(plain_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    """As `cluster`, without accounting: `sacct` fails."""
+    """Select an idle cluster without accounting: `sacct` fails."""
     return _entered(plain_cluster, monkeypatch)
 
 
 @pytest.fixture(scope="session")
 def accounting_cluster() -> Iterator[Cluster]:
-    """What `cluster` is made of; tests take that."""
+    """Start the cluster that the fixture `cluster` resets for each test."""
     yield from _cluster(accounting=True)
 
 
 @pytest.fixture(scope="session")
 def plain_cluster() -> Iterator[Cluster]:
-    """What `bare_cluster` is made of; tests take that."""
+    """Start the cluster that the fixture `bare_cluster` resets for each test."""
     yield from _cluster(accounting=False)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """A failure is shown with the queue, the nodes and the logs as they were then."""
+    """Add the queue, the nodes and the logs to the report of a failure."""
     report = yield
     if report.failed and isinstance(item, pytest.Function):
         for name in _FIXTURES:

@@ -1,4 +1,4 @@
-"""Tiny sweeps on a test's cluster: submitted, watched while something happens to them, and held against a quiet life."""
+"""Tiny sweeps on a test cluster: submission, waiting, and comparison with undisturbed runs."""
 
 from __future__ import annotations
 
@@ -8,117 +8,118 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assay.launch.records import SubmissionDirectory, submissions
-from assay.launch.slurm.ledger import Ledger
-from assay.launch.slurm.reconcile import settled
-from assay.launch.submission import submit
-from assay.study import Study
-from assay.workspace import Workspace
-from tests.launch.waiting import until
-from tests.tiny import tiny_study
+from assay.config.study import Study
+from assay.launch.slurm.batches import Ledger
+from assay.launch.slurm.reconcile import query_run_statuses
+from assay.launch.submit import submit
+from assay.plan.prepare import prepare_corpora
+from assay.plan.workspace import Workspace
+from assay.store.submissions import SubmissionDirectory, submissions
+from tests.helpers.tiny import tiny_study
+from tests.launch.polling import until
 
 if TYPE_CHECKING:
     import pytest
 
-    from assay.launch.records import Submission
-    from assay.launch.slurm.queue import Settled
-    from assay.store import RunDirectory
+    from assay.launch.slurm.queue import JobStatus
+    from assay.store.runs import RunDirectory
+    from assay.store.submissions import Submission
     from tests.slurm.cluster import Cluster
 
 STEPS = 1000
-"""Of a run: some seconds of a core, so that something can happen meanwhile."""
+"""Steps of a run: some seconds on a core, so that a test can disturb it."""
 LEASE = {"ASSAY_LEASE_BEAT": "1", "ASSAY_LEASE_STALE": "6"}
-"""Seconds: a holder on a node that died is missed after 6 s, not after a minute."""
+"""Lease times in seconds: the lease of a failed node is stale after 6 s instead of a minute."""
 SUBMIT = """
 import json, pathlib, sys
-from assay.launch.submission import submit
-from assay.study import Study
-from assay.workspace import Workspace
+from assay.launch.submit import submit
+from assay.config.study import Study
+from assay.plan.workspace import Workspace
 space = Workspace(Study.parse(json.loads(pathlib.Path(sys.argv[1]).read_text())))
-submit(space, space.plan())
+submit(space, space.planner.plan())
 """
-"""Sends the study whose JSON is in a file, from a process of its own."""
+"""Program that submits the study whose JSON is in a file."""
 BAD = frozenset({"failed", "diverged", "cancelled"})
 
-_quiet: dict[str, str] = {}
-"""The weights of runs to which nothing happened, by fingerprint: made once, whichever tests want them."""
+_undisturbed: dict[str, str] = {}
+"""Cached weights of undisturbed runs, by fingerprint."""
 
 
 class Sweep:
     """A tiny sweep on a cluster: the baseline `base` and the candidate `no_books`, with one seed.
 
     Attributes:
-        cluster: where its jobs go.
-        space: its study.
-        name: `tiny`, if it was given no other.
+        cluster: cluster of its jobs.
+        space: workspace of its study.
+        name: name of the sweep (default: `tiny`).
     """
 
-    def __init__(self, cluster: Cluster, space: Workspace) -> None:
-        self.cluster, self.space, self.name = cluster, space, space.study.require_sweep().name
+    def __init__(self, cluster: Cluster, workspace: Workspace) -> None:
+        self.cluster, self.workspace, self.name = cluster, workspace, workspace.study.require_sweep().name
 
-    # --- sending and finding things
+    # --- submission and queries
 
     def submit(self) -> Submission | None:
-        """What `assay submit` does."""
-        return submit(self.space, self.space.plan())
+        """Submit the sweep like `assay submit`."""
+        return submit(self.workspace, self.workspace.planner.plan())
 
     @property
     def directory(self) -> SubmissionDirectory:
         """The newest submission."""
-        return submissions(self.space.store, self.name)[-1]
+        return submissions(self.workspace.store, self.name)[-1]
 
     @property
-    def ledger(self) -> Ledger:
-        """Its batches."""
+    def ledger(self) -> Ledger[SubmissionDirectory]:
+        """Ledger of the newest submission."""
         return Ledger(self.directory)
 
     @property
     def runs(self) -> list[RunDirectory]:
-        """Its runs, in order."""
+        """Runs of the newest submission, in order."""
         return self.directory.runs()
 
     def task(self, run: RunDirectory) -> str:
-        """SLURM's name of the newest task that has a run."""
-        job = self.ledger.places()[run.fingerprint].job
-        assert job is not None, "not handed over"
+        """Return SLURM's id of the newest task of a run."""
+        job = self.ledger.newest_tasks()[run.fingerprint].job
+        assert job is not None, "the run was not submitted"
         return job
 
     def job(self, run: RunDirectory) -> dict[str, str]:
-        """What the controller says of that task: JobState, Restarts, NodeList, ..."""
+        """Query the controller for that task: JobState, Restarts, NodeList, ..."""
         return self.cluster.job(self.task(run))
 
-    def settled(self, run: RunDirectory) -> Settled:
-        """What assay makes of what SLURM says of a run's job."""
-        return settled(self.ledger, [run.fingerprint])[run.fingerprint]
+    def job_status(self, run: RunDirectory) -> JobStatus:
+        """Query the status of a run's job."""
+        return query_run_statuses(self.ledger, [run.fingerprint])[run.fingerprint]
 
     def queue(self) -> list[str]:
-        """Every job and task in the queue: its name, its state and SLURM's reason for that, in one line each."""
+        """List every job and task in the queue, one per line: id, name, state and reason."""
         return self.cluster.command("squeue", "--noheader", "--array", "--format=%i %j %T %r").splitlines()
 
-    def said(self) -> str:
-        """What all jobs of the submission have printed so far."""
+    def job_logs(self) -> str:
+        """Read the logs of all jobs of the submission."""
         logs = sorted(self.directory.submitit.glob("*.out"))
         return "\n".join(f"-- {log.name}\n{log.read_text(errors='replace')}" for log in logs)
 
     # --- waiting
 
     def until(self, condition: Callable[[], object], what: str) -> None:
-        """Come back once a condition holds. Meanwhile no run is ever called failed, diverged or cancelled."""
+        """Wait until a condition holds; fail if a run becomes failed, diverged or cancelled meanwhile."""
 
         def holds() -> bool:
-            for run in self.space.store.runs():
+            for run in self.workspace.store.runs():
                 status = run.status()
-                assert status.state not in BAD, f"{run.fingerprint[:8]} {status}\n{self.said()}"
+                assert status.state not in BAD, f"{run.fingerprint[:8]} {status}\n{self.job_logs()}"
             return bool(condition())
 
         try:
             until(holds, what)
         except AssertionError as error:
-            error.add_note(self.said() if submissions(self.space.store, self.name) else "nothing was submitted")
+            error.add_note(self.job_logs() if submissions(self.workspace.store, self.name) else "nothing was submitted")
             raise
 
     def until_checkpoint(self, run: RunDirectory, *, after: int = 0) -> int:
-        """Come back once a run trains and has a checkpoint of a step above this one; returns that step."""
+        """Wait until a run trains and has a checkpoint after a step; return the step of the checkpoint."""
 
         def newest() -> int:
             return max((int(path.name.removeprefix("step-")) for path in run.checkpoints.glob("step-*")), default=0)
@@ -127,26 +128,26 @@ class Sweep:
         return newest()
 
     def until_closed(self) -> None:
-        """Come back once the submission is over, and nothing of it is in the queue any more."""
-        self.until(lambda: self.directory.closed, "the sweep to be judged and closed")
+        """Wait until the submission is closed and none of its jobs is queued."""
+        self.until(lambda: self.directory.closed, "the sweep to be closed with a verdict")
         self.until(lambda: not any(self._mine in line for line in self.queue()), "the queue to be empty")
 
-    # --- what has to be so in the end
+    # --- final state
 
     def all_done_once(self) -> None:
-        """Every run is done, was trained to its end once, and has the weights of a quiet run; the sweep is judged."""
-        weights = quiet(self.space)
-        for run in map(self.space.store.run, weights):
+        """Assert that every run finished training once with the undisturbed weights, and that the sweep has a verdict."""
+        weights = undisturbed_weights(self.workspace)
+        for run in map(self.workspace.store.run, weights):
             status, steps = run.status(), [record["step"] for record in run.history()]
             assert (status.state, status.failure) == ("done", None)
-            assert run.evaluated(self.space.evaluation.fingerprint)
+            assert run.evaluated(self.workspace.runs.evaluation.fingerprint)
             assert times_trained(run) == 1, run.log.read_text()
             assert steps == sorted(set(steps))
             assert steps[-1] == status.step == status.steps
             assert status.weights == weights[run.fingerprint]
             assert not run.claimed
-        assert not any(directory.live for directory in submissions(self.space.store, self.name))
-        closed, reports = self.directory.closed, self.space.store.reports
+        assert not any(directory.live for directory in submissions(self.workspace.store, self.name))
+        closed, reports = self.directory.closed, self.workspace.store.reports
         assert closed is not None
         assert closed.decision in {"ACCEPT", "REJECT", "INCONCLUSIVE"}
         for kind in ("verdict.json", "md", "html"):
@@ -155,7 +156,7 @@ class Sweep:
 
     @property
     def _mine(self) -> str:
-        """What the names of its jobs begin with, in a line of `queue`."""
+        """Start of its job names in a line of `queue`."""
         return f" assay-{self.name}-"
 
 
@@ -169,16 +170,16 @@ def make_sweep(
     prepared: bool = True,
     **overrides: Any,
 ) -> Sweep:
-    """Make a tiny sweep for a cluster; nothing is submitted.
+    """Create a tiny sweep for a cluster without submitting it.
 
     Args:
-        cluster: to which SLURM's commands go.
-        folder: of the test's own.
-        monkeypatch: sets the leases' times, here and in all jobs.
-        steps: of a run.
-        slurm: changes to the profile's part about SLURM.
-        prepared: whether the corpora are made here, which saves the job that would make them.
-        **overrides: of the study, as ``sweep__seeds=[0, 1]``.
+        cluster: cluster of its jobs.
+        folder: folder of the test.
+        monkeypatch: sets the lease times, in this process and in all jobs.
+        steps: steps of a run.
+        slurm: changes to the SLURM section of the profile.
+        prepared: whether to build the corpora in this process; otherwise a corpus job builds them.
+        **overrides: overrides of the study, such as ``sweep__seeds=[0, 1]``.
     """
     for name, value in LEASE.items():
         monkeypatch.setenv(name, value)
@@ -193,14 +194,14 @@ def make_sweep(
             **{name.replace("__", "."): value for name, value in overrides.items()},
         },
     )
-    space = Workspace(study)
+    workspace = Workspace(study)
     if prepared:
-        space.prepare(sorted(space.digests))
-    return Sweep(cluster, space)
+        prepare_corpora(workspace.sources, workspace.mixes.sweep_sources)
+    return Sweep(cluster, workspace)
 
 
 def profile(slurm: Mapping[str, Any]) -> dict[str, Any]:
-    """What tests ask of SLURM, with changes."""
+    """Return the test profile, with changes to its SLURM section."""
     return {
         "name": "tests",
         "executor": "slurm",
@@ -213,31 +214,31 @@ def profile(slurm: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def quiet(space: Workspace) -> dict[str, str]:
-    """The weights that a sweep's runs end with in this process, where nothing happens to them; by fingerprint."""
-    wanted = {run.fingerprint for run in space.plan().runs if run.fingerprint is not None}
-    if not wanted <= _quiet.keys():
+def undisturbed_weights(workspace: Workspace) -> dict[str, str]:
+    """Train a sweep's runs in this process and return their final weights, by fingerprint."""
+    wanted = {run.fingerprint for run in workspace.planner.plan().runs if run.fingerprint is not None}
+    if not wanted <= _undisturbed.keys():
         with tempfile.TemporaryDirectory() as folder:
-            raw = {**space.study.raw, "cluster": {**profile({}), "executor": "debug", "slurm": None}}
+            raw = {**workspace.study.raw, "cluster": {**profile({}), "executor": "debug", "slurm": None}}
             raw["paths"] = {**raw["paths"], "store": folder}
-            alone = Workspace(Study.parse(raw))
-            submit(alone, alone.plan())
-            _quiet.update({run.fingerprint: run.status().weights or "" for run in alone.store.runs()})
-    return {fingerprint: _quiet[fingerprint] for fingerprint in wanted}
+            local_workspace = Workspace(Study.parse(raw))
+            submit(local_workspace, local_workspace.planner.plan())
+            _undisturbed.update({run.fingerprint: run.status().weights or "" for run in local_workspace.store.runs()})
+    return {fingerprint: _undisturbed[fingerprint] for fingerprint in wanted}
 
 
 def times_trained(run: RunDirectory) -> int:
-    """How often a run's final weights were put in place, over all its attempts."""
+    """Count how often a run's final weights were written, over all its attempts."""
     return run.log.read_text(encoding="utf-8").count("final weights")
 
 
 def gated(gate: Path) -> dict[str, list[str]]:
-    """Settings with which jobs wait until there is a file."""
+    """Return settings that make jobs wait until a file exists."""
     return {"setup": [f"until [ -e {gate} ]; do sleep 0.1; done"]}
 
 
-class Evil:
-    """Leaves a mark when it is unpickled."""
+class PickleTrap:
+    """Object that creates a folder when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark

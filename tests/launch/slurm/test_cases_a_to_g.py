@@ -1,4 +1,4 @@
-"""The ways in which submitit alone goes wrong on SLURM, A to G: assay comes through every one of them."""
+"""Failures of plain submitit on SLURM, cases A to G: assay recovers from each."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pathlib import Path
 import pytest
 
 import assay
-from assay.errors import AssayError
-from assay.launch.slurm.tend import tend
+from assay.core.errors import AssayError
+from assay.core.lease import LeaseTimes
+from assay.launch.slurm.monitor import monitor_submission
 from assay.launch.snapshot import code_digest
-from assay.lease import LeaseTimes
-from assay.store import RunDirectory
-from tests.launch.slurm.sweeps import SUBMIT, Evil, Sweep, gated, make_sweep
+from assay.store.runs import RunDirectory
+from tests.launch.slurm.sweeps import SUBMIT, PickleTrap, Sweep, gated, make_sweep
 from tests.slurm.cluster import Cluster
 from tests.slurm.processes import Process, tasks
 
 
-def test_slurm_case_a_a_run_whose_node_dies_goes_on_elsewhere_from_its_last_checkpoint(
+def test_slurm_case_a_after_a_node_failure_a_run_continues_from_its_last_checkpoint(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SLURM requeues the job; nothing is lost but what came after the checkpoint, and nobody calls it a failure."""
+    """SLURM requeues the job; only the steps after the checkpoint are repeated, and no failure is recorded."""
     sweep = make_sweep(cluster, tmp_path, monkeypatch)
     sweep.submit()
     run = sweep.runs[0]
@@ -42,16 +42,16 @@ def test_slurm_case_a_a_run_whose_node_dies_goes_on_elsewhere_from_its_last_chec
     sweep.all_done_once()
     assert run.status().attempt == 2
     assert run.status().host != node
-    # Records tell the speed, too: steps that were done again would tell another.
+    # Records contain the speed: repeated steps would have another one.
     assert history(run)[: len(kept)] == kept
     assert len(kept) > 1
     assert len(sweep.ledger.jobs("runs")) == 1
 
 
-def test_slurm_case_b_a_run_that_is_preempted_without_grace_and_cancelled_is_sent_again(
+def test_slurm_case_b_a_run_preempted_with_cancel_and_no_grace_time_is_resubmitted(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SLURM gives it `KillWait` from SIGTERM to SIGKILL, here 2 s, and then forgets it; its runs are sent as a new job."""
+    """SLURM allows `KillWait` (2 s) from SIGTERM to SIGKILL and does not requeue; the runs are resubmitted."""
     sweep = make_sweep(cluster, tmp_path, monkeypatch, slurm={"partition": "kill", "control_partition": "main"})
     sweep.submit()
     run = sweep.runs[0]
@@ -59,20 +59,20 @@ def test_slurm_case_b_a_run_that_is_preempted_without_grace_and_cancelled_is_sen
     job = sweep.task(run)
     winner = cluster.preempt(sweep.job(run)["NodeList"])
     sweep.until(lambda: cluster.job(job)["JobState"] == "PREEMPTED", "the job to be cancelled")
-    sweep.until(lambda: len(sweep.ledger.jobs("runs")) == 2, "the runs to be sent again")
+    sweep.until(lambda: len(sweep.ledger.jobs("runs")) == 2, "the runs to be resubmitted")
     cluster.cancel(winner)
     sweep.until_closed()
 
     sweep.all_done_once()
     assert run.status().attempt == 2
-    assert {cause for tries in sweep.ledger.tries().values() for cause in tries} == {"preempted"}
+    assert {cause for tries in sweep.ledger.count_retries().values() for cause in tries} == {"preempted"}
     assert len(sweep.ledger.jobs("runs")) == 2
 
 
-def test_slurm_case_c_a_suspended_job_is_left_alone_and_goes_on(
+def test_slurm_case_c_a_suspended_job_is_kept_and_continues(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Suspended is neither done nor failed, however long it lasts: nobody sends its runs again."""
+    """A suspended job is neither done nor failed: its runs are not resubmitted."""
     sweep = make_sweep(cluster, tmp_path, monkeypatch)
     sweep.submit()
     run = sweep.runs[0]
@@ -81,9 +81,9 @@ def test_slurm_case_c_a_suspended_job_is_left_alone_and_goes_on(
     before = contents(run)
     sweep.until(lambda: not run.claimed, "its lease to get stale")
 
-    assert (sweep.settled(run).kind, sweep.settled(run).final) == ("suspended", False)
-    tended = tend(sweep.directory)
-    assert (tended.actions, tended.sent, tended.over) == ({"leave": 2}, 0, False)
+    assert (sweep.job_status(run).kind, sweep.job_status(run).final) == ("suspended", False)
+    result = monitor_submission(sweep.directory)
+    assert (result.actions, result.over) == ({"keep": 2}, False)
     assert contents(run) == before
 
     resume(sweep, run)
@@ -93,10 +93,10 @@ def test_slurm_case_c_a_suspended_job_is_left_alone_and_goes_on(
     assert len(sweep.ledger.jobs("runs")) == 1
 
 
-def test_slurm_case_c_a_job_that_lost_its_run_while_it_was_suspended_writes_nothing_more(
+def test_slurm_case_c_a_job_that_lost_its_lease_while_suspended_writes_nothing(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It finds out before it writes, leaves the run to whoever has it, and goes on when that one gives it back."""
+    """The job checks its lease before it writes, waits for the new holder, and continues after the release."""
     sweep = make_sweep(cluster, tmp_path, monkeypatch)
     sweep.submit()
     run = sweep.runs[0]
@@ -106,17 +106,17 @@ def test_slurm_case_c_a_job_that_lost_its_run_while_it_was_suspended_writes_noth
         assert lease is not None
         before = contents(run)
         resume(sweep, run)
-        sweep.until(lambda: "is another worker's" in sweep.said(), "the job to find its run taken")
+        sweep.until(lambda: "is another worker's" in sweep.job_logs(), "the job to find its run taken")
         assert contents(run) == before
     sweep.until_closed()
     sweep.all_done_once()
     assert run.status().attempt == 2
 
 
-def test_slurm_case_d_a_second_copy_waits_for_one_that_outlived_its_slurmd(
+def test_slurm_case_d_a_second_copy_waits_for_the_first_that_outlived_its_slurmd(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SLURM takes the node for dead and starts the job elsewhere, while the first copy trains on."""
+    """SLURM considers the node dead and starts the job on another one, while the first copy still trains."""
     sweep = make_sweep(cluster, tmp_path, monkeypatch)
     sweep.submit()
     run = sweep.runs[0]
@@ -124,9 +124,9 @@ def test_slurm_case_d_a_second_copy_waits_for_one_that_outlived_its_slurmd(
     first = sweep.job(run)["NodeList"]
     cluster.kill_slurmd_only(first)
     survivors = tasks_on(cluster, first)
-    for process in survivors:  # or it would be done before SLURM has noticed anything
+    for process in survivors:  # otherwise it finishes before SLURM notices
         process.send(signal.SIGSTOP)
-    sweep.until(lambda: sweep.job(run)["Restarts"] == "1", "SLURM to take the node for dead")
+    sweep.until(lambda: sweep.job(run)["Restarts"] == "1", "SLURM to consider the node dead")
     sweep.until(lambda: any(worker.process.host != first for worker in sweep.directory.workers()), "the second copy")
     second = sweep.job(run)["NodeList"]
     for process in survivors:
@@ -139,13 +139,13 @@ def test_slurm_case_d_a_second_copy_waits_for_one_that_outlived_its_slurmd(
     sweep.all_done_once()
 
 
-def test_slurm_case_d_a_copy_that_hung_while_a_second_one_took_over_writes_nothing_more(
+def test_slurm_case_d_a_copy_that_hung_during_a_takeover_writes_nothing(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where a node was cut off from the file system, and SLURM from the node.
+    """This happens if a node loses its connection to the file system and to the controller.
 
-    The srun of the first copy, when it goes on, may end the step of the second one, which has the same number (seen with
-    SLURM 22.05). Then the run goes on a third time.
+    When the srun of the first copy resumes, it may end the step of the second copy, which has the same id (observed with
+    SLURM 22.05). Then the run continues a third time.
     """
     sweep = make_sweep(cluster, tmp_path, monkeypatch)
     sweep.submit()
@@ -160,24 +160,24 @@ def test_slurm_case_d_a_copy_that_hung_while_a_second_one_took_over_writes_nothi
     sweep.until_checkpoint(run, after=step)
     for process in survivors:
         process.send(signal.SIGCONT)
-    sweep.until(lambda: "is another worker's" in sweep.said(), "the first copy to find its run taken")
+    sweep.until(lambda: "is another worker's" in sweep.job_logs(), "the first copy to find its run taken")
     sweep.until_closed()
 
     sweep.all_done_once()
-    assert "Nothing more is written here." in sweep.said()
+    assert "This process stops writing to the folder of the run." in sweep.job_logs()
     assert run.status().attempt in {2, 3}
 
 
-def test_slurm_case_e_a_job_whose_submitter_died_before_it_noted_it_is_found_by_its_key(
+def test_slurm_case_e_a_job_whose_submitter_died_before_recording_it_is_found_by_name(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same command again takes the job up that runs already, and sends none twice."""
+    """Repeating the command recovers the running job and submits none twice."""
     sweep = make_sweep(cluster, tmp_path, monkeypatch)
     killer(tmp_path, monkeypatch)
-    with pytest.raises(AssayError, match="could not be sent"):
+    with pytest.raises(AssayError, match="could not be submitted"):
         sweep.submit()
     (batch,) = [batch for batch in sweep.ledger.batches() if batch.kind == "runs"]
-    assert sweep.ledger.handed(batch) is None
+    assert sweep.ledger.job(batch) is None
     (job,) = arrays(cluster, batch.key)
 
     assert sweep.submit() is None
@@ -189,13 +189,13 @@ def test_slurm_case_e_a_job_whose_submitter_died_before_it_noted_it_is_found_by_
     assert [run.status().attempt for run in sweep.runs] == [1, 1]
 
 
-def test_slurm_case_e_where_nobody_submits_again_the_job_that_comes_by_the_clock_finds_it(
+def test_slurm_case_e_the_periodic_monitor_job_finds_an_unrecorded_job(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a node, which cannot see that the submitter died, and has to wait until its lease is stale."""
-    sweep = make_sweep(cluster, tmp_path, monkeypatch, slurm={"tend_minutes": 0.1})
+    """It runs on a node, where the submitter's death is not visible, and waits until the lease is stale."""
+    sweep = make_sweep(cluster, tmp_path, monkeypatch, slurm={"monitor_minutes": 0.1})
     killer(tmp_path, monkeypatch)
-    with pytest.raises(AssayError, match="could not be sent"):
+    with pytest.raises(AssayError, match="could not be submitted"):
         sweep.submit()
     (batch,) = [batch for batch in sweep.ledger.batches() if batch.kind == "runs"]
     (job,) = arrays(cluster, batch.key)
@@ -206,19 +206,19 @@ def test_slurm_case_e_where_nobody_submits_again_the_job_that_comes_by_the_clock
     assert [run.status().attempt for run in sweep.runs] == [1, 1]
 
 
-def test_slurm_case_f_jobs_run_the_code_that_was_submitted_whatever_is_edited_afterwards(
+def test_slurm_case_f_jobs_run_the_submitted_code_despite_later_edits(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And each run's record says which code that was."""
+    """The record of each run contains the digest of the code."""
     gate = tmp_path / "gate"
     sweep = make_sweep(cluster, tmp_path, monkeypatch, slurm=gated(gate))
     package = tmp_path / "edited" / "assay"
     shutil.copytree(Path(assay.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     with (package / "__init__.py").open("a") as file:
-        file.write("# Like no other.\n")
+        file.write("# edited\n")
     submitted = code_digest(package)
     study = tmp_path / "study.json"
-    study.write_text(json.dumps(sweep.space.study.raw))
+    study.write_text(json.dumps(sweep.workspace.study.raw))
     subprocess.run(
         [sys.executable, "-c", SUBMIT, str(study)],
         env={**os.environ, "PYTHONPATH": str(package.parent)},
@@ -235,14 +235,14 @@ def test_slurm_case_f_jobs_run_the_code_that_was_submitted_whatever_is_edited_af
     assert [run.status().code for run in sweep.runs] == [submitted] * 2
 
 
-def test_slurm_case_g_what_others_left_in_the_folders_costs_no_result_and_no_pickle_is_read(
+def test_slurm_case_g_leftover_files_damage_no_result_and_no_pickle_is_loaded(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half-written files of killed jobs, and submitit's pickles, which run whatever they like when they are read."""
+    """Leftovers are partial files of killed jobs, and submitit's pickles, which can execute code when loaded."""
     gate, read = tmp_path / "gate", tmp_path / "a pickle was read"
     sweep = make_sweep(cluster, tmp_path, monkeypatch, slurm=gated(gate))
     sweep.submit()
-    evil = pickle.dumps(Evil(read))
+    evil = pickle.dumps(PickleTrap(read))
     for job in sweep.ledger.jobs():
         for name in (f"{job}_0_0_result.pkl", f"{job}_0_submitted.pkl", f"{job}_0_0_result.save_tmp", f"{job}.pkl"):
             (sweep.directory.submitit / name).write_bytes(evil)
@@ -254,12 +254,12 @@ def test_slurm_case_g_what_others_left_in_the_folders_costs_no_result_and_no_pic
     sweep.all_done_once()
     assert not read.exists()
     assert [run.status().attempt for run in sweep.runs] == [1, 1]
-    pickle.loads(evil)  # it would have been seen
+    pickle.loads(evil)  # the trap works
     assert read.exists()
 
 
 def leave_behind(run: RunDirectory, evil: bytes) -> None:
-    """What kills leave in a run's folder at the worst moments, with pickles in it."""
+    """Create leftovers of a killed process in a run's folder, with pickles in it."""
     for name in (".model.stale.tmp", "checkpoints/.step-400.stale.tmp", "checkpoints/step-900", "model"):
         (run.path / name).mkdir(parents=True)
         for file in ("pytorch_model.bin", "optimizer.pt", "state.json"):
@@ -271,7 +271,7 @@ def leave_behind(run: RunDirectory, evil: bytes) -> None:
 
 
 def killer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have whoever sends runs be killed once, when SLURM has taken them and before it can say so."""
+    """Kill the process that submits runs once, after SLURM accepted them and before sbatch answers."""
     sbatch, bin_ = shutil.which("sbatch"), folder / "bin"
     bin_.mkdir()
     script = f"""\
@@ -285,12 +285,12 @@ def killer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def arrays(cluster: Cluster, key: str) -> set[str]:
-    """The numbers of all arrays of this name that the controller knows, those that have ended too."""
+    """List the ids of all arrays with this name that the controller knows, including ended ones."""
     return set(cluster.command("squeue", "--noheader", "--states=all", f"--name={key}", "--format=%F").split())
 
 
 def suspend(sweep: Sweep, run: RunDirectory) -> None:
-    """Have SLURM suspend a run's job, and wait until none of its processes runs any more."""
+    """Suspend a run's job, and wait until all its processes are stopped."""
     node = sweep.job(run)["NodeList"]
     sweep.cluster.command("scontrol", "suspend", sweep.task(run))
     sweep.until(lambda: all(stopped(task.pid) for task in tasks_on(sweep.cluster, node)), "all its processes to stop")
@@ -305,7 +305,7 @@ def tasks_on(cluster: Cluster, node: str) -> list[Process]:
 
 
 def stopped(pid: int) -> bool:
-    """Whether a process is stopped, or gone."""
+    """Check whether a process is stopped or has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TtZX"
     except OSError:
@@ -313,13 +313,13 @@ def stopped(pid: int) -> bool:
 
 
 def contents(run: RunDirectory) -> dict[str, bytes]:
-    """All that is in a run's folder but its lease."""
+    """Read all files in a run's folder except its lease."""
     files = (path for path in run.path.rglob("*") if path.is_file() and "lease" not in path.parts)
     return {str(path): path.read_bytes() for path in files}
 
 
 def history(run: RunDirectory) -> list[bytes]:
-    """The whole lines of a run's history."""
+    """Read the complete lines of a run's history."""
     return run.metrics.read_bytes().split(b"\n")[:-1]
 
 

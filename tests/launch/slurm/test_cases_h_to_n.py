@@ -1,4 +1,4 @@
-"""The ways in which submitit alone goes wrong on SLURM, H to N: assay comes through every one of them."""
+"""Failures of plain submitit on SLURM, cases H to N: assay recovers from each."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from assay.files import exclusive
-from assay.launch.records import Worker
-from assay.launch.slurm.job import FRUITLESS
+from assay.config.study import Study
+from assay.core.files import exclusive
+from assay.core.processes import ProcessIdentity
+from assay.launch.slurm.job import MAX_IDLE_RESTARTS
 from assay.launch.status import SweepProgress, overview
-from assay.launch.submission import submit, tend_open
-from assay.processes import ProcessIdentity
-from assay.study import Study
-from assay.workspace import Workspace
-from tests.launch.slurm.sweeps import SUBMIT, Evil, Sweep, gated, make_sweep
-from tests.launch.waiting import until
+from assay.launch.submit import monitor_open_submissions, submit
+from assay.plan.workspace import Workspace
+from assay.store.submissions import Worker
+from tests.launch.polling import until
+from tests.launch.slurm.sweeps import SUBMIT, PickleTrap, Sweep, gated, make_sweep
 from tests.slurm.processes import tasks
 
 if TYPE_CHECKING:
-    from assay.store import RunDirectory
+    from assay.store.runs import RunDirectory
     from tests.slurm.cluster import Cluster
 
 
-def test_slurm_case_h_numbers_that_begin_anew_mix_up_neither_jobs_nor_results(
+def test_slurm_case_h_reused_job_ids_mix_up_neither_jobs_nor_results(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a purge another job has the number of ours, and ours get numbers that submitit has files of.
+    """After a purge, another job has the id of a job of the sweep, and new jobs get ids for which submitit has files.
 
-    The other one is left alone and never taken for ours, and of the old files nothing is read.
+    The other job is not touched, and the old files are not read.
     """
     sweep = make_sweep(cluster, tmp_path, monkeypatch)
     sweep.submit()
@@ -54,10 +54,10 @@ def test_slurm_case_h_numbers_that_begin_anew_mix_up_neither_jobs_nor_results(
     read = tmp_path / "a pickle was read"
     for number in range(int(purged) + 1, int(purged) + 10):
         for name in (f"{number}_0_0_result.pkl", f"{number}_0_submitted.pkl"):
-            (sweep.directory.submitit / name).write_bytes(pickle.dumps(Evil(read)))
+            (sweep.directory.submitit / name).write_bytes(pickle.dumps(PickleTrap(read)))
         (sweep.directory.submitit / f"{number}_0_0_log.out").write_text("all runs are done\n")
     sweep.until(lambda: not begun.claimed, "the lease of the process that was killed to get stale")
-    tend_open(sweep.space.store, "tiny")
+    monitor_open_submissions(sweep.workspace.store, "tiny")
     assert sweep.task(begun) != old
     sweep.until_closed()
 
@@ -68,10 +68,10 @@ def test_slurm_case_h_numbers_that_begin_anew_mix_up_neither_jobs_nor_results(
     assert not read.exists()
 
 
-def test_slurm_case_i_where_the_corpora_cannot_be_made_nothing_is_pending_and_the_sweep_says_why(
+def test_slurm_case_i_a_failed_corpus_job_fails_the_runs_with_its_error(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SLURM takes the runs back with the job that they depend on; whoever looks last judges without them."""
+    """SLURM cancels the dependent runs; the last monitor job publishes a verdict without them."""
     gate = tmp_path / "gate"
     sweep = make_sweep(cluster, tmp_path, monkeypatch, prepared=False, slurm=gated(gate))
     sweep.submit()
@@ -85,20 +85,20 @@ def test_slurm_case_i_where_the_corpora_cannot_be_made_nothing_is_pending_and_th
         status, failure = run.status(), run.status().failure
         assert failure is not None
         assert (status.state, failure.kind, status.attempt) == ("failed", "prepare failed", 0)
-        assert "source 'web': its files changed since its digest was taken" in failure.message
+        assert "source 'web': its files changed since" in failure.message
         assert failure.log is not None
         assert "source 'web'" in Path(failure.log).read_text()
     assert len(sweep.ledger.jobs("runs")) == 1
     closed = sweep.directory.closed
     assert closed is not None
     assert closed.decision == "INCONCLUSIVE"
-    assert "failed" in (sweep.space.store.reports / "tiny.md").read_text()
+    assert "failed" in (sweep.workspace.store.reports / "tiny.md").read_text()
 
 
-def test_slurm_case_i_jobs_whose_parent_slurm_does_not_know_begin_and_make_what_they_miss(
+def test_slurm_case_i_jobs_with_a_lost_dependency_build_the_missing_corpora(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SLURM drops such a dependency without a word: a controller that crashed had taken the parent, and not saved it."""
+    """SLURM silently drops a dependency on a job that a crashed controller accepted but did not save."""
     sweep = make_sweep(cluster, tmp_path, monkeypatch, prepared=False)
     forgetful(tmp_path, monkeypatch, "prepare")
     sweep.submit()
@@ -109,28 +109,28 @@ def test_slurm_case_i_jobs_whose_parent_slurm_does_not_know_begin_and_make_what_
     assert [run.status().attempt for run in sweep.runs] == [1, 1]
 
 
-def test_slurm_case_i_a_job_that_makes_the_corpora_and_is_lost_is_sent_again_with_what_waits_for_it(
+def test_slurm_case_i_a_lost_corpus_job_is_resubmitted_with_its_dependent_runs(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That the cluster has ended it is no failure of the runs, which never began."""
+    """The runs never started, so the loss of the corpus job is not their failure."""
     sweep = make_sweep(cluster, tmp_path, monkeypatch, prepared=False)
-    with making(sweep.space, "web"):
+    with hold_corpus(sweep.workspace, "web"):
         sweep.submit()
-        tokenizer = sweep.space.tokenizer_folder()
-        sweep.until(tokenizer.exists, "the job that makes the corpora to have made the tokenizer")
+        tokenizer = sweep.workspace.sources.tokenizer_folder
+        sweep.until(tokenizer.exists, "the corpus job to build the tokenizer")
         for process in tasks(cluster.folder):
             process.send(signal.SIGKILL)
         until(lambda: not tasks(cluster.folder), "its end")
-    sweep.until(lambda: len(sweep.ledger.jobs("prepare")) == 2, "it to be sent again")
+    sweep.until(lambda: len(sweep.ledger.jobs("prepare")) == 2, "the corpus job to be resubmitted")
     sweep.until_closed()
     sweep.all_done_once()
-    assert tries(sweep) == {"job failed"}
+    assert retry_causes(sweep) == {"job failed"}
 
 
-def test_slurm_case_j_a_run_longer_than_its_jobs_limit_of_a_minute_goes_on_in_the_next(
+def test_slurm_case_j_a_run_longer_than_the_time_limit_continues_after_a_requeue(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The job is requeued when its time is up, with a checkpoint; that is no failure, and counts against no limit."""
+    """The job writes a checkpoint and requeues itself at its time limit; this counts against no retry limit."""
     sweep = make_sweep(
         cluster, tmp_path, monkeypatch, slurm={"partition": "short", "grace_seconds": 20}, cluster__timeout_hours=1 / 60
     )
@@ -143,17 +143,17 @@ def test_slurm_case_j_a_run_longer_than_its_jobs_limit_of_a_minute_goes_on_in_th
 
     sweep.all_done_once()
     assert run.status().attempt == 2
-    assert sweep.ledger.tries() == {}
+    assert sweep.ledger.count_retries() == {}
     assert len(sweep.ledger.jobs("runs")) == 1
     worker = sweep.directory.worker("b2-0")
     assert worker is not None
     assert worker.spent > 30
 
 
-def test_slurm_case_j_runs_that_come_no_further_in_job_after_job_are_given_up(
+def test_slurm_case_j_runs_without_progress_in_consecutive_jobs_fail(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here the last of these jobs, in which a corpus does not get done. They say so, and the sweep is judged without them."""
+    """This is the last of these jobs, in which a corpus is never completed. The verdict is published without the runs."""
     gate = tmp_path / "gate"
     sweep = make_sweep(
         cluster,
@@ -163,12 +163,14 @@ def test_slurm_case_j_runs_that_come_no_further_in_job_after_job_are_given_up(
         cluster__timeout_hours=1 / 60,
     )
     sweep.submit()
-    name = sweep.ledger.batches()[-2].worker(0)
+    name = sweep.ledger.tasks()[-2].worker
     me = ProcessIdentity.of(os.getpid())
-    before = Worker(name=name, process=me, job="", started=time.time(), ended=time.time(), idle_restarts=FRUITLESS - 1)
+    before = Worker(
+        name=name, process=me, job="", started=time.time(), ended=time.time(), idle_restarts=MAX_IDLE_RESTARTS - 1
+    )
     sweep.directory.record_worker(before)
-    shutil.rmtree(sweep.space.store.corpora / sweep.space.corpus_id("web"))
-    with making(sweep.space, "web"):
+    shutil.rmtree(sweep.workspace.store.corpora / sweep.workspace.sources.corpus_id("web"))
+    with hold_corpus(sweep.workspace, "web"):
         gate.touch()
         until(lambda: sweep.directory.closed, "the sweep to be closed")
     until(lambda: not sweep.queue(), "the queue to be empty")
@@ -181,28 +183,28 @@ def test_slurm_case_j_runs_that_come_no_further_in_job_after_job_are_given_up(
     assert len(sweep.ledger.jobs("runs")) == 1
 
 
-def test_slurm_case_k_a_sweep_is_sent_seen_and_finished_while_slurmdbd_hangs(
+def test_slurm_case_k_a_sweep_is_submitted_and_finished_while_slurmdbd_hangs(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Even a job that dies meanwhile is told: by the controller, which remembers for some minutes how it ended."""
+    """The controller, which remembers end states for some minutes, reports even a job that dies meanwhile."""
     cluster.freeze("slurmdbd")
     sweep = make_sweep(cluster, tmp_path, monkeypatch)
     sweep.submit()
     run = sweep.runs[0]
     sweep.until_checkpoint(run)
-    assert look(sweep).counts["training"] == 1
+    assert read_progress(sweep).counts["training"] == 1
     kill_step(sweep, run)
-    sweep.until(lambda: len(sweep.ledger.jobs("runs")) == 2, "the runs to be sent again")
+    sweep.until(lambda: len(sweep.ledger.jobs("runs")) == 2, "the runs to be resubmitted")
     sweep.until_closed()
-    assert look(sweep).complete
+    assert read_progress(sweep).complete
     sweep.all_done_once()
-    assert tries(sweep) == {"given back"}
+    assert retry_causes(sweep) == {"requeued"}
 
 
-def test_slurm_case_l_without_accounting_jobs_that_are_killed_are_told_and_sent_again(
+def test_slurm_case_l_without_accounting_killed_jobs_are_detected_and_resubmitted(
     bare_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One by a signal, one with its node; each job has a node for itself."""
+    """One job is killed by a signal, one by a node failure; each job has a node of its own."""
     sweep = make_sweep(bare_cluster, tmp_path, monkeypatch, slurm={"runs_per_job": 1, "memory_gb": 40})
     sweep.submit()
     killed, stranded = sweep.runs
@@ -215,64 +217,64 @@ def test_slurm_case_l_without_accounting_jobs_that_are_killed_are_told_and_sent_
 
     sweep.all_done_once()
     assert [run.status().attempt for run in (killed, stranded)] == [2, 2]
-    assert tries(sweep) == {"given back"}
+    assert retry_causes(sweep) == {"requeued"}
     assert stranded.status().host != node
 
 
-def test_slurm_case_m_a_job_that_is_held_after_its_controller_died_is_released(
+def test_slurm_case_m_a_job_held_after_a_controller_crash_is_released(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The controller has forgotten that it had started the job, starts it where it still runs, and then holds it."""
-    sweep = make_sweep(cluster, tmp_path, monkeypatch, slurm={"tend_minutes": 0.5})
+    """The controller has forgotten the launch, launches the job on the node where it still runs, and then holds it."""
+    sweep = make_sweep(cluster, tmp_path, monkeypatch, slurm={"monitor_minutes": 0.5})
     held = forget_the_launch(sweep)
-    until(lambda: "held" in look(sweep).counts, "status to say that runs are held")
+    until(lambda: "held" in read_progress(sweep).counts, "status to report held runs")
     sweep.until_closed()
 
     sweep.all_done_once()
     assert [sweep.task(run) for run in sweep.runs] == [held] * 2
 
 
-def test_slurm_case_m_a_held_job_whose_results_are_there_is_taken_back(
+def test_slurm_case_m_a_held_job_whose_runs_are_done_is_cancelled(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody else did its runs meanwhile."""
+    """Another sweep finished its runs meanwhile."""
     sweep = make_sweep(cluster, tmp_path, monkeypatch)
     held = forget_the_launch(sweep)
-    sweep.until(lambda: not any(run.claimed for run in sweep.runs), "the lease of what was killed to get stale")
-    raw = sweep.space.study.raw
+    sweep.until(lambda: not any(run.claimed for run in sweep.runs), "the lease of the killed process to be stale")
+    raw = sweep.workspace.study.raw
     cluster_here = {**raw["cluster"], "executor": "local", "workers": 1, "slurm": None}
     here = Workspace(Study.parse({**raw, "sweep": {**raw["sweep"], "name": "other"}, "cluster": cluster_here}))
-    submit(here, here.plan())
-    sweep.until(lambda: here.plan().complete, "somebody else to do them")
-    tend_open(sweep.space.store, "tiny")
+    submit(here, here.planner.plan())
+    sweep.until(lambda: here.planner.plan().complete, "the other sweep to finish them")
+    monitor_open_submissions(sweep.workspace.store, "tiny")
     sweep.until_closed()
     sweep.all_done_once()
     assert cluster.job(held)["JobState"] == "CANCELLED"
 
 
-def test_slurm_case_m_whoever_looks_last_waits_for_a_controller_that_does_not_answer(
+def test_slurm_case_m_the_last_monitor_job_waits_for_a_controller_that_does_not_answer(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where that job failed, nobody would judge the sweep, and nobody look any more."""
+    """If that job failed, no verdict would be published and no other monitor job would run."""
     down = tmp_path / "down"
     error = "squeue: error: Unable to contact slurm controller (connect failure)"
     instead(tmp_path, monkeypatch, "squeue", f"[ -e {down} ] && {{ echo '{error}' >&2; exit 1; }}")
-    sweep = make_sweep(cluster, tmp_path, monkeypatch, slurm={"tend_minutes": 0})
+    sweep = make_sweep(cluster, tmp_path, monkeypatch, slurm={"monitor_minutes": 0})
     down.touch()
     sweep.submit()
-    until(lambda: "This job tries again" in sweep.said(), "the last job to get no answer")
+    until(lambda: "This job retries" in sweep.job_logs(), "the last job to get no answer")
     down.unlink()
     sweep.until_closed()
     sweep.all_done_once()
 
 
-def test_slurm_case_n_a_sweep_that_is_submitted_within_a_job_asks_for_what_its_profile_says(
+def test_slurm_case_n_a_submission_within_a_job_requests_the_profiles_resources(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SLURM's commands take the job's variables for options: none gets through, but for the one that leads to the cluster."""
+    """SLURM's commands read a job's variables as options: only the variable that selects the cluster is kept."""
     sweep = make_sweep(cluster, tmp_path, monkeypatch, slurm={"memory_gb": 1})
     study, script = tmp_path / "study.json", tmp_path / "script"
-    study.write_text(json.dumps(sweep.space.study.raw))
+    study.write_text(json.dumps(sweep.workspace.study.raw))
     variables = " ".join(f"{name}={value}" for name, value in MISLEADING.items())
     script.write_text(f"#!/bin/sh\nexport {variables}\nexec {sys.executable} -c '{SUBMIT}' {study}\n")
     asks = ("--ntasks=2", "--cpus-per-task=3", "--mem-per-cpu=150", "--gpus=1", "--nodelist=n3", "--time=5")
@@ -307,21 +309,21 @@ PROFILE = {
     "MinMemoryNode": "1G",
     "TimeLimit": "00:12:00",
 }
-"""What the job of `make_sweep`'s profile asks for, in the controller's words."""
+"""Resources of the job of `make_sweep`'s profile, as the controller prints them."""
 
 
-def look(sweep: Sweep) -> SweepProgress:
-    """What `assay status` shows."""
-    return overview(sweep.space.store, sweep.space.outline(), now=time.time())
+def read_progress(sweep: Sweep) -> SweepProgress:
+    """Read the progress that `assay status` shows."""
+    return overview(sweep.workspace.store, sweep.workspace.planner.outline(), now=time.time())
 
 
-def tries(sweep: Sweep) -> set[str]:
-    """The causes for which runs were sent again."""
-    return set(sum(sweep.ledger.tries().values(), Counter()))
+def retry_causes(sweep: Sweep) -> set[str]:
+    """List the causes for which runs were resubmitted."""
+    return set(sum(sweep.ledger.count_retries().values(), Counter()))
 
 
 def purge(cluster: Cluster, *, first_job: int) -> None:
-    """Have the controller lose all that it knew, with what ran, and number jobs from here on."""
+    """Delete the state of the controller and all running jobs, and restart the job ids from a number."""
     for name in ("slurmctld", *cluster.nodes):
         cluster.kill(name)
     for path in (cluster.folder / "state").iterdir():
@@ -334,13 +336,13 @@ def purge(cluster: Cluster, *, first_job: int) -> None:
 
 
 def forgetful(folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """Have a job of this kind taken and forgotten at once: what a controller does that crashes before it has saved it."""
+    """Lose the next job of a kind, as a controller does that crashes before saving the job."""
     answer = "echo 'Submitted batch job 77'; exit"
     instead(folder, monkeypatch, "sbatch", f'case "$*" in --test-only*) ;; *-{kind}[0-9]*) {answer} ;; esac')
 
 
 def instead(folder: Path, monkeypatch: pytest.MonkeyPatch, program: str, lines: str) -> None:
-    """Have lines of shell come before one of SLURM's commands, here and in all jobs."""
+    """Execute shell lines before one of SLURM's commands, in this process and in all jobs."""
     real, bin_ = shutil.which(program), folder / "bin"
     bin_.mkdir()
     (bin_ / program).write_text(f'#!/bin/sh\n{lines}\nexec {real} "$@"\n')
@@ -349,12 +351,12 @@ def instead(folder: Path, monkeypatch: pytest.MonkeyPatch, program: str, lines: 
 
 
 def stop_until_asked_to(sweep: Sweep, run: RunDirectory) -> None:
-    """Hold a run where it is until its job's time is up: whatever the machine's speed, it needs the next job, too."""
+    """Stop a run until its job's time limit, so that it needs another job at any speed of the machine."""
     pid = run.status().pid
     assert pid is not None
 
     def asked() -> bool:
-        os.kill(pid, signal.SIGSTOP)  # again and again: SLURM's warning before the time is up comes with a SIGCONT
+        os.kill(pid, signal.SIGSTOP)  # repeatedly: SLURM's warning before the limit comes with a SIGCONT
         return signal.SIGTERM in pending(pid)
 
     sweep.until(asked, "the run to be asked to stop")
@@ -362,20 +364,20 @@ def stop_until_asked_to(sweep: Sweep, run: RunDirectory) -> None:
 
 
 def pending(pid: int) -> set[int]:
-    """The signals that a process has been sent and has not taken yet."""
+    """List the pending signals of a process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     fields = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
     mask = int(fields["SigPnd"], 16) | int(fields["ShdPnd"], 16)
     return {number for number in range(1, 65) if mask >> (number - 1) & 1}
 
 
-def making(space: Workspace, source: str) -> AbstractContextManager[bool]:
-    """A stretch in which somebody else makes a source's corpus and does not come to an end; others wait for it."""
-    return exclusive(space.store.corpora / f".{space.corpus_id(source)}.lock", wait=True)
+def hold_corpus(workspace: Workspace, source: str) -> AbstractContextManager[bool]:
+    """Hold the lock of a source's corpus, so that other processes wait for it."""
+    return exclusive(workspace.store.corpora / f".{workspace.sources.corpus_id(source)}.lock", wait=True)
 
 
 def kill_step(sweep: Sweep, run: RunDirectory) -> None:
-    """Kill every process of a run's job but its script, as the kernel or an administrator may."""
+    """Kill every process of a run's job except its script, as the kernel or an administrator may."""
     node = sweep.job(run)["NodeList"]
     for process in tasks(sweep.cluster.folder):
         if process.daemon == node and process.program.startswith("python"):
@@ -383,12 +385,12 @@ def kill_step(sweep: Sweep, run: RunDirectory) -> None:
 
 
 def forget_the_launch(sweep: Sweep) -> str:
-    """Kill the controller just after it has launched the sweep's job, and bring it back as it was before.
+    """Kill the controller just after it launched the sweep's job, and restart it with its earlier state.
 
-    It saves its state every 5 s at most; what it had saved is put back here, so that the moment is the right one.
+    The controller saves its state at most every 5 s. The test restores an earlier saved state, so that the timing is exact.
 
     Returns:
-        SLURM's name of the task that it then holds.
+        SLURM's id of the task that it then holds.
     """
     cluster, saved = sweep.cluster, sweep.cluster.folder / "state/job_state"
     nodes = "NodeName=" + ",".join(cluster.nodes)

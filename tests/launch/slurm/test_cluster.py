@@ -1,4 +1,4 @@
-"""The cluster of the tests does what the tests of sweeps on SLURM build upon."""
+"""Behavior of the test cluster on which the tests of sweeps depend."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.launch.polling import until
 from tests.launch.slurm import conftest
-from tests.launch.waiting import until
 from tests.slurm import cluster as module
 from tests.slurm.cluster import PACKAGES, Cluster, missing
 from tests.slurm.processes import daemons, started, tasks
@@ -21,49 +21,49 @@ ROOT = Path(__file__).parents[3]
 TASK = """
 import os, pathlib, signal, sys, time
 out = pathlib.Path(sys.argv[1])
-def say(*words):
+def report(*words):
     with out.open("a") as file:
         print(*words, file=file)
 warned = False
 def terminated(*_):
     global warned
-    say("SIGTERM", time.time())
+    report("SIGTERM", time.time())
     if warned:
         sys.exit()
     warned = True
 signal.signal(signal.SIGTERM, terminated)
-say("started", os.environ["SLURMD_NODENAME"], os.getpid())
+report("started", os.environ["SLURMD_NODENAME"], os.getpid())
 while not out.with_name("enough").exists():
     time.sleep(0.05)
-say("finished")
+report("finished")
 """
-"""Says what happens to it, and ends when it is told to, or by its second SIGTERM."""
+"""Program that reports its signals, and ends when a file exists or at its second SIGTERM."""
 
 
 class Job:
-    """A job of one step, `TASK`, and what it says."""
+    """A job of one step, `TASK`, and its reports."""
 
     def __init__(self, cluster: Cluster, folder: Path, *options: str) -> None:
         (folder / "task.py").write_text(TASK)
-        self.out, self.enough = folder / "said", folder / "enough"
+        self.out, self.enough = folder / "reports", folder / "enough"
         command = f"srun --overlap {sys.executable} {folder}/task.py {self.out}"
         self.id = sbatch(cluster, *options, "--requeue", f"--output={folder}/log", f"--wrap={command}")
 
-    def said(self, word: str) -> list[list[str]]:
-        """The lines that begin with a word, without it."""
+    def reports(self, word: str) -> list[list[str]]:
+        """Return the reports that start with a word, without the word."""
         lines = self.out.read_text().splitlines() if self.out.exists() else []
         return [line.split()[1:] for line in lines if line.startswith(word)]
 
     def until_started(self, times: int = 1) -> tuple[str, int]:
-        """The node and the process that it runs on, once it has started this many times."""
-        until(lambda: len(self.said("started")) == times, f"the job's start number {times}")
-        node, pid = self.said("started")[-1]
+        """Wait until the job has started this many times; return its node and process id."""
+        until(lambda: len(self.reports("started")) == times, f"the job's start number {times}")
+        node, pid = self.reports("started")[-1]
         return node, int(pid)
 
     def finish(self) -> None:
-        """Tell it to end by itself, and wait until it has."""
+        """Make the job end by itself, and wait for its end."""
         self.enough.touch()
-        until(lambda: self.said("finished"), "the job to finish")
+        until(lambda: self.reports("finished"), "the job to finish")
 
 
 def sbatch(cluster: Cluster, *options: str) -> str:
@@ -75,11 +75,11 @@ def until_state(cluster: Cluster, job: str, *states: str) -> None:
 
 
 def recorded(cluster: Cluster, job: str) -> str:
-    """The state that accounting has of a job: of its last run, if it had several."""
+    """Query accounting for the state of a job, in its last start."""
     return cluster.command("sacct", "--allocations", "--noheader", "--format=State", f"--jobs={job}")
 
 
-def test_a_job_runs_and_both_the_controller_and_accounting_tell_how_it_ended(cluster: Cluster, tmp_path: Path) -> None:
+def test_the_controller_and_accounting_report_how_a_job_ended(cluster: Cluster, tmp_path: Path) -> None:
     good = sbatch(cluster, f"--output={tmp_path}/%j", "--wrap=echo here")
     bad = sbatch(cluster, "--output=/dev/null", "--wrap=exit 3")
     until_state(cluster, good, "COMPLETED")
@@ -106,7 +106,7 @@ def test_a_step_spans_nodes(cluster: Cluster, tmp_path: Path) -> None:
     assert nodes[0] == nodes[1] != nodes[2] == nodes[3]
 
 
-def test_gpus_are_counted_and_a_job_is_told_which_are_its_own(cluster: Cluster, tmp_path: Path) -> None:
+def test_gpus_are_counted_and_assigned_to_jobs(cluster: Cluster, tmp_path: Path) -> None:
     wrap = "--wrap=echo $CUDA_VISIBLE_DEVICES $SLURM_JOB_GPUS; sleep 600"
     wants = ("--nodelist=n1", "--gres=gpu:2", f"--output={tmp_path}/%j", wrap)
     first, second, third = (sbatch(cluster, *wants) for _ in range(3))
@@ -117,7 +117,7 @@ def test_gpus_are_counted_and_a_job_is_told_which_are_its_own(cluster: Cluster, 
     until(lambda: cluster.job(third)["Reason"] == "Resources", "the third to wait for GPUs")
 
 
-def test_a_job_whose_node_dies_is_noticed_requeued_and_runs_on_another(cluster: Cluster, tmp_path: Path) -> None:
+def test_after_a_node_failure_a_job_is_requeued_and_runs_on_another_node(cluster: Cluster, tmp_path: Path) -> None:
     job = Job(cluster, tmp_path)
     node, pid = job.until_started()
     cluster.kill(node)
@@ -126,12 +126,12 @@ def test_a_job_whose_node_dies_is_noticed_requeued_and_runs_on_another(cluster: 
     second, _ = job.until_started(2)
     assert second != node
     assert cluster.job(job.id)["Restarts"] == "1"
-    assert not job.said("SIGTERM")
+    assert not job.reports("SIGTERM")
     job.finish()
     until(lambda: recorded(cluster, job.id) == "COMPLETED", "accounting to know")
 
 
-def test_a_death_that_is_told_is_acted_on_at_once_and_a_started_node_takes_jobs_again(
+def test_a_reported_node_failure_is_handled_immediately_and_a_restarted_node_runs_jobs(
     bare_cluster: Cluster, tmp_path: Path
 ) -> None:
     job = Job(bare_cluster, tmp_path, "--nodelist=n2")
@@ -155,18 +155,18 @@ def test_tasks_outlive_their_slurmd_and_a_new_one_finds_them(bare_cluster: Clust
     until_state(bare_cluster, job.id, "COMPLETED")
 
 
-def test_preemption_on_scavenge_warns_waits_and_requeues(cluster: Cluster, tmp_path: Path) -> None:
-    """A step's SIGTERM comes at once, the end after the grace, and the job starts again if it has not ended between."""
+def test_preemption_on_scavenge_sends_sigterm_waits_and_requeues(cluster: Cluster, tmp_path: Path) -> None:
+    """SLURM sends SIGTERM immediately, ends the job after the grace time, and requeues it if it has not ended before."""
     job = Job(cluster, tmp_path, "--partition=scavenge", "--nodelist=n1")
     job.until_started()
     winner = cluster.preempt("n1")
     until_state(cluster, winner, "RUNNING")
     assert cluster.job(job.id)["JobState"] == "PENDING"
-    warned = float(job.said("SIGTERM")[0][0])
+    warned = float(job.reports("SIGTERM")[0][0])
     until(lambda: recorded(cluster, winner) == "RUNNING", "accounting to know")
     begun = cluster.command("sacct", "--allocations", "--noheader", "--format=Start", f"--jobs={winner}")
     grace = 10
-    assert time.mktime(time.strptime(begun, "%Y-%m-%dT%H:%M:%S")) - warned > grace - 1  # SLURM's seconds are whole
+    assert time.mktime(time.strptime(begun, "%Y-%m-%dT%H:%M:%S")) - warned > grace - 1  # SLURM prints whole seconds
     cluster.cancel(winner)
     job.until_started(2)
     job.finish()
@@ -182,9 +182,7 @@ def test_preemption_on_kill_cancels(cluster: Cluster, tmp_path: Path) -> None:
     until(lambda: recorded(cluster, job.id) == "PREEMPTED", "accounting to know")
 
 
-def test_jobs_run_on_while_slurmctld_is_dead_and_it_knows_them_when_it_is_back(
-    cluster: Cluster, tmp_path: Path
-) -> None:
+def test_jobs_survive_a_crash_of_slurmctld(cluster: Cluster, tmp_path: Path) -> None:
     job = Job(cluster, tmp_path)
     _, pid = job.until_started()
     waits = sbatch(cluster, "--hold", "--output=/dev/null", "--wrap=true")
@@ -210,7 +208,7 @@ def test_a_frozen_slurmdbd_blocks_sacct_and_not_sbatch(cluster: Cluster, tmp_pat
     until(lambda: recorded(cluster, job) == "COMPLETED", "accounting to learn what it missed")
 
 
-def test_a_dead_slurmdbd_that_comes_back_learns_what_it_missed(cluster: Cluster) -> None:
+def test_a_restarted_slurmdbd_receives_missed_updates(cluster: Cluster) -> None:
     cluster.kill("slurmdbd")
     with pytest.raises(subprocess.CalledProcessError):
         cluster.command("sacct")
@@ -228,7 +226,7 @@ def test_without_accounting_jobs_run_and_sacct_fails(bare_cluster: Cluster) -> N
     assert "accounting storage is disabled" in error.value.__notes__[0]
 
 
-def test_whatever_a_test_leaves_behind_is_gone_before_the_next(bare_cluster: Cluster, tmp_path: Path) -> None:
+def test_reset_removes_everything_that_a_test_left_behind(bare_cluster: Cluster, tmp_path: Path) -> None:
     job = Job(bare_cluster, tmp_path, "--nodelist=n1")
     job.until_started()
     bare_cluster.command("scontrol", "suspend", job.id)
@@ -250,7 +248,7 @@ def test_whatever_a_test_leaves_behind_is_gone_before_the_next(bare_cluster: Clu
     assert {process.program for process in daemons(bare_cluster.folder)} == {"munged", "slurmctld", "slurmd"}
 
 
-def test_bringing_up_what_is_up_leaves_it_alone(bare_cluster: Cluster, tmp_path: Path) -> None:
+def test_up_keeps_a_running_cluster(bare_cluster: Cluster, tmp_path: Path) -> None:
     job = Job(bare_cluster, tmp_path)
     job.until_started()
     before = daemons(bare_cluster.folder)
@@ -259,7 +257,7 @@ def test_bringing_up_what_is_up_leaves_it_alone(bare_cluster: Cluster, tmp_path:
     assert bare_cluster.job(job.id)["JobState"] == "RUNNING"
 
 
-def test_a_folder_that_holds_anything_else_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_other_contents_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "thesis").write_text("years")
     for act in (Cluster.up, lambda folder: Cluster(folder).down()):
         with pytest.raises(ValueError, match="is not empty, and not a cluster's"):
@@ -269,8 +267,8 @@ def test_a_folder_that_holds_anything_else_is_left_alone(tmp_path: Path) -> None
 
 @pytest.mark.skipif(bool(missing()), reason=missing() or "there is one")
 @pytest.mark.parametrize("guarded", [True, False])
-def test_nothing_is_left_of_a_cluster_whose_process_was_killed(guarded: bool) -> None:
-    """Its guard takes it down; where that was killed too, whoever makes the next one does."""
+def test_a_cluster_is_removed_after_its_process_was_killed(guarded: bool) -> None:
+    """Its guard removes it. If the guard was killed too, the next start of a cluster does."""
     code = (
         "import signal; from tests.slurm.cluster import Cluster\n"
         "with Cluster.temporary(accounting=False, nodes=1) as cluster: print(cluster.folder, flush=True); signal.pause()"
@@ -292,7 +290,7 @@ def test_nothing_is_left_of_a_cluster_whose_process_was_killed(guarded: bool) ->
     until(lambda: not folder.exists() and not daemons(folder), "the cluster to be gone")
 
 
-def test_where_there_is_no_slurm_tests_skip_with_what_to_install_unless_it_is_required(
+def test_without_slurm_tests_are_skipped_with_instructions_unless_slurm_is_required(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_PATH", str(tmp_path))

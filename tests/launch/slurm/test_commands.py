@@ -9,50 +9,48 @@ from pathlib import Path
 
 import pytest
 
-from assay.errors import AssayError
-from assay.launch.slurm.commands import Refused, Unreachable, run
-from assay.processes import ProcessIdentity
+from assay.core.errors import AssayError, NotFound
+from assay.core.processes import ProcessIdentity
+from assay.launch.slurm.commands import Rejected, Unreachable, run
+from tests.launch.polling import LONGEST, until
 from tests.launch.slurm.fakes import Commands, commands
-from tests.launch.waiting import LONGEST, until
 
 __all__ = ["commands"]
 
 LONG = 60.0
-"""Seconds that no command here takes."""
+"""Timeout in seconds that no command of these tests reaches."""
 
 
-def test_what_a_command_prints_is_returned_whatever_bytes_it_holds(commands: Commands) -> None:
+def test_output_with_invalid_utf8_is_returned(commands: Commands) -> None:
     commands.script("squeue", r"printf 'caf\303\251 \377|\n'")
     assert run(["squeue"], timeout=LONG) == "café �|\n"
 
 
-def test_a_machine_without_slurm_is_told_from_a_slurm_that_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_program_has_its_own_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
-        AssayError, match="no SLURM on this machine: sbatch is not on PATH.\nUse cluster=local"
+        AssayError, match="SLURM is not available on this machine: sbatch is not on the PATH.\nUse cluster=local"
     ) as caught:
         run(["sbatch", "job.sh"], timeout=LONG)
-    assert type(caught.value) is AssayError
+    assert type(caught.value) is NotFound
 
 
 def _leave_a_child(commands: Commands, then: str) -> Path:
-    """A command that starts a process of its own, writes its pid down, and then does something."""
+    """Define a command that starts a child, records its pid, and then runs more shell code."""
     pid = commands.folder / "pid"
     commands.script("squeue", f"sleep 600 & echo $! > {pid}.new; mv {pid}.new {pid}; {then}")
     return pid
 
 
-def test_a_command_that_takes_too_long_is_killed_with_all_that_it_started(commands: Commands) -> None:
+def test_a_command_that_exceeds_its_timeout_is_killed_with_its_children(commands: Commands) -> None:
     pid = _leave_a_child(commands, "wait")
-    with pytest.raises(Unreachable, match=r"squeue gave no answer within 3 s\.\n`scontrol ping`"):
+    with pytest.raises(Unreachable, match=r"squeue did not answer within 3 s\.\nCheck the controller"):
         run(["squeue"], timeout=3.0)
     until(lambda: not _alive(int(pid.read_text())), "the child to end")
 
 
-def test_ctrl_c_ends_a_command_too(commands: Commands) -> None:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have what runs behind them ignore it
+def test_ctrl_c_kills_a_command_with_its_children(commands: Commands) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells make background processes ignore SIGINT
     pid = _leave_a_child(commands, "wait")
     main = threading.main_thread().ident
     assert main is not None
@@ -70,7 +68,7 @@ def test_ctrl_c_ends_a_command_too(commands: Commands) -> None:
     until(lambda: not _alive(int(pid.read_text())), "the child to end")
 
 
-def test_what_a_command_leaves_behind_is_not_waited_for(commands: Commands) -> None:
+def test_processes_that_a_command_leaves_behind_are_not_awaited(commands: Commands) -> None:
     pid = _leave_a_child(commands, "echo done")
     try:
         assert run(["squeue"], timeout=LONG) == "done\n"
@@ -86,7 +84,7 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def test_a_command_never_waits_for_input(commands: Commands) -> None:
+def test_a_command_gets_no_input(commands: Commands) -> None:
     commands.script("scancel", "cat; echo end")
     nothing_comes, writer = os.pipe()
     ours = os.dup(0)
@@ -119,7 +117,7 @@ def test_a_command_never_waits_for_input(commands: Commands) -> None:
         "sbatch: error: fetch_config: DNS SRV lookup failed\nsbatch: fatal: Could not establish a configuration source",
     ],
 )
-def test_what_passes_is_tried_again_after_growing_waits_until_it_works(commands: Commands, words: str) -> None:
+def test_a_temporary_failure_is_retried_with_growing_waits(commands: Commands, words: str) -> None:
     tries = commands.folder / "tries"
     commands.script(
         "squeue",
@@ -130,7 +128,7 @@ def test_what_passes_is_tried_again_after_growing_waits_until_it_works(commands:
     assert waits == [1.0, 2.0, 4.0]
 
 
-def test_waits_are_spread_so_that_jobs_do_not_ask_all_at_once_again(commands: Commands) -> None:
+def test_the_waits_of_many_jobs_are_spread(commands: Commands) -> None:
     commands.fails("squeue", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
     waits: list[float] = []
     for chance in (0.0, 1.0):
@@ -139,7 +137,7 @@ def test_waits_are_spread_so_that_jobs_do_not_ask_all_at_once_again(commands: Co
     assert waits == [0.5, 1.5]
 
 
-def test_one_that_never_passes_is_told_in_slurms_words(commands: Commands) -> None:
+def test_a_lasting_temporary_failure_quotes_slurm(commands: Commands) -> None:
     commands.fails("squeue", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
     waits: list[float] = []
     with pytest.raises(Unreachable, match=r"squeue: slurm_load_jobs error: Unable to contact slurm controller"):
@@ -148,7 +146,7 @@ def test_one_that_never_passes_is_told_in_slurms_words(commands: Commands) -> No
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("printed", "message"),
     [
         (
             (
@@ -171,23 +169,23 @@ def test_one_that_never_passes_is_told_in_slurms_words(commands: Commands) -> No
             "sbatch: error: Batch job submission failed: Requested node configuration is not available",
             "sbatch: Batch job submission failed: Requested node configuration is not available.",
         ),
-        ("", "sbatch: it ended with exit code 1."),
+        ("", "sbatch: exit code 1."),
     ],
 )
-def test_a_refusal_is_told_at_once_in_slurms_words(commands: Commands, said: str, words: str) -> None:
-    commands.fails("sbatch", said)
+def test_a_rejection_is_not_retried_and_quotes_slurm(commands: Commands, printed: str, message: str) -> None:
+    commands.fails("sbatch", printed)
 
     def sleep(seconds: float) -> None:
-        pytest.fail(f"asked again after {seconds} s")
+        pytest.fail(f"retried after {seconds} s")
 
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Rejected) as caught:
         run(["sbatch", "job.sh"], timeout=LONG, attempts=3, sleep=sleep)
-    assert caught.value.what == words
+    assert caught.value.what == message
 
 
 @pytest.fixture
 def inside_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Variables that a job has, or a person has set."""
+    """Set variables as in a job, and variables of a user."""
     for name in ("SLURM_JOB_ID", "SLURM_MEM_PER_NODE", "SBATCH_PARTITION", "SQUEUE_STATES", "SACCT_FORMAT"):
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("SLURM_CONF", "/etc/slurm/slurm.conf")
@@ -197,7 +195,7 @@ def inside_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("inside_a_job")
-def test_a_job_may_submit_jobs_its_own_options_are_not_theirs_and_the_cluster_is_the_same(commands: Commands) -> None:
+def test_commands_in_a_job_ignore_its_options_and_keep_its_cluster(commands: Commands) -> None:
     commands.script("sbatch", "env")
     seen = dict(line.split("=", 1) for line in run(["sbatch"], timeout=LONG).splitlines())
     slurms = {name: value for name, value in seen.items() if name.startswith(("SLURM", "SBATCH", "SQUEUE", "SACCT"))}
@@ -206,7 +204,7 @@ def test_a_job_may_submit_jobs_its_own_options_are_not_theirs_and_the_cluster_is
 
 
 @pytest.mark.usefixtures("inside_a_job")
-def test_commands_speak_english_and_jobs_keep_their_users_language(commands: Commands) -> None:
+def test_commands_use_the_c_locale_and_jobs_keep_the_users_locale(commands: Commands) -> None:
     for program in ("squeue", "sbatch"):
         commands.script(program, 'echo "$LC_ALL $TZ"')
     assert run(["squeue"], timeout=LONG, environment={"TZ": "UTC0"}) == "C UTC0\n"

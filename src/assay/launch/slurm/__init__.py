@@ -1,1 +1,1 @@
-"""SLURM: what is asked of it, what it says, and how a sweep comes through what it does."""
+"""Submit SLURM jobs, query their states, and recover lost jobs of sweeps."""

@@ -1,4 +1,4 @@
-"""Calling SLURM's commands: never for ever, and failures told apart by what can be done about them."""
+"""Call SLURM's commands with a timeout, and classify errors as temporary or permanent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
-from assay.errors import AssayError
+from assay.core.errors import NotFound, SchedulerError
 
 log = logging.getLogger(__name__)
 
@@ -22,23 +22,19 @@ FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 30.0
 
 
-class SlurmError(AssayError):
-    """One of SLURM's commands failed."""
+class Unreachable(SchedulerError):  # noqa: N818  # its base is an error
+    """Temporary failure: SLURM did not answer in any attempt.
 
-
-class Unreachable(SlurmError):  # noqa: N818  # its base says that it is an error
-    """SLURM did not answer, in all attempts: it may later.
-
-    What was asked of it may have been done all the same: an answer can be lost.
+    SLURM may have executed the command nevertheless, because an answer can be lost.
     """
 
 
-class Refused(SlurmError):  # noqa: N818  # as above
-    """SLURM said no, in its own words; asking again changes nothing."""
+class Rejected(SchedulerError):  # noqa: N818  # as above
+    """Permanent failure: SLURM rejected the command. The message quotes SLURM's message."""
 
 
-_PASSES = re.compile(
-    r"unable to contact slurm controller"  # the controller restarts; clients have tried for a MessageTimeout by then
+_TEMPORARY = re.compile(
+    r"unable to contact slurm controller"  # the controller restarts; the client has retried for a MessageTimeout
     r"|socket timed out on send/recv"
     r"|connection (?:refused|reset|timed out)"
     r"|communication connection failure"
@@ -49,18 +45,18 @@ _PASSES = re.compile(
     r"|rate limit exceeded"
     r"|controller (?:is )?in standby mode"
     r"|unable to connect to database"
-    r"|could not establish a configuration source",  # no slurm.conf here, and who would send it does not answer
+    r"|could not establish a configuration source",  # no local slurm.conf, and the server that provides it does not answer
     re.IGNORECASE,
 )
-"""What SLURM says when it would have answered a little later; from its sources, 20.11 to 26.05."""
+"""SLURM's messages for temporary failures, from its sources of versions 20.11 to 26.05."""
 
 _INPUTS = re.compile(r"(?:SLURM|SBATCH|SALLOC|SRUN|SACCT|SQUEUE|SINFO|SCONTROL|SCANCEL)_")
 _KEPT = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"}
-"""Which cluster, and who one is there; submitit's `clean_env` drops the first, and sbatch then finds no cluster."""
+"""Variables that select the cluster and the user. submitit's `clean_env` drops the first, which sbatch needs."""
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment without what an enclosing job says about itself: SLURM's commands would take that for options."""
+    """Remove the variables of an enclosing job, which SLURM's commands would read as options."""
     return {name: value for name, value in environment.items() if name in _KEPT or not _INPUTS.match(name)}
 
 
@@ -73,21 +69,22 @@ def run(
     sleep: Callable[[float], None] = time.sleep,
     chance: Callable[[], float] = random.random,
 ) -> str:
-    """Run one of SLURM's commands and return what it prints.
+    """Run a SLURM command and return its output.
 
     Args:
         command: the program and its arguments.
-        timeout: seconds for one attempt; then it is killed, with all that it started.
-        attempts: how often it is tried where SLURM does not answer. More than one is for commands that may be done
-            twice: an sbatch without an answer may have submitted its job.
-        environment: variables beside the caller's.
-        sleep: waits between attempts.
-        chance: between 0 and 1; spreads the waits, so that a thousand jobs don't all ask at the same moment again.
+        timeout: seconds for one attempt. Afterwards the command and its child processes are killed.
+        attempts: maximum number of attempts if SLURM does not answer. More than one attempt is safe only for commands
+            that may be repeated. An sbatch without an answer may have submitted its job.
+        environment: variables in addition to the caller's.
+        sleep: function that waits between attempts.
+        chance: function that returns a value between 0 and 1. It spreads the waits, so that a thousand jobs do not
+            repeat their queries at the same moment.
 
     Raises:
-        Unreachable: SLURM did not answer in time, or said that it cannot just now, in every attempt.
-        Refused: it said no.
-        AssayError: there is no such program on this machine.
+        Unreachable: SLURM did not answer in time, or reported a temporary failure, in every attempt.
+        Rejected: SLURM rejected the command.
+        NotFound: this machine has no such program.
     """
     for attempt in range(1, attempts + 1):
         try:
@@ -96,16 +93,17 @@ def run(
             if attempt == attempts:
                 raise
             wait = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (attempt - 1)) * (0.5 + chance())
-            log.info("%s Trying again in %.1f s (%d of %d).", error.what, wait, attempt + 1, attempts)
+            log.info("%s Retrying in %.1f s (%d of %d).", error.what, wait, attempt + 1, attempts)
             sleep(wait)
-    raise ValueError(f"attempts={attempts} is below 1")
+    raise ValueError(f"attempts: {attempts} is invalid; expected at least 1")
 
 
 def _run_once(command: Sequence[str], timeout: float, environment: Mapping[str, str]) -> str:
-    program = os.path.basename(command[0])  # noqa: PTH119  # a name, found on PATH
-    # A job starts with sbatch's environment, and its own programs may need the user's locale.
+    program = os.path.basename(command[0])  # noqa: PTH119  # a name on PATH
+    # A job starts with sbatch's environment, and the job's own programs may need the user's locale.
     locale = {} if program == "sbatch" else {"LC_ALL": "C"}
-    # Files, not pipes: a process that a site's wrapper leaves behind keeps a pipe open, and its reader waiting.
+    # Files instead of pipes: a cluster's wrapper script may leave a process behind, which keeps a pipe open and blocks
+    # its reader.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         try:
             process = subprocess.Popen(
@@ -117,35 +115,35 @@ def _run_once(command: Sequence[str], timeout: float, environment: Mapping[str, 
                 start_new_session=True,
             )
         except FileNotFoundError:
-            raise AssayError(
-                f"no SLURM on this machine: {program} is not on PATH.",
-                fix="Use cluster=local here, or run this on a login node.",
+            raise NotFound(
+                f"SLURM is not available on this machine: {program} is not on the PATH.",
+                fix="Use cluster=local, or run this command on a login node.",
             ) from None
         status = _wait(process, timeout)
-        printed, said = _text(out), _words(_text(err))
+        output, message = _text(out), _message(_text(err))
     if status is None:
-        raise Unreachable(f"{program} gave no answer within {timeout:g} s.", fix=_FIX)
+        raise Unreachable(f"{program} did not answer within {timeout:g} s.", fix=_FIX)
     if status == 0:
-        if said:
-            log.debug("%s: %s", program, said)
-        return printed
-    said = said or _words(printed) or f"it ended with exit code {status}"
-    if _PASSES.search(said):
-        raise Unreachable(f"{program}: {said}.", fix=_FIX)
-    raise Refused(f"{program}: {said}.")
+        if message:
+            log.debug("%s: %s", program, message)
+        return output
+    message = message or _message(output) or f"exit code {status}"
+    if _TEMPORARY.search(message):
+        raise Unreachable(f"{program}: {message}.", fix=_FIX)
+    raise Rejected(f"{program}: {message}.")
 
 
-_FIX = "`scontrol ping` tells whether the controller is up; nothing is lost by running the same command again later."
+_FIX = "Check the controller with `scontrol ping`, and repeat the command later; nothing is lost."
 
 
 def _wait(process: subprocess.Popen[bytes], timeout: float) -> int | None:
-    """The exit status; ``None`` where it took too long, and had to be killed."""
+    """Return the exit status; None if the timeout expired and the process was killed."""
     try:
         return process.wait(timeout)
     except subprocess.TimeoutExpired:
         return None
     finally:
-        if process.returncode is None:  # too slow, or Ctrl-C, which the process doesn't get in its own session
+        if process.returncode is None:  # a timeout, or Ctrl-C, which does not reach the process in its own session
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -156,7 +154,7 @@ def _text(file: IO[bytes]) -> str:
     return file.read().decode("utf-8", errors="replace")
 
 
-def _words(text: str) -> str:
-    """What a command says of a failure, on one line and without its own name before each part."""
+def _message(text: str) -> str:
+    """Join the error lines of a command into one line, without the program name before each line."""
     lines = [re.sub(r"^\w+: (?:(?:error|fatal): )?", "", line.strip()) for line in text.splitlines()]
     return "; ".join(dict.fromkeys(line.rstrip(".") for line in lines if line))

@@ -1,7 +1,7 @@
-"""`python -m assay.launch.slurm.job SUBMISSION BATCH`: what every job of a sweep runs.
+"""Run one job of a sweep or an audit: `python -m assay.launch.slurm.job SUBMISSION BATCH`.
 
-The one entry point that SLURM is given. What the job has to do follows from the batch, and which of its runs are this
-task's from the array's index; so nothing has to be written after sbatch, and a job that is requeued does the same again.
+The batch defines the work of the job, and the array index selects the runs or shards of this task. The job therefore
+needs no file that is written after sbatch. A requeued job repeats the same work.
 """
 
 from __future__ import annotations
@@ -18,96 +18,104 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assay.errors import AssayError
-from assay.evaluate.offline import use_mirror
-from assay.files import write_json
-from assay.launch.attempt import log_to_stderr
-from assay.launch.children import Children
-from assay.launch.early import stop_as_the_policy_says
-from assay.launch.records import SubmissionDirectory, Worker, recorded, trained
-from assay.launch.rounds import Rounds, alone
+from assay.core.errors import NotFound, SchedulerError
+from assay.core.lease import LeaseTimes
+from assay.core.processes import ProcessIdentity
+from assay.launch.early_stopping import apply_stopping_policy
+from assay.launch.local.process_pool import RunProcesses
+from assay.launch.local.run_loop import RunLoop, alone
+from assay.launch.local.run_output import log_to_stderr
+from assay.launch.local.worker import use_benchmarks, worker_environment
+from assay.launch.slurm.batches import ArrayTask, Ledger
 from assay.launch.slurm.commands import Unreachable, run
-from assay.launch.slurm.finish import finish, frozen
-from assay.launch.slurm.ledger import Ledger
-from assay.launch.slurm.ranks import Leader, Rank, follow
-from assay.launch.slurm.sbatch import job_of_this_process, signal_seconds, time_limit
-from assay.launch.slurm.tend import Tended, tend
-from assay.launch.submission import done_elsewhere
-from assay.launch.worker import worker_environment
-from assay.lease import LeaseTimes
-from assay.processes import ProcessIdentity
-from assay.store import Failure
-from assay.study import Study
+from assay.launch.slurm.finalize import finish_submission
+from assay.launch.slurm.monitor import MonitorResult, monitor_submission
+from assay.launch.slurm.ranks import Leader, Rank, follow_leader
+from assay.launch.slurm.sbatch import job_of_this_process, request_resources, signal_seconds
+from assay.plan.frozen_workspace import frozen_workspace
+from assay.store.runs import Failure
+from assay.store.submissions import SubmissionDirectory, Worker, done_elsewhere, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from assay.launch.records import SubmittedRun
-    from assay.launch.slurm.ledger import Batch
-    from assay.settings import Cluster, Slurm
+    from assay.config.cluster import Cluster, Slurm
+    from assay.store.submissions import SubmittedRun
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("assay.launch.slurm.job")  # __name__ is __main__ in a job
 
 SIGNAL_SLACK_SECONDS = 65.0
-"""SLURM may send the signal before a job's end up to a minute early: it looks at the clock every 30 s."""
+"""Maximum seconds from the signal to the time limit. SLURM checks every 30 s, and signals up to a minute early."""
 MARGIN_SECONDS = 5.0
-"""Between a job's start and our first line."""
-FRUITLESS = 3
-"""Jobs in a row that ran to their time limit without bringing their runs further, before the runs are failed."""
-LOOKS_SECONDS = (5.0, 10.0, 20.0, 40.0)
-"""Waits between looks at what accounting has not written yet, or at what somebody else looks after."""
+"""Assumed seconds between the start of a job and the first line of this program."""
+MAX_IDLE_RESTARTS = 3
+"""Number of consecutive jobs without progress that reach their time limit, before their runs are marked as failed."""
+MONITOR_WAITS_SECONDS = (5.0, 10.0, 20.0, 40.0)
+"""Seconds between passes of a monitor job, while accounting is late or another process holds the monitor lease."""
 
 OUTAGE_PAUSE_SECONDS = 10.0
-"""Between tries of a job that looks after a sweep and gets no answer from SLURM."""
-SHARE_FOR_OUTAGES = 0.8
-"""Of such a job's time, for which it tries."""
+"""Seconds between attempts of a monitor job that gets no answer from SLURM."""
+OUTAGE_TIME_FRACTION = 0.8
+"""Fraction of the monitor job's time limit during which the job repeats these attempts."""
 
 
-def main(folder: str, number: int) -> None:
-    """Do what a batch is for."""
+def main(folder: str, number: int) -> int:
+    """Perform one task of a batch, and return the exit code."""
     log_to_stderr()
     directory = SubmissionDirectory(Path(folder))
     batch = Ledger(directory).batch(number)
+    task = ArrayTask(batch, int(os.environ.get("SLURM_ARRAY_TASK_ID", "0")), job_of_this_process())
     match batch.kind:
         case "prepare":
             _prepare(directory)
         case "runs":
-            _train(directory, batch, int(os.environ.get("SLURM_ARRAY_TASK_ID", "0")))
-        case "tend":
-            _tend(directory)
+            _train(directory, task)
+        case "monitor":
+            _monitor(directory)
+        case "shards" | "merge":
+            from assay.launch.slurm.audit.job import run_audit_job
+
+            return run_audit_job(directory.path, task)
+    return 0
 
 
 def _prepare(directory: SubmissionDirectory) -> None:
-    """Make tokenizer and corpora, once for all runs."""
+    """Build tokenizer and corpora, once for all runs."""
+    from assay.plan.prepare import prepare_corpora
+
     submission = directory.read()
-    folders = frozen(submission).prepare(sorted(submission.digests))
-    write_json(directory.path / "prepared.json", {name: folder.name for name, folder in folders.items()})
+    prepare_corpora(frozen_workspace(submission).sources, sorted(submission.digests))
 
 
-def _tend(directory: SubmissionDirectory) -> None:
-    """Look after the sweep, stopping candidates early where the policy says so; once nothing is left, judge it."""
+def _monitor(directory: SubmissionDirectory) -> None:
+    """Monitor the runs, stop candidates early, and publish the verdict after all runs ended.
+
+    Candidates are stopped only if the policy allows early stopping.
+    """
     if directory.closed is None:
-        stop_as_the_policy_says(directory)
-    tended = _look(directory)
-    for seconds in LOOKS_SECONDS:
-        if tended.acted and not tended.actions.get("wait"):
+        apply_stopping_policy(directory)
+    result = _monitor_once(directory)
+    for seconds in MONITOR_WAITS_SECONDS:
+        if result.acted and not result.actions.get("wait"):
             break
         time.sleep(seconds)
-        tended = _look(directory)
-    if tended.over and directory.closed is None:
-        finish(directory)
+        result = _monitor_once(directory)
+    if result.over and directory.closed is None:
+        finish_submission(directory)
 
 
-def _look(directory: SubmissionDirectory) -> Tended:
-    """Look once, as soon as SLURM answers: where this job gave up, nobody might look any more."""
+def _monitor_once(directory: SubmissionDirectory) -> MonitorResult:
+    """Run one pass of the monitor; repeat it while SLURM does not answer.
+
+    The repetition is necessary because no other monitor job may follow this job.
+    """
     submission = directory.read()
-    cluster = Study.parse(submission.study).cluster
-    until = time.monotonic() + 60 * time_limit(cluster, training=False) * SHARE_FOR_OUTAGES
+    cluster = submission.frozen_study().cluster
+    until = time.monotonic() + 60 * request_resources(cluster, "monitor").minutes * OUTAGE_TIME_FRACTION
     while True:
         try:
-            # Whoever is at it may have died just now, on a machine that cannot be seen from here: then nobody else
-            # may come.
-            return tend(
+            # Wait for the lease: its holder may have just died on another machine, and no other job may follow.
+            return monitor_submission(
                 directory,
                 elsewhere=partial(done_elsewhere, directory.store, submission),
                 patience=LeaseTimes.from_environment().patience,
@@ -115,50 +123,47 @@ def _look(directory: SubmissionDirectory) -> Tended:
         except Unreachable as error:
             if time.monotonic() >= until:
                 raise
-            log.warning("%s This job tries again in %.0f s.", error.what, OUTAGE_PAUSE_SECONDS)
+            log.warning("%s This job retries in %.0f s.", error.what, OUTAGE_PAUSE_SECONDS)
             time.sleep(OUTAGE_PAUSE_SECONDS)
 
 
-def _train(directory: SubmissionDirectory, batch: Batch, index: int) -> None:
-    """Do the runs of one task, or help the first rank to."""
+def _train(directory: SubmissionDirectory, task: ArrayTask) -> None:
+    """Train and evaluate the runs of one task, as rank 0 or as another rank."""
     submission = directory.read()
-    study = Study.parse(submission.study)
+    study = submission.frozen_study()
     cluster, slurm = study.cluster, study.cluster.slurm
     assert slurm is not None, "a submission for a cluster"
-    name, rank = batch.worker(index), Rank.here()
+    name, rank = task.worker, Rank.from_environment()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    os.environ.update(worker_environment(cluster, index, os.environ))
+    os.environ.update(worker_environment(cluster, task.index, os.environ))
     turns = directory.path / "turns" / f"{name}.json"
     if slurm.ranks > 1 and rank.rank > 0:
-        with _Notice(cluster).listening() as notice:
-            follow(directory, turns, rank, children=Children(grace_seconds=slurm.grace_seconds), asked=notice)
+        with _StopRequest(cluster).listening() as stop:
+            follow_leader(directory, turns, rank, children=RunProcesses(grace_seconds=slurm.grace_seconds), asked=stop)
         return
-    mine = set(batch.tasks[index])
-    runs = [run for run in submission.runs if run.fingerprint in mine]
+    runs = [run for run in submission.runs if run.fingerprint in task.items]
     me = _worker(directory, name, runs)
-    if submission.evaluation.tasks and study.paths.benchmarks is not None:
-        with contextlib.suppress(AssayError):  # no mirror there: a run's failure, recorded when it comes to that
-            use_mirror(study.paths.resolve(study.paths.benchmarks))
-    with recorded(directory, me), _Notice(cluster).listening() as notice:
+    use_benchmarks(submission, study)
+    with recorded(directory, me), _StopRequest(cluster).listening() as stop:
         leader = Leader(turns, rank) if slurm.ranks > 1 else None
-        Rounds(
+        RunLoop(
             directory,
             me,
             runs,
-            asked=notice,
-            places=places(slurm, visible, len(runs)),
+            asked=stop,
+            places=assign_gpus(slurm, visible, len(runs)),
             patient=True,
             turn=leader.turn if leader else alone,
             grace_seconds=slurm.grace_seconds,
         ).work()
         if leader:
             leader.end()
-    if notice():
-        _go_on_later(directory, me, runs, notice)
+    if stop():
+        _requeue(directory, me, runs, stop)
 
 
 def _worker(directory: SubmissionDirectory, name: str, runs: Sequence[SubmittedRun]) -> Worker:
-    """This job's record, going on from that of the job that was here before it was requeued."""
+    """Build the worker record of this job, and continue the record of an earlier start."""
     now, before = time.time(), directory.worker(name)
     me = Worker(
         name=name,
@@ -169,34 +174,33 @@ def _worker(directory: SubmissionDirectory, name: str, runs: Sequence[SubmittedR
     )
     if before is None:
         return me
-    path = directory.path / "workers" / f"{name}.json"
-    last = before.ended or path.stat().st_mtime  # killed: it had written something then at the latest
+    last = before.ended or directory.last_activity(name, before.job, before.runs)
     spent = before.spent + max(0.0, last - before.started)
     return replace(me, spent=spent, idle_restarts=before.idle_restarts)
 
 
 def _progress(directory: SubmissionDirectory, runs: Sequence[SubmittedRun]) -> float:
-    """How far runs are, in runs: training counts 1, and evaluating it 1."""
+    """Return the progress of runs, where training and evaluation of a run count 1 each."""
     evaluation, total = directory.read().evaluation.fingerprint, 0.0
-    for run_ in runs:
-        folder = directory.store.run(run_.fingerprint)
+    for entry in runs:
+        folder = directory.store.run(entry.fingerprint)
         status = folder.status()
         if folder.evaluated(evaluation):
             total += 2.0
-        elif trained(folder):
+        elif folder.trained:
             total += 1.0
         elif status.steps:
             total += status.step / status.steps
     return total
 
 
-def places(slurm: Slurm, visible: str, runs: int) -> list[dict[str, str]]:
-    """The variables of each of the runs that a job does side by side: which of its GPUs each one uses.
+def assign_gpus(slurm: Slurm, visible: str, runs: int) -> list[dict[str, str]]:
+    """Return environment variables that assign a job's GPUs to its concurrent runs.
 
     Args:
         slurm: the profile.
         visible: the job's CUDA_VISIBLE_DEVICES.
-        runs: how many the job has; with fewer of them than places, GPUs are shared last.
+        runs: number of runs of the job. Runs share a GPU only if there are more runs than GPUs.
     """
     names = [name for name in visible.split(",") if name]
     count = max(1, min(slurm.at_once, runs))
@@ -205,50 +209,51 @@ def places(slurm: Slurm, visible: str, runs: int) -> list[dict[str, str]]:
     return [{"CUDA_VISIBLE_DEVICES": names[number % len(names)]} for number in range(count)]
 
 
-class _Notice:
-    """Whether a job was asked to stop, or its time is nearly up.
+class _StopRequest:
+    """Condition for the job to stop: a signal, or the approaching time limit.
 
-    SIGTERM comes with preemption and `scancel`. SIGUSR2 comes before the time limit, up to a minute early, which of
-    a limit of some minutes would leave nothing; the job's own clock is exact. Where the clock says that there is a
-    long time left, the job has to make room, on sites that send this signal in SIGTERM's place
-    (`preempt_send_user_signal`), or somebody shortened the limit; then it counts.
+    SLURM sends SIGTERM on preemption and `scancel`. SLURM sends SIGUSR2 before the time limit, up to a minute early.
+    With a limit of a few minutes no time would be left. Near the limit, the job therefore uses its own clock and
+    ignores SIGUSR2. Long before the limit, SIGUSR2 means a shortened limit, or preemption on clusters that send SIGUSR2
+    instead of SIGTERM (`preempt_send_user_signal`). The job then stops.
 
-    While a job is suspended its time stands still: SLURM puts its end off by as long, and continues it with SIGCONT.
+    If a job is suspended, its clock stops. SLURM moves the time limit by the same period, and resumes the job with
+    SIGCONT.
     """
 
     def __init__(self, cluster: Cluster, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin to count.
+        """Start the clock.
 
         Args:
-            cluster: the job's profile.
-            clock: seconds.
+            cluster: profile of the job.
+            clock: returns seconds.
         """
         began = float(os.environ.get("SLURM_JOB_START_TIME") or time.time() - MARGIN_SECONDS)
         self._grace = signal_seconds(cluster)
-        left = time_limit(cluster, training=True) * 60 - self._grace - (time.time() - began)
-        self._clock, self._looked = clock, clock()
-        self._deadline = self._looked + left
-        self.asked = False
+        left = request_resources(cluster, "runs").minutes * 60 - self._grace - (time.time() - began)
+        self._clock, self._last_check = clock, clock()
+        self._deadline = self._last_check + left
+        self.terminated = False
         self.warned = False
 
     def __call__(self) -> bool:
-        """Whether to stop; asked twice a second."""
-        self._looked = self._clock()
-        return self.asked or self.warned or self.time_is_up
+        """Return whether the job must stop. The job calls this function twice per second."""
+        self._last_check = self._clock()
+        return self.terminated or self.warned or self.time_limit_reached
 
     @property
-    def time_is_up(self) -> bool:
-        """Whether the time limit is why."""
-        return not (self.asked or self.warned) and self._clock() >= self._deadline
+    def time_limit_reached(self) -> bool:
+        """Whether the time limit is the reason for the stop."""
+        return not (self.terminated or self.warned) and self._clock() >= self._deadline
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[_Notice]:
-        """Take the signals, in place of Python's handlers."""
+    def listening(self) -> Iterator[_StopRequest]:
+        """Handle the signals during the block."""
         handlers = {
             signal.SIGTERM: self._stop,
             signal.SIGINT: self._stop,
             signal.SIGUSR2: self._warn,
-            signal.SIGCONT: self._go_on,
+            signal.SIGCONT: self._continue,
         }
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
@@ -259,63 +264,65 @@ class _Notice:
 
     def _stop(self, number: int, frame: Any) -> None:
         del number, frame
-        self.asked = True
+        self.terminated = True
 
     def _warn(self, number: int, frame: Any) -> None:
         del number, frame
         if self._deadline - self._clock() > SIGNAL_SLACK_SECONDS:
             self.warned = True
 
-    def _go_on(self, number: int, frame: Any) -> None:
+    def _continue(self, number: int, frame: Any) -> None:
         del number, frame
         now = self._clock()
-        self._deadline += now - self._looked
-        self._looked = now
+        self._deadline += now - self._last_check
+        self._last_check = now
 
 
-def _go_on_later(directory: SubmissionDirectory, me: Worker, runs: Sequence[SubmittedRun], notice: _Notice) -> None:
-    """Have this job run again: its time is up, or it makes room for another.
+def _requeue(directory: SubmissionDirectory, me: Worker, runs: Sequence[SubmittedRun], stop: _StopRequest) -> None:
+    """Requeue this job after its time limit or preemption.
 
-    A job that ends by itself while it is being preempted has ended well to SLURM, which then does not requeue it. One
-    that somebody cancelled stays so; and one that ran to its limit several times for nothing is given up.
+    SLURM does not requeue a preempted job that exits by itself, because the job counts as COMPLETED. This function does
+    not requeue a cancelled job. If a job reached its limit several times without progress, its runs are marked as
+    failed.
     """
     evaluation = directory.read().evaluation.fingerprint
-    left = [one for one in runs if not directory.store.run(one.fingerprint).evaluated(evaluation)]
-    if not left or (notice.asked and not _makes_room(me.job)):
+    unfinished = [entry for entry in runs if not directory.store.run(entry.fingerprint).evaluated(evaluation)]
+    if not unfinished or (stop.terminated and not _is_preempted(me.job)):
         return
-    if notice.time_is_up:
+    if stop.time_limit_reached:
         idle = me.idle_restarts + 1 if _progress(directory, runs) <= me.progress else 0
         directory.record_worker(replace(me, ended=time.time(), idle_restarts=idle))
-        if idle >= FRUITLESS:
-            for one in left:
-                _fail(directory, one)
+        if idle >= MAX_IDLE_RESTARTS:
+            for entry in unfinished:
+                _fail(directory, entry)
             return
-    log.info("%s; the job goes on from its checkpoints", "the time is up" if notice.time_is_up else "making room")
+    log.info("%s; requeue to continue from the checkpoints", "time limit" if stop.time_limit_reached else "preemption")
     try:
         run(["scontrol", "requeue", me.job], timeout=30.0)
-    except AssayError as error:  # some sites have no scontrol on their nodes; the job that tends sends the runs again
-        log.warning("this job could not be requeued: %s", error)
+    except (NotFound, SchedulerError) as error:
+        # Some clusters have no scontrol on their nodes. The monitor job then resubmits the runs.
+        log.warning("cannot requeue this job: %s", error)
 
 
-def _makes_room(job: str) -> bool:
-    """Whether SLURM is preempting a job, rather than ending it for somebody who cancelled it."""
+def _is_preempted(job: str) -> bool:
+    """Return whether SLURM is preempting a job, instead of cancelling the job for a user."""
     try:
-        shown = run(["scontrol", "show", "job", "--oneliner", job], timeout=30.0)
-    except AssayError as error:
-        log.warning("whether this job is preempted cannot be told: %s", error)
+        output = run(["scontrol", "show", "job", "--oneliner", job], timeout=30.0)
+    except (NotFound, SchedulerError) as error:
+        log.warning("cannot check whether this job is preempted: %s", error)
         return False
-    said = dict(field.split("=", 1) for field in shown.split() if "=" in field)
-    return said.get("JobState") == "RUNNING" and said.get("PreemptTime", "None") not in {"None", "Unknown", "N/A"}
+    fields = dict(field.split("=", 1) for field in output.split() if "=" in field)
+    return fields.get("JobState") == "RUNNING" and fields.get("PreemptTime", "None") not in {"None", "Unknown", "N/A"}
 
 
-def _fail(directory: SubmissionDirectory, one: SubmittedRun) -> None:
-    folder = directory.store.run(one.fingerprint)
+def _fail(directory: SubmissionDirectory, entry: SubmittedRun) -> None:
+    folder = directory.store.run(entry.fingerprint)
     with folder.claim() as held:
         if held:
-            message = f"{FRUITLESS} jobs in a row ran to their time limit and brought it no further."
+            message = f"{MAX_IDLE_RESTARTS} consecutive jobs reached their time limit without progress."
             failure = Failure(kind="time limit", message=f"{message} Raise cluster.timeout_hours.", log=str(folder.log))
-            folder.update(state="failed", finished=time.time(), failure=failure)
+            folder.fail(failure)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))

@@ -1,11 +1,11 @@
-"""What SLURM says of jobs: whether they are in the queue, how they ended, and what both together mean.
+"""Query job states from squeue and sacct, and derive a status from both.
 
-The controller remembers a job for some minutes after its end (`MinJobAge`, 300 s by default), and says at once how it
-ended. Accounting knows for ever, but late: by 0.5 to 5 s on a quiet cluster, by hours where slurmdbd was down. So the
-controller is asked first, in one call for all jobs, and accounting only about those that it has forgotten.
+The controller remembers a job for some minutes after its end (`MinJobAge`, 300 s by default) and reports the end state
+immediately. Accounting keeps every job, but is late: 0.5 to 5 s on a quiet cluster, and hours after an outage of
+slurmdbd. One squeue call therefore covers all jobs. sacct is queried only for jobs that the controller has forgotten.
 
-A number is not one job's for ever: a controller that crashes within some 5 s of sbatch's answer has not saved the job
-yet, and gives its number to another. Where names are given with the numbers, jobs of other names are not meant.
+Job ids are not unique over time. A controller that crashes within about 5 s of sbatch's answer has not saved the job
+and reuses the id. If the caller passes names with the ids, records with other names are ignored.
 """
 
 from __future__ import annotations
@@ -18,43 +18,30 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from assay.launch.slurm.commands import Refused, SlurmError, Unreachable, run
-from assay.launch.slurm.notation import hosts
-from assay.launch.slurm.seen import (
-    ENDED,
-    ENVIRONMENT,
+from assay.core.errors import SchedulerError
+from assay.launch.slurm.commands import Rejected, Unreachable, run
+from assay.launch.slurm.job_record import (
+    END_STATES,
+    QUERY_ENVIRONMENT,
     SACCT_FORMAT,
     SQUEUE_FORMAT,
-    Seen,
-    from_sacct,
-    from_squeue,
-    newest,
+    JobRecord,
+    parse_sacct,
+    parse_squeue,
+    select_newest,
 )
-
-__all__ = [
-    "AT_A_TERMINAL",
-    "PATIENT",
-    "Kind",
-    "Patience",
-    "Records",
-    "Seen",
-    "Settled",
-    "find_by_name",
-    "in_accounting",
-    "in_queue",
-    "settle",
-]
+from assay.launch.slurm.notation import expand_hosts
 
 log = logging.getLogger(__name__)
 
 
 class Patience(NamedTuple):
-    """How long an answer is waited for.
+    """Timeout and attempts for one query.
 
     Attributes:
-        seconds: for one command. Without a controller, clients give up by themselves after `MessageTimeout`, 10 s by
-            default; without a database, sacct does after some 55 s.
-        attempts: how often the controller is asked.
+        seconds: timeout of one command in seconds. Without a controller, the clients stop after `MessageTimeout`
+            (default: 10 s). Without a database, sacct stops after about 55 s.
+        attempts: maximum number of queries to the controller.
     """
 
     seconds: float
@@ -62,16 +49,16 @@ class Patience(NamedTuple):
 
 
 PATIENT = Patience(60.0, 3)
-AT_A_TERMINAL = Patience(10.0, 1)
-"""For people who look: what is not known in time is shown as not known."""
+INTERACTIVE = Patience(10.0, 1)
+"""For interactive commands. A state that is not available in time is shown as unknown."""
 
 ARRAYS_AT_ONCE = 500
-"""That one sacct is asked for; a command line holds some ten thousand."""
+"""Maximum number of arguments of one sacct or scancel. A command line holds about ten thousand."""
 LOOK_BACK_SECONDS = 7 * 86400.0
-"""How far accounting is searched for a name: it has no index of them."""
+"""Seconds of the period in which accounting is searched for a job name. Accounting has no index of names."""
 
 Jobs = Mapping[str, str] | Collection[str]
-"""Jobs, tasks, or arrays, of which all tasks are meant; with their names, if it is a mapping."""
+"""Ids of jobs, array tasks, or arrays (all tasks of an array). A mapping also has their names."""
 
 Kind = Literal[
     "pending",
@@ -93,181 +80,226 @@ Kind = Literal[
 ]
 
 
-class Records(dict[str, Seen]):
-    """What is on record of jobs that have left the queue, by job."""
+class AccountingRecords(dict[str, JobRecord]):
+    """The newest records of jobs that have left the queue, by job id."""
 
     complete: bool = False
-    """Whether what is missing here, or has no end, will stay so: nothing is on its way to accounting any more."""
+    """Whether missing records and missing end states are final because no update to accounting is pending."""
 
 
-def in_queue(jobs: Jobs, *, user: str | None = None, patience: Patience = PATIENT) -> dict[str, Seen]:
-    """The jobs that are in the queue: waiting, held, running, suspended, or being cleaned up.
+def query_queue(jobs: Jobs, *, patience: Patience = PATIENT) -> dict[str, JobRecord]:
+    """Query the jobs that are in the queue: pending, held, running, suspended or completing.
 
     Args:
-        jobs: which.
-        user: whose they are, by name or number; left out, this process's.
-        patience: how long to wait for answers.
+        jobs: jobs to query.
+        patience: timeout and attempts.
 
     Returns:
-        By job, and each task of an array by itself.
+        Records by job id. Each array task has its own record.
 
     Raises:
         Unreachable: the controller does not answer.
     """
-    return {seen.job: seen for seen in _meant(_squeue(user, patience), jobs) if seen.state not in ENDED}
+    if not jobs:
+        return {}
+    return {record.job: record for record in _select(_squeue(patience), jobs) if record.state not in END_STATES}
 
 
-def in_accounting(jobs: Jobs, *, user: str | None = None, patience: Patience = PATIENT) -> Records:
-    """How jobs ended that have left the queue: by the controller's memory, and by accounting where that has forgotten.
+def query_accounting(jobs: Jobs, *, patience: Patience = PATIENT) -> AccountingRecords:
+    """Query the end states of jobs from the controller, then from accounting.
+
+    Accounting is queried for the jobs that the controller has forgotten.
 
     Args:
-        jobs: which; tasks rather than arrays, of which nobody can say whether all tasks are there.
-        user: whose they are, by name or number; left out, this process's.
-        patience: how long to wait for answers.
+        jobs: jobs or array tasks. Do not pass arrays, because missing records of an array's tasks cannot be detected.
+        patience: timeout and attempts.
 
     Returns:
         The newest record of each job that has one.
 
     Raises:
-        Unreachable: the controller does not answer. Where accounting doesn't, the records are not complete.
+        Unreachable: the controller does not answer. If only accounting does not answer, the records are incomplete.
     """
-    found = Records((seen.job, seen) for seen in _meant(_squeue(user, patience), jobs))
-    forgotten = [job for job in jobs if job not in found]
+    records = AccountingRecords()
+    if jobs:
+        records.update((record.job, record) for record in _select(_squeue(patience), jobs))
+    forgotten = [job for job in jobs if job not in records]
     if not forgotten:
-        return found
+        return records
     try:
-        # By array: a task that was cancelled before it began is found in no other way.
-        records = _sacct("--jobs", sorted({job.split("_")[0] for job in forgotten}), patience=patience)
+        # A query by array is the only way to find a task that was cancelled before its start.
+        accounted = _sacct("--jobs", sorted({job.split("_")[0] for job in forgotten}), patience=patience)
     except Unreachable as error:
         log.warning("accounting does not answer: %s", error.what)
-        return found
-    for job, seen in newest(_meant(records or (), jobs)).items():
-        found.setdefault(job, seen)
-    lacking = [job for job in forgotten if job not in found or found[job].state not in ENDED]
-    found.complete = bool(lacking) and (records is None or _nothing_on_its_way(patience))
-    return found
+        return records
+    for job, record in select_newest(_select(accounted or (), jobs)).items():
+        records.setdefault(job, record)
+    unresolved = [job for job in forgotten if job not in records or records[job].state not in END_STATES]
+    records.complete = bool(unresolved) and (accounted is None or _accounting_is_current(patience))
+    return records
 
 
-def find_by_name(name: str, *, since: float | None = None, user: str | None = None) -> list[str]:
-    """The numbers of the jobs and arrays of this name, the oldest first.
+def find_jobs_by_name(name: str, *, since: float | None = None) -> list[str]:
+    """Return the ids of the jobs and arrays with this name, the oldest first.
 
     Args:
-        name: all of it; of ASCII without commas, which every database keeps as it is.
-        since: when they were submitted at the earliest, in seconds since the epoch, for accounting; left out, a week ago.
-        user: whose they are, by name or number; left out, this process's.
+        name: the full name, in ASCII without commas. Every database stores such a name unchanged.
+        since: earliest submission time for the search in accounting, in seconds since the epoch (default: a week ago).
 
     Raises:
-        Unreachable: the controller does not answer; or it knows of none, and accounting does not answer.
+        Unreachable: the controller does not answer, or the controller knows no such job and accounting does not answer.
     """
-    found = [seen for seen in _squeue(user, PATIENT) if seen.name == name]
-    if not found:
+    records = [record for record in _squeue(PATIENT) if record.name == name]
+    if not records:
         begin = f"now-{LOOK_BACK_SECONDS:.0f}seconds" if since is None else _time(since - CLOCK_SECONDS)
-        states = "PD,R,S,CD,CA,F,TO,NF,PR,BF,DL,OOM,RQ"  # named, or those that were never to begin are left out
+        states = "PD,R,S,CD,CA,F,TO,NF,PR,BF,DL,OOM,RQ"  # without the list, sacct omits jobs that never started
         window = ("--endtime=now", f"--starttime={begin}", f"--state={states}")
-        found = [seen for seen in _sacct("--name", [name], *window) or () if seen.name == name]
-    return sorted({seen.job.split("_")[0] for seen in found}, key=int)
+        records = [record for record in _sacct("--name", [name], *window) or () if record.name == name]
+    return sorted({record.job.split("_")[0] for record in records}, key=int)
+
+
+def cancel_jobs(jobs: Collection[str]) -> None:
+    """Cancel jobs, arrays or tasks.
+
+    Raises:
+        Unreachable: the controller does not answer.
+    """
+    ordered = sorted(jobs)
+    for first in range(0, len(ordered), ARRAYS_AT_ONCE):
+        run(["scancel", *ordered[first : first + ARRAYS_AT_ONCE]], timeout=PATIENT.seconds)
 
 
 CLOCK_SECONDS = 600.0
-"""By which the clocks of two machines may differ."""
+"""Maximum clock difference between two machines in seconds."""
 
 
 def _time(moment: float) -> str:
     return datetime.datetime.fromtimestamp(moment, tz=datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def _meant(rows: Iterable[Seen], jobs: Jobs) -> Iterator[Seen]:
+def _select(rows: Iterable[JobRecord], jobs: Jobs) -> Iterator[JobRecord]:
+    """Yield the records of the jobs, without records whose name is not the expected name."""
     names = {job: _plain(name) for job, name in jobs.items()} if isinstance(jobs, Mapping) else {}
     wanted = set(jobs)
-    for seen in rows:
-        asked = seen.job if seen.job in wanted else seen.job.split("_")[0]
-        if asked in wanted and (asked not in names or names[asked] == _plain(seen.name)):
-            yield seen
+    for record in rows:
+        job = record.job if record.job in wanted else record.job.split("_")[0]
+        if job in wanted and (job not in names or names[job] == _plain(record.name)):
+            yield record
 
 
 def _plain(name: str) -> str:
-    """A name as any database has it: one for Latin letters keeps question marks instead of others."""
+    """Normalize a name as a database with a Latin character set does.
+
+    Such a database replaces all other characters with question marks.
+    """
     return re.sub(r"[^ -~]", "?", name)
 
 
-def _squeue(user: str | None, patience: Patience) -> list[Seen]:
-    """All of a user's jobs that the controller knows, those that have ended too.
+def _squeue(patience: Patience) -> list[JobRecord]:
+    """Query all jobs of the user that the controller knows, including ended jobs.
 
-    Not by number: for one job that it has forgotten squeue fails, and for several it fetches everybody's. With
-    `--array-unique`: else one task that is held or was requeued makes all that wait look so; and `--array`, of 22.05 at
-    least, leaves out the last task of what it abbreviates as "1-199:2".
+    The query does not list ids. squeue fails for a single forgotten job, and fetches the jobs of all users for several
+    ids. Without `--array-unique`, one held or requeued task makes all pending tasks of its array look held or requeued.
+    `--array` (at least in 22.05) omits the last task of a range that it abbreviates as "1-199:2".
     """
-    which = ("--all", "--states=all", "--array-unique", f"--user={user or os.getuid()}")
+    which = ("--all", "--states=all", "--array-unique", f"--user={os.getuid()}")
     command = ["squeue", "--noheader", *which, SQUEUE_FORMAT]
-    return from_squeue(run(command, timeout=patience.seconds, attempts=patience.attempts, environment=ENVIRONMENT))
+    return parse_squeue(
+        run(command, timeout=patience.seconds, attempts=patience.attempts, environment=QUERY_ENVIRONMENT)
+    )
 
 
-def _sacct(by: str, values: Sequence[str], *options: str, patience: Patience = PATIENT) -> list[Seen] | None:
-    """All records of some jobs; ``None`` where no accounts are kept."""
-    records: list[Seen] = []
+def _sacct(by: str, values: Sequence[str], *options: str, patience: Patience = PATIENT) -> list[JobRecord] | None:
+    """Query all accounting records of jobs; return None without accounting."""
+    records: list[JobRecord] = []
     command = ["sacct", "--allocations", "--duplicates", "--noheader", *SACCT_FORMAT, *options]
     for first in range(0, len(values), ARRAYS_AT_ONCE):
-        asked = f"{by}={','.join(values[first : first + ARRAYS_AT_ONCE])}"
+        selection = f"{by}={','.join(values[first : first + ARRAYS_AT_ONCE])}"
         try:
-            records += from_sacct(run([*command, asked], timeout=patience.seconds, environment=ENVIRONMENT))
-        except Refused as error:
+            records += parse_sacct(run([*command, selection], timeout=patience.seconds, environment=QUERY_ENVIRONMENT))
+        except Rejected as error:
             if "accounting storage is disabled" in error.what:
                 return None
             raise
     return records
 
 
-def _nothing_on_its_way(patience: Patience) -> bool:
-    """Whether the controller has told accounting all that there is to tell."""
+def _accounting_is_current(patience: Patience) -> bool:
+    """Return whether the controller has no unsent updates for accounting."""
     try:
-        printed = run(["sdiag"], timeout=patience.seconds, environment=ENVIRONMENT)
-    except SlurmError as error:
-        log.warning("whether accounting is up to date cannot be told: %s", error.what)
+        printed = run(["sdiag"], timeout=patience.seconds, environment=QUERY_ENVIRONMENT)
+    except SchedulerError as error:
+        log.warning("cannot check whether accounting is up to date: %s", error.what)
         return False
     return re.search(r"DBD Agent queue size:\s*0\b", printed) is not None
 
 
-# --- both together
+# --- status from both sources
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settled:
-    """What became of one job, or what it is about."""
+class JobStatus:
+    """State or outcome of one job."""
 
     kind: Kind
     final: bool
-    """Whether SLURM is through with it."""
-    words: str
-    """For people."""
-    seen: Seen | None
-    """What it is told from."""
+    """Whether the job has ended and SLURM will not start it again."""
+    text: str
+    """The state as text for users."""
+    record: JobRecord | None
+    """Record from which the status is derived."""
+
+    @property
+    def queued(self) -> bool:
+        """Whether the job is still in the queue."""
+        return not self.final and self.kind != "unknown"
 
     @property
     def node(self) -> str | None:
-        """Where it happened; ``None`` where that is several nodes, or none."""
-        names = hosts(self.seen.nodes) if self.seen is not None else []
+        """Node of the job; None if the job has several nodes or no node."""
+        names = expand_hosts(self.record.nodes) if self.record is not None else []
         return names[0] if len(names) == 1 else None
 
 
-def settle(queued: Seen | None, recorded: Seen | None, *, complete: bool = False) -> Settled:
-    """What becomes of a job.
+def query_job_statuses(
+    jobs: Mapping[str, str], *, accounted: Collection[str] | None = None, patience: Patience = PATIENT
+) -> dict[str, JobStatus]:
+    """Query the statuses of jobs or tasks, from the controller first.
 
-    It is over once it is absent from the queue and its newest record has an end: accounting has the end of a job that is
-    requeued or still being cleaned up, too.
+    Accounting is queried for jobs that have left the queue. A job has ended if it is absent from the queue and its
+    newest record has an end state. The record alone is insufficient, because accounting also has an end state for a job
+    that is requeued or completing.
 
     Args:
-        queued: from `in_queue`.
-        recorded: from `in_accounting`, asked afterwards.
-        complete: whether those records were.
+        jobs: names of the jobs, by job id.
+        accounted: jobs to query in accounting (default: all jobs). The result omits other jobs that have left the
+            queue.
+        patience: timeout and attempts.
+
+    Raises:
+        Unreachable: the controller does not answer.
     """
-    seen = queued or recorded
-    if seen is not None and (seen.state in ENDED or seen.source == "squeue"):
-        kind = _kind(seen)
-        return Settled(kind=kind, final=seen.state in ENDED, words=_words(kind, seen), seen=seen)
-    record = "nothing is on record of it" if seen is None else f"its last record says {seen.state}"
+    queue = query_queue(jobs, patience=patience)
+    gone = {job: name for job, name in jobs.items() if job not in queue and (accounted is None or job in accounted)}
+    records = query_accounting(gone, patience=patience)
+    states = {job: interpret_record(record) for job, record in queue.items()}
+    return states | {job: interpret_record(records.get(job), complete=records.complete) for job in gone}
+
+
+def interpret_record(record: JobRecord | None, *, complete: bool = False) -> JobStatus:
+    """Convert the record of a job to a status.
+
+    Args:
+        record: the record of `query_queue`, or else the record of `query_accounting`.
+        complete: whether the records of `query_accounting` are complete.
+    """
+    if record is not None and (record.state in END_STATES or record.source == "squeue"):
+        kind = _kind(record)
+        return JobStatus(kind=kind, final=record.state in END_STATES, text=_describe(kind, record), record=record)
+    summary = "has no record" if record is None else f"its last recorded state is {record.state}"
     if complete:
-        return Settled(kind="vanished", final=True, words=f"left the queue, and {record}", seen=seen)
-    return Settled(kind="unknown", final=False, words=f"left the queue, and so far {record}", seen=seen)
+        return JobStatus(kind="vanished", final=True, text=f"left the queue and {summary}", record=record)
+    return JobStatus(kind="unknown", final=False, text=f"left the queue and so far {summary}", record=record)
 
 
 _KINDS: Mapping[str, Kind] = {
@@ -297,55 +329,57 @@ _KINDS: Mapping[str, Kind] = {
 }
 
 
-def _kind(seen: Seen) -> Kind:
-    kind = _KINDS.get(seen.state, "unknown")
+def _kind(record: JobRecord) -> Kind:
+    kind = _KINDS.get(record.state, "unknown")
     if kind == "pending":
-        if seen.reason == "DependencyNeverSatisfied":
+        if record.reason == "DependencyNeverSatisfied":
             return "never_satisfied"
-        if "held" in seen.reason.lower() or seen.reason in {"JobHoldMaxRequeue", "BadConstraints"}:
+        if "held" in record.reason.lower() or record.reason in {"JobHoldMaxRequeue", "BadConstraints"}:
             return "held"
-        return "requeued" if seen.restarts else "pending"
-    # A job that is to make room and ends well by itself, after its grace and before it is killed, is a TIMEOUT to SLURM:
-    # its end had been moved.
-    took, limit = seen.elapsed_seconds, seen.limit_seconds
-    if seen.state == "TIMEOUT" and took is not None and limit is not None and took < limit:
+        return "requeued" if record.restarts else "pending"
+    # SLURM reports TIMEOUT for a preempted job that exits after its grace time and before the kill. The preemption had
+    # moved the job's end.
+    elapsed, limit = record.elapsed_seconds, record.limit_seconds
+    if record.state == "TIMEOUT" and elapsed is not None and limit is not None and elapsed < limit:
         return "preempted"
-    if kind == "cancelled" and seen.reason == ("DependencyNeverSatisfied" if seen.source == "squeue" else "Dependency"):
-        return "never_satisfied" if seen.cancelled_by is None else kind  # by --kill-on-invalid-dep, or by somebody
-    # A controller that begins anew, without its old state, has accounting end all jobs that it had running.
-    if kind == "cancelled" and seen.source == "sacct" and seen.cancelled_by is None:
+    if kind == "cancelled" and record.reason == (
+        "DependencyNeverSatisfied" if record.source == "squeue" else "Dependency"
+    ):
+        return "never_satisfied" if record.cancelled_by is None else kind  # by --kill-on-invalid-dep, or by a user
+    # If a controller starts without its old state, accounting cancels all jobs that were running.
+    if kind == "cancelled" and record.source == "sacct" and record.cancelled_by is None:
         return "vanished"
     return kind
 
 
-_WORDS: Mapping[Kind, str] = {
-    "pending": "waits in the queue{because}",
-    "held": "held by {holder}: scontrol release {seen.job}",
-    "never_satisfied": "can never start: a job that it depends on did not end well",
-    "requeued": "was requeued{times} and waits in the queue{because}",
-    "running": "runs{on}",
+_TEXTS: Mapping[Kind, str] = {
+    "pending": "is pending{because}",
+    "held": "held by {holder}: scontrol release {record.job}",
+    "never_satisfied": "can never start: a job that it depends on did not complete",
+    "requeued": "was requeued{times} and is pending{because}",
+    "running": "is running{on}",
     "suspended": "is suspended{on}",
-    "completing": "is being cleaned up{on}",
-    "completed": "ended well{on}",
-    "preempted": "had to make room for another job{on}",
-    "node_failed": "lost its node{on}",
-    "out_of_memory": "needed more memory than it had asked for{on}",
+    "completing": "is completing{on}",
+    "completed": "completed{on}",
+    "preempted": "was preempted{on}",
+    "node_failed": "ended by node failure{on}",
+    "out_of_memory": "exceeded its memory limit{on}",
     "timed_out": "reached its time limit{on}",
     "cancelled": "was cancelled{by}{on}",
     "vanished": "was lost by the controller{on}",
     "failed": "{how}{on}{because}",
-    "unknown": "is {seen.state}{on}{because}, which is new here",
+    "unknown": "is in state {record.state}{on}{because}, which assay does not know",
 }
 _HOLDERS = {"JobHeldUser": "the user", "JobHeldAdmin": "an administrator"}
 
 
-def _words(kind: Kind, seen: Seen) -> str:
-    return _WORDS[kind].format(
-        seen=seen,
-        on=f" on {seen.nodes}" if seen.nodes else "",
-        because=f": {seen.reason}" if seen.reason else "",
-        times=f" {seen.restarts} times" if seen.restarts > 1 else "",
-        holder=_HOLDERS.get(seen.reason, f"SLURM ({seen.reason or seen.state})"),
-        by="" if seen.cancelled_by is None else f" by user {seen.cancelled_by}",
-        how=f"was killed by signal {seen.signal}" if seen.signal else f"ended with exit code {seen.exit_code}",
+def _describe(kind: Kind, record: JobRecord) -> str:
+    return _TEXTS[kind].format(
+        record=record,
+        on=f" on {record.nodes}" if record.nodes else "",
+        because=f": {record.reason}" if record.reason else "",
+        times=f" {record.restarts} times" if record.restarts > 1 else "",
+        holder=_HOLDERS.get(record.reason, f"SLURM ({record.reason or record.state})"),
+        by="" if record.cancelled_by is None else f" by user {record.cancelled_by}",
+        how=f"was killed by signal {record.signal}" if record.signal else f"ended with exit code {record.exit_code}",
     )

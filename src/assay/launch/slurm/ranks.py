@@ -1,8 +1,9 @@
-"""Runs that several processes train together: srun starts them all, the first says what they do next.
+"""Coordinate the processes (ranks) that train a run together.
 
-The first rank is the worker: it takes runs, holds their leases and writes their records. It tells the others of each
-turn in a small file beside the worker's record, with what torchrun would have put into their environment. A rank that
-dies takes its step along (`srun --kill-on-bad-exit`), and the job starts again from the last checkpoint.
+srun starts all ranks. Rank 0 is the worker: it selects runs, holds their leases and writes their records. Rank 0
+announces each run (a turn) to the other ranks in a small file next to the worker's record, with the variables that
+torchrun would set. If a rank dies, srun ends the whole step (`--kill-on-bad-exit`), and the job restarts from the last
+checkpoint.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assay.errors import AssayError
-from assay.files import read_json, write_json
-from assay.structure import from_mapping, to_mapping
+from assay.core.errors import Damaged
+from assay.core.files import read_json, write_json
+from assay.core.serde import from_record, to_mapping
 
 if TYPE_CHECKING:
-    from assay.launch.children import Children
-    from assay.launch.records import SubmissionDirectory, SubmittedRun
+    from assay.launch.local.process_pool import RunProcesses
+    from assay.store.submissions import SubmissionDirectory, SubmittedRun
 
 log = logging.getLogger(__name__)
 
@@ -32,23 +33,23 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """What the ranks of a job do now."""
+    """Current assignment of the ranks of a job."""
 
     stamp: str
-    """The job and how often it was started: what an earlier start left says nothing."""
+    """Job id and restart count. Ranks ignore the file of an earlier start."""
     number: int
     run: str | None = None
-    """Fingerprint of the run; ``None`` between two runs."""
+    """Fingerprint of the run; None between two runs."""
     address: str = ""
     port: int = 0
-    """Where its first rank is met."""
+    """Port of rank 0."""
     over: bool = False
-    """Whether there will be no further one."""
+    """Whether the last turn has ended and the ranks must end."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rank:
-    """This process' place among those of its job, as SLURM's variables tell it."""
+    """Rank of this process in its job, from SLURM's variables."""
 
     rank: int
     world: int
@@ -56,8 +57,8 @@ class Rank:
     stamp: str
 
     @classmethod
-    def here(cls) -> Rank:
-        """From the environment that srun gave."""
+    def from_environment(cls) -> Rank:
+        """Read the rank from the variables that srun sets."""
         return cls(
             rank=int(os.environ.get("SLURM_PROCID", "0")),
             world=int(os.environ.get("SLURM_NTASKS", "1")),
@@ -66,7 +67,7 @@ class Rank:
         )
 
     def environment(self, turn: Turn) -> dict[str, str]:
-        """The variables that torchrun would set for a turn."""
+        """Build the variables that torchrun would set for a turn."""
         return {
             "MASTER_ADDR": turn.address,
             "MASTER_PORT": str(turn.port),
@@ -77,14 +78,14 @@ class Rank:
 
 
 class Leader:
-    """The first rank's side: announces turns."""
+    """Rank 0, which announces turns to the other ranks."""
 
     def __init__(self, path: Path, me: Rank) -> None:
-        """Get ready.
+        """Prepare to announce turns.
 
         Args:
-            path: the file that the others read.
-            me: the first rank.
+            path: file that the other ranks read.
+            me: rank 0.
         """
         self._path = path
         self._me = me
@@ -92,7 +93,10 @@ class Leader:
 
     @contextlib.contextmanager
     def turn(self, run: SubmittedRun) -> Iterator[dict[str, str]]:
-        """Have all ranks do a run; yields the first one's variables. Those that still are at it in the end are stopped."""
+        """Announce a run to all ranks, and yield the variables of rank 0.
+
+        At the end of the block, ranks that still train the run stop.
+        """
         self._number += 1
         turn = Turn(
             stamp=self._me.stamp,
@@ -108,24 +112,24 @@ class Leader:
             self._write(Turn(stamp=self._me.stamp, number=self._number))
 
     def end(self) -> None:
-        """Let the other ranks end."""
+        """Announce that there are no further turns."""
         self._write(Turn(stamp=self._me.stamp, number=self._number, over=True))
 
     def _write(self, turn: Turn) -> None:
         write_json(self._path, to_mapping(turn))
 
 
-def follow(
-    directory: SubmissionDirectory, path: Path, me: Rank, *, children: Children, asked: Callable[[], bool]
+def follow_leader(
+    directory: SubmissionDirectory, path: Path, me: Rank, *, children: RunProcesses, asked: Callable[[], bool]
 ) -> None:
-    """Be one of the other ranks: do what the first one announces, until it says that it was the last.
+    """Perform the turns that rank 0 announces, until the last turn.
 
     Args:
         directory: the submission.
-        path: the file that the first rank writes.
-        me: this rank.
-        children: makes the run's process.
-        asked: whether the job was asked to stop; the first rank hears of it too, and ends the turn.
+        path: file that rank 0 writes.
+        me: this rank, which is not rank 0.
+        children: starts the process of a run.
+        asked: returns whether the job must stop. Rank 0 receives the same signal and ends the turn.
     """
     runs = {run.fingerprint: run for run in directory.read().runs}
     done = 0
@@ -139,26 +143,29 @@ def follow(
         done = turn.number
 
         def stop(number: int = done) -> bool:
-            now = _read(path, me)
-            return now is None or now.run is None or now.number != number
+            current = _read(path, me)
+            return current is None or current.run is None or current.number != number
 
         run = runs[turn.run]
         ended = children.help(directory, run, stop=stop, environment=me.environment(turn))
-        if not (ended.code == 0 or ended.stopped):  # the first rank only finds that it has gone
+        if not (ended.code == 0 or ended.stopped):  # rank 0 detects only that this rank ended
             log.warning("rank %d of %s %s: %s", me.rank, run.label, run.fingerprint[:12], ended)
 
 
 def _read(path: Path, me: Rank) -> Turn | None:
-    """The present turn; ``None`` where the first rank of this start has not announced any."""
-    with contextlib.suppress(FileNotFoundError, AssayError):
-        turn = from_mapping(Turn, read_json(path), where=str(path))
+    """Read the current turn; return None if rank 0 of this start announced no turn yet."""
+    with contextlib.suppress(FileNotFoundError, Damaged):  # rank 0 replaces the file with every turn
+        turn = from_record(Turn, read_json(path), where=str(path))
         if turn.stamp == me.stamp:
             return turn
     return None
 
 
 def _free_port() -> int:
-    """A port that is free here now; somebody may take it before the first rank does, and the run is then tried again."""
+    """Return a free port of this node.
+
+    If another process takes the port first, the run fails and is resubmitted.
+    """
     with socket.socket() as probe:
         probe.bind(("", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""What is to be done about each run of a submission, from its own record first and SLURM's word second."""
+"""Reconcile run records with SLURM, and choose the action for each run of a submission."""
 
 from __future__ import annotations
 
@@ -7,231 +7,221 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from assay.launch.slurm.causes import BY_SCHEDULER, Cause, cap, of_failure
-from assay.launch.slurm.queue import PATIENT, Patience, Settled, in_accounting, in_queue, settle
-from assay.store import ACTIVE
+from assay.launch.slurm.queue import PATIENT, JobStatus, Patience
+from assay.launch.slurm.retry_policy import CAUSES_BY_STATUS, Cause, classify_failure, retry_limit
 
 if TYPE_CHECKING:
-    from assay.launch.records import SubmittedRun
-    from assay.launch.slurm.ledger import Batch, Ledger, Placed
-    from assay.launch.slurm.seen import Seen
-    from assay.settings import Slurm
-    from assay.store import Status
+    from assay.config.cluster import Slurm
+    from assay.launch.slurm.batches import ArrayTask, Ledger
+    from assay.launch.slurm.job_record import JobRecord
+    from assay.store.runs import Status
+    from assay.store.submissions import SubmissionDirectory, SubmittedRun
 
-Action = Literal["done", "leave", "wait", "release", "drop", "again", "give up"]
-"""done: nothing is left to do. leave: it is being worked on, or will be. wait: what became of its job is not known yet.
-release: SLURM holds its job after a launch that failed. drop: it is done, and its job is still there.
-again: it is sent again. give up: it was sent often enough, and is failed."""
+Action = Literal["done", "keep", "wait", "release", "cancel", "resubmit", "fail"]
+"""Action for a run:
+
+- `done`: the run needs no action.
+- `keep`: a job works on the run, or is queued for it.
+- `wait`: the outcome of the run's job is not known yet.
+- `release`: SLURM holds the job after a failed launch; release the job.
+- `cancel`: the run is done, but its job is still queued; cancel the job.
+- `resubmit`: submit the run in a new job.
+- `fail`: the retry limit is reached; mark the run as failed.
+"""
 
 LAUNCH_FAILED = "launch failed"
-"""Begins SLURM's reason for holding a job that it could not start."""
+"""Prefix of SLURM's reason for holding a job that SLURM could not launch."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
-    """A run of a submission as its record and SLURM show it."""
+class RunState:
+    """State of a run of a submission, from its record and from SLURM."""
 
     run: SubmittedRun
     status: Status
     evaluated: bool
     claimed: bool
-    place: Placed | None
-    """Its newest task; ``None`` where it was in no batch of this submission."""
-    settled: Settled | None
-    """What SLURM says of that task; ``None`` where it was not asked: the record says enough."""
-    called_off: bool = False
+    task: ArrayTask | None
+    """Newest array task of the run; None if no batch of this submission contains the run."""
+    job_status: JobStatus | None
+    """Status of the task; None if the record suffices and the status was not queried."""
+    cancelled: bool = False
     elsewhere: bool = False
-    """Whether another sweep's open submission does it."""
-    begun: bool = False
-    """Whether its job, which failed, had come as far as to take up runs."""
+    """Whether an open submission of another sweep contains the run."""
+    job_started: bool = False
+    """Whether the run's failed job had started its worker."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
-    """What is to be done about one run."""
+class RunDecision:
+    """Action for one run, with its cause."""
 
-    standing: Standing
+    run_state: RunState
     action: Action
     cause: Cause | None = None
-    """Of `again` and `give up`."""
-    words: str = ""
-    """For people."""
+    """Cause of `resubmit` and `fail`."""
+    text: str = ""
+    """Explanation for users."""
     log: Path | None = None
-    """What tells more; left out, the log of the run or of its job."""
+    """Log with the error (default: the log of the run or of its job)."""
 
     @property
     def fingerprint(self) -> str:
-        """Which run."""
-        return self.standing.run.fingerprint
+        """Fingerprint of the run."""
+        return self.run_state.run.fingerprint
 
     @property
     def queued(self) -> bool:
-        """Whether its job is still there."""
-        settled = self.standing.settled
-        return settled is not None and not settled.final and settled.kind != "unknown"
+        """Whether the job of the run is still in the queue."""
+        job_status = self.run_state.job_status
+        return job_status is not None and job_status.queued
 
 
-def decide(standing: Standing, *, tries: Mapping[str, int], slurm: Slurm) -> Decision:
-    """Decide what is to be done about a run.
+def decide_run(run_state: RunState, *, retries: Mapping[str, int], slurm: Slurm) -> RunDecision:
+    """Choose the action for a run.
 
     Args:
-        standing: what is known of it.
-        tries: how often it was sent again already, by class.
-        slurm: the profile, with its caps.
+        run_state: state of the run.
+        retries: resubmissions of the run so far, by cause.
+        slurm: the profile, with its retry limits.
     """
-    status, settled = standing.status, standing.settled
-    queued = settled is not None and not settled.final and settled.kind != "unknown"
-    if standing.evaluated or standing.called_off or status.state == "diverged":
-        return Decision(
-            standing=standing, action="drop" if queued and _idle(settled) else "done", words=_words(settled)
+    status, job_status = run_state.status, run_state.job_status
+    queued = job_status is not None and job_status.queued
+    over = run_state.evaluated or run_state.cancelled or status.state == "diverged"
+    if run_state.claimed and not over:
+        # The job is gone. The lease holder is a process that SLURM lost, or a process that just died and whose lease is
+        # not stale.
+        lost = run_state.task is not None and not queued
+        return RunDecision(
+            run_state=run_state, action="wait" if lost else "keep", text="another process holds its lease"
         )
-    if standing.claimed:
-        # Its job is gone: whoever writes is a copy that SLURM lost, or just died and cannot be told from that yet.
-        lost = standing.place is not None and not queued
-        return Decision(standing=standing, action="wait" if lost else "leave", words="somebody works on it")
-    if status.state == "failed" and (status.failure is None or of_failure(status.failure) is None):
-        return Decision(
-            standing=standing, action="drop" if queued and _idle(settled) else "done", words=_words(settled)
-        )
+    if over or (status.state == "failed" and (status.failure is None or classify_failure(status.failure) is None)):
+        action: Action = "cancel" if queued and _idle(job_status) else "done"
+        return RunDecision(run_state=run_state, action=action, text=_describe(job_status))
     if status.state == "cancelled" and not queued:
-        return Decision(standing=standing, action="done", words="called off")
-    if settled is not None and not settled.final:
-        return _of_queued(standing, settled, slurm)
-    if standing.elsewhere:
-        return Decision(standing=standing, action="leave", words="another sweep does it")
-    cause = _cause(standing)
-    if tries.get(cause.kind, 0) >= cap(cause.kind, slurm):
-        return Decision(standing=standing, action="give up", cause=cause, words=_words(settled))
-    return Decision(standing=standing, action="again", cause=cause, words=_words(settled))
+        return RunDecision(run_state=run_state, action="done", text="cancelled")
+    if job_status is not None and not job_status.final:
+        return _decide_queued(run_state, job_status, slurm)
+    if run_state.elsewhere:
+        return RunDecision(run_state=run_state, action="keep", text="another sweep trains it")
+    cause = _cause(run_state)
+    action = "fail" if retries.get(cause.kind, 0) >= retry_limit(cause.kind, slurm) else "resubmit"
+    return RunDecision(run_state=run_state, action=action, cause=cause, text=_describe(job_status))
 
 
-def _of_queued(standing: Standing, settled: Settled, slurm: Slurm) -> Decision:
-    if settled.kind == "unknown":
-        return Decision(standing=standing, action="wait", words=settled.words)
-    if settled.kind == "held" and settled.seen is not None and _launch_failed(settled.seen):
-        if settled.seen.restarts > cap("launch failed", slurm):
-            return Decision(standing=standing, action="give up", cause=Cause("launch failed"), words=settled.words)
-        return Decision(standing=standing, action="release", words=settled.words)
-    if settled.kind == "never_satisfied":
-        return Decision(standing=standing, action="wait", words=settled.words)
-    return Decision(standing=standing, action="leave", words=settled.words)
+def _decide_queued(run_state: RunState, job_status: JobStatus, slurm: Slurm) -> RunDecision:
+    if job_status.kind == "unknown":
+        return RunDecision(run_state=run_state, action="wait", text=job_status.text)
+    if job_status.kind == "held" and job_status.record is not None and _launch_failed(job_status.record):
+        if job_status.record.restarts > retry_limit("launch failed", slurm):
+            return RunDecision(run_state=run_state, action="fail", cause=Cause("launch failed"), text=job_status.text)
+        return RunDecision(run_state=run_state, action="release", text=job_status.text)
+    if job_status.kind == "never_satisfied":
+        return RunDecision(run_state=run_state, action="wait", text=job_status.text)
+    return RunDecision(run_state=run_state, action="keep", text=job_status.text)
 
 
-def _launch_failed(seen: Seen) -> bool:
-    """Whether SLURM holds a job because it could not start it, by itself.
+def _launch_failed(record: JobRecord) -> bool:
+    """Return whether SLURM itself holds a job because the job's launch failed.
 
-    A controller that restarts forgets the reason and keeps the hold, which then looks like an administrator's. Of a job
-    that was requeued it is taken for the former: SLURM lets nobody but an administrator release the latter.
+    A restarted controller forgets the reason but keeps the hold, which then looks like an administrator's hold. For a
+    requeued job, the function assumes a failed launch. Only an administrator can release an administrator's hold.
     """
-    return LAUNCH_FAILED in seen.reason.lower() or (seen.reason == "JobHeldAdmin" and seen.restarts > 0)
+    return LAUNCH_FAILED in record.reason.lower() or (record.reason == "JobHeldAdmin" and record.restarts > 0)
 
 
-def _idle(settled: Settled | None) -> bool:
-    """Whether a task has not begun, or not again, so that nothing is interrupted by taking it back."""
-    return settled is not None and settled.kind in {"pending", "held", "requeued", "never_satisfied"}
+def _idle(job_status: JobStatus | None) -> bool:
+    """Return whether a task is not running, so that its cancellation interrupts nothing."""
+    return job_status is not None and job_status.kind in {"pending", "held", "requeued", "never_satisfied"}
 
 
-def _cause(standing: Standing) -> Cause:
-    """Why a run that nobody works on is not at its end."""
-    failure = standing.status.failure
-    if standing.status.state == "failed" and failure is not None and (own := of_failure(failure)) is not None:
+def _cause(run_state: RunState) -> Cause:
+    """Return why a run is unfinished and inactive."""
+    failure = run_state.status.failure
+    if run_state.status.state == "failed" and failure is not None and (own := classify_failure(failure)) is not None:
         return own
-    if standing.settled is None:
-        return Cause("left" if standing.place is None else "vanished")
-    cause = BY_SCHEDULER.get(standing.settled.kind, Cause("vanished"))
-    if cause.kind != "job failed" or standing.status.state not in {*ACTIVE, "queued", "trained"}:
+    if run_state.job_status is None:
+        return Cause("left" if run_state.task is None else "vanished")
+    cause = CAUSES_BY_STATUS.get(run_state.job_status.kind, Cause("vanished"))
+    if cause.kind != "job failed" or run_state.status.ended:
         return cause
-    if standing.status.attempt or (standing.begun and _was_killed(standing.settled)):
-        return Cause("given back")  # its own process had begun, and said nothing bad; or it still waited for its turn
+    if run_state.status.attempt or (run_state.job_started and _was_killed(run_state.job_status)):
+        return Cause(
+            "requeued"
+        )  # the run's process had started and recorded no failure, or the run was still waiting in the job
     return cause
 
 
-def _was_killed(settled: Settled) -> bool:
-    """Whether a signal ended a job's script, or what that ran: shells add 128 to the signal's number."""
-    return settled.seen is not None and bool(settled.seen.signal or (settled.seen.exit_code or 0) > 128)
+def _was_killed(job_status: JobStatus) -> bool:
+    """Return whether a signal ended a job's script or a program in the script.
+
+    Shells add 128 to the signal number.
+    """
+    return job_status.record is not None and bool(job_status.record.signal or (job_status.record.exit_code or 0) > 128)
 
 
-def _words(settled: Settled | None) -> str:
-    return settled.words if settled is not None else ""
+def _describe(job_status: JobStatus | None) -> str:
+    return job_status.text if job_status is not None else ""
 
 
-def stand(ledger: Ledger, *, elsewhere: Iterable[str] = ()) -> list[Standing]:
-    """Look at every run of a submission: its own record first, and then at its job.
+def read_run_states(ledger: Ledger[SubmissionDirectory], *, elsewhere: Iterable[str] = ()) -> list[RunState]:
+    """Read the state of every run of a submission, from its record and its job.
 
     Raises:
         Unreachable: SLURM does not answer.
     """
     directory = ledger.directory
     submission = directory.read()
-    places, others, called_off = ledger.places(), set(elsewhere), directory.cancellation
-    found: list[Standing] = []
+    tasks, others, cancellation = ledger.newest_tasks(), set(elsewhere), directory.cancellation
+    run_states: list[RunState] = []
     for run in submission.runs:
         folder = directory.store.run(run.fingerprint)
-        found.append(
-            Standing(
+        run_states.append(
+            RunState(
                 run=run,
                 status=folder.status(),
                 evaluated=folder.evaluated(submission.evaluation.fingerprint),
                 claimed=folder.claimed,
-                place=places.get(run.fingerprint),
-                settled=None,
-                called_off=called_off is not None and called_off.covers(run.fingerprint),
+                task=tasks.get(run.fingerprint),
+                job_status=None,
+                cancelled=cancellation is not None and cancellation.covers(run.fingerprint),
                 elsewhere=run.fingerprint in others,
             )
         )
-    words = settled(ledger, [s.run.fingerprint for s in found if not _ended(s)])
-    return [replace(s, settled=(ended := words.get(s.run.fingerprint)), begun=_begun(ledger, s, ended)) for s in found]
+    statuses = query_run_statuses(ledger, [state.run.fingerprint for state in run_states if not _ended(state)])
+    run_states = [replace(state, job_status=statuses.get(state.run.fingerprint)) for state in run_states]
+    return [replace(state, job_started=_job_started(directory, state)) for state in run_states]
 
 
-def _begun(ledger: Ledger, standing: Standing, settled: Settled | None) -> bool:
-    if settled is None or settled.kind != "failed" or standing.place is None:
+def _job_started(directory: SubmissionDirectory, run_state: RunState) -> bool:
+    if run_state.job_status is None or run_state.job_status.kind != "failed" or run_state.task is None:
         return False
-    worker = ledger.batch(standing.place.batch).worker(standing.place.index)
-    return ledger.directory.worker(worker) is not None
+    return directory.worker(run_state.task.worker) is not None
 
 
-def settled(ledger: Ledger, unfinished: Collection[str], *, patience: Patience = PATIENT) -> dict[str, Settled]:
-    """What SLURM says of the jobs of runs, by fingerprint; those that it was not asked about are left out.
+def query_run_statuses(
+    ledger: Ledger[SubmissionDirectory], unfinished: Collection[str], *, patience: Patience = PATIENT
+) -> dict[str, JobStatus]:
+    """Query the job statuses of runs, by fingerprint.
 
-    squeue is asked once, for all of the submission's arrays, and sacct only for the tasks of unfinished runs that
-    have left the queue. Names are given too: a number alone may be another job's, after a crash of the controller.
+    A finished run is included while its job is queued.
 
     Args:
-        ledger: the submission's.
-        unfinished: fingerprints of the runs that are not at their ends.
-        patience: how long to wait for answers.
+        ledger: ledger of the submission.
+        unfinished: fingerprints of the unfinished runs.
+        patience: timeout and attempts.
 
     Raises:
         Unreachable: SLURM does not answer.
     """
-    keys = ledger.jobs("runs")
-    queue = in_queue(keys, patience=patience) if keys else {}
-    tasks = {run: place.job for run, place in ledger.places().items() if place.job is not None}
-    found = {run: settle(queue[job], None) for run, job in tasks.items() if job in queue}
-    gone = {run: tasks[run] for run in unfinished if run in tasks and run not in found}
-    if not gone:
-        return found
-    records = in_accounting({job: keys[job.partition("_")[0]] for job in gone.values()}, patience=patience)
-    return found | {run: settle(None, records.get(job), complete=records.complete) for run, job in gone.items()}
+    tasks, wanted = ledger.newest_tasks(), set(unfinished)
+    accounted = {task.job for run, task in tasks.items() if run in wanted and task.job is not None}
+    states = ledger.states(tasks.values(), accounted=accounted, patience=patience)
+    known = {run: state for run, task in tasks.items() if (state := states.get(task.job or "")) is not None}
+    return {run: state for run, state in known.items() if run in wanted or state.queued}
 
 
-def settled_job(ledger: Ledger, batch: Batch) -> Settled:
-    """What SLURM says of a batch of one job that it has taken.
-
-    Raises:
-        Unreachable: SLURM does not answer.
-    """
-    handed = ledger.handed(batch)
-    assert handed is not None, "taken"
-    job = f"{handed.job}_0"
-    queued = in_queue({job: batch.key}).get(job)
-    if queued is not None:
-        return settle(queued, None)
-    records = in_accounting({job: batch.key})
-    return settle(None, records.get(job), complete=records.complete)
-
-
-def _ended(standing: Standing) -> bool:
-    """Whether a run's own record says all, so that accounting need not be asked."""
-    done = standing.evaluated or standing.called_off or standing.claimed
-    return done or standing.status.state == "diverged"
+def _ended(run_state: RunState) -> bool:
+    """Return whether the record of a run suffices without a query of accounting."""
+    done = run_state.evaluated or run_state.cancelled or run_state.claimed
+    return done or run_state.status.state == "diverged"

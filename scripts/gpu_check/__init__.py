@@ -1,0 +1,1 @@
+"""Check of training, resume, evaluation and packing on one GPU: `make gpu-check`."""

@@ -1,0 +1,547 @@
+"""Compare candidates with a baseline, metric by metric.
+
+A comparison is the effect of one change on one metric. The gate combines the comparisons into a verdict. This module
+defines the families of tests behind the reported `p_adjusted`:
+
+- *Better* (the basis of ACCEPT): tests that the gain of a primary metric exceeds its margin. If one significant primary
+  metric suffices for the verdict, the p-values are adjusted by Holm over the primary metrics. If all primary metrics must
+  pass, no adjustment is necessary (Berger 1982).
+- *Worse* (the basis of REJECT): tests of a loss of a primary metric, and of a loss of a guardrail beyond its margin. One
+  significant test suffices, so the p-values are adjusted by Holm over all voting metrics.
+- *Not worse* (guardrails): tests of non-inferiority, one-sided at alpha: the loss stays within the margin. All guardrails
+  must pass, so no adjustment is necessary.
+
+Alpha is split in half between *Better* and *Worse*. A change without any effect therefore gets a wrong verdict with
+probability at most alpha. A family contains the tests of one candidate only, so that an additional mix in the sweep
+changes no verdict. `SweepVerdict` reports how several candidates raise the error rate of a sweep.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from assay.analysis.stats import multiplicity, power, signal
+from assay.analysis.stats.history import (
+    HistoryTable,
+    ValueRange,
+    noise_by_metric,
+    past_signal_by_metric,
+    ranges_by_metric,
+)
+from assay.analysis.stats.item_table import ItemTable, PairedItems
+from assay.analysis.stats.moderated import ALONE, NOTHING, Prior, shrink
+from assay.analysis.stats.paired import NEGLIGIBLE, Estimate, Part, among_items, crossed, over_seeds
+from assay.analysis.stats.results_table import ResultsTable
+from assay.analysis.stats.score_table import Scores, ScoreTable
+from assay.analysis.stats.signal import PastSignal, Signal
+from assay.analysis.stats.tables import Metric, Seed, with_proxy_scale
+from assay.analysis.stats.units import DECLARE, find_gap, require_equal_units
+from assay.config.metrics import FRACTIONS, LOSSES, Better, metric_facts, without_filter
+from assay.config.policy import Policy
+from assay.config.suite import Role
+from assay.core.errors import ConfigError, Damaged, NotFound, Refused, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Candidate against baseline on one metric of one task.
+
+    Values are in the metric's own unit. Unknown values are NaN, never 0.
+
+    Attributes:
+        candidate: name of the changed mix.
+        baseline: name of the mix to compare with.
+        task: name of the task in the suite, or `validation/<source>` for a source's held-out split.
+        metric: name of the metric, such as `acc` or `bits_per_byte`.
+        role: `primary`, `guardrail` or `monitor`. Only primary metrics and guardrails can vote.
+        better: the direction of improvement.
+        margin: the policy's margin, in the metric's unit; 0 for monitors.
+        effect: mean over the shared seeds of candidate minus baseline.
+        ci_low: lower end of the effect's interval.
+        ci_high: upper end of the effect's interval.
+        level: the interval's nominal coverage, 1 - alpha.
+        p: two-sided p-value for no effect. It is below alpha if and only if the interval excludes 0.
+        p_adjusted: adjusted p-value. For voting metrics, it tests the claim in the effect's direction. For a primary,
+            the claim is a gain beyond the margin, or any loss. For a guardrail, the claim is a loss beyond the margin.
+            The p-value is doubled for the two directions and adjusted by Holm within its family. The claim holds if
+            `p_adjusted` is at most alpha. `p_adjusted` is NaN for primaries and guardrails without a vote. For
+            monitors, it is `p` adjusted by Benjamini and Hochberg over the candidate's monitors.
+        p_noninferior: for guardrails, the one-sided p-value of the non-inferiority test. It is at most alpha if the
+            candidate is non-inferior. NaN for other roles.
+        baseline_mean: mean score of the baseline over the shared seeds.
+        candidate_mean: mean score of the candidate over the shared seeds.
+        n_seeds: number of seeds that both arms have, paired.
+        n_items: number of items or documents; None if unknown.
+        noise: SD over seeds of the paired differences, as measured; NaN for one seed.
+        noise_df: degrees of freedom of `noise_moderated`: the number of shared seeds less one, plus the degrees of
+            freedom of the history's noise.
+        noise_moderated: SD behind the interval. With a history, `noise` is shrunk toward the noise of the history's
+            replicates (see `assay.analysis.stats.moderated`). Without a history, the SD is not shrunk.
+        mde: minimum detectable effect at power 0.8, with alpha split among the primary metrics.
+        signal: `ok`, `no signal` or `unknown`. A metric has no signal at chance level, or if past mixes differ too
+            little. A metric without signal has no vote.
+        signal_reason: a sentence with figures that explains `signal`.
+        differences: candidate minus baseline by seed.
+        item_variance: the effect's variance component from the choice of items; more seeds do not reduce it.
+        votes: whether the gate uses the comparison.
+        q: `p` adjusted by Benjamini and Hochberg over all comparisons of the candidate. Among the comparisons with q at
+            most x, the expected fraction of false discoveries is at most x.
+    """
+
+    candidate: str
+    baseline: str
+    task: str
+    metric: str
+    role: Role
+    better: Better
+    margin: float
+    effect: float
+    ci_low: float
+    ci_high: float
+    level: float
+    p: float
+    p_adjusted: float
+    p_noninferior: float
+    baseline_mean: float
+    candidate_mean: float
+    n_seeds: int
+    n_items: int | None
+    noise: float
+    mde: float
+    signal: signal.State
+    signal_reason: str
+    differences: dict[Seed, float] = field(hash=False)
+    item_variance: float
+    votes: bool
+    q: float = math.nan
+    noise_df: float = math.nan
+    noise_moderated: float = math.nan
+
+    @property
+    def gain(self) -> float:
+        """The effect with its sign set so that an improvement is positive."""
+        return self.effect if self.better == "higher" else -self.effect
+
+    @property
+    def spread(self) -> float:
+        """The measured noise, or the noise of past runs for one seed; NaN if unknown."""
+        return self.noise_moderated if math.isnan(self.noise) else self.noise
+
+
+def compare(
+    results: pd.DataFrame | ResultsTable,
+    policy: Policy,
+    *,
+    baseline: str,
+    items: pd.DataFrame | ItemTable | None = None,
+    candidates: Sequence[str] | None = None,
+    history: pd.DataFrame | HistoryTable | None = None,
+) -> list[Comparison]:
+    """Compare mixes with a baseline on every metric that both have.
+
+    Effects are paired by seed, because the arms of a seed share the initial weights and the order of shared documents. With
+    `items`, effects are also paired by item, and the interval applies to new items of the same kind. Without `items`,
+    the interval applies to the evaluated items only and is narrower (see `assay.analysis.stats.paired`).
+
+    Args:
+        results: one row per `mix, seed, task, metric` with its `value`; `scale`, `tokens`, `n`, `stderr` and `chance` optional.
+        policy: the voting metrics, with margins and alpha.
+        baseline: the mix to compare with.
+        items: one row per `mix, seed, task, metric, item` with its `value`; `group` and `weight` optional.
+        candidates: the mixes to compare, in this order (default: all but the baseline).
+        history: results of other mixes with replicates at the proxy scale. Their noise moderates the variances.
+
+    Returns:
+        By candidate: primaries and guardrails in the policy's order, then monitors by task and metric.
+
+    Raises:
+        AssayError: the tables are invalid (see `assay.analysis.stats.tables`), or lack a mix or a metric
+            of the policy.
+    """
+    return compare_arms(
+        results, policy, baseline=baseline, items=items, candidates=candidates, history=history, refuse_broken=True
+    )
+
+
+def compare_arms(
+    results: pd.DataFrame | ResultsTable,
+    policy: Policy,
+    *,
+    baseline: str,
+    items: pd.DataFrame | ItemTable | None = None,
+    candidates: Sequence[str] | None = None,
+    history: pd.DataFrame | HistoryTable | None = None,
+    refuse_broken: bool = False,
+) -> list[Comparison]:
+    """Compare mixes like `compare`, but remove the vote of metrics with scores that are not finite.
+
+    Args:
+        results: as for `compare`.
+        policy: as for `compare`.
+        baseline: as for `compare`.
+        items: as for `compare`.
+        candidates: as for `compare`.
+        history: as for `compare`.
+        refuse_broken: whether to refuse scores of voting metrics that are not finite.
+    """
+    results = ResultsTable.of(results)
+    baseline, policy = str(baseline), with_proxy_scale(policy, results.frame)
+    results, items = results.averaged(policy.average.last, items)
+    table, item_table = results.scores_at(policy.proxy_scale), None if items is None else ItemTable.of(items)
+    table.require(baseline, "baseline")
+    names = [*map(str, candidates)] if candidates is not None else [m for m in table.mixes if m != baseline]
+    _require_margins(policy, results)
+    noise: dict[Metric, Prior] = {}
+    past_signals: dict[Metric, PastSignal] = {}
+    past_ranges: dict[Metric, ValueRange] = {}
+    if history is not None:
+        history = HistoryTable.of(history)
+        require_equal_units(results.frame, history.frame)
+        others = {"proxy_scale": _scale(results.frame, policy), "without": [baseline, *names]}
+        noise, past_signals = noise_by_metric(history, **others), past_signal_by_metric(history, **others)
+        past_ranges = ranges_by_metric(history, **others)
+    comparisons: list[Comparison] = []
+    for candidate in names:
+        table.require(candidate, "candidate")
+        if candidate == baseline:
+            raise ConfigError(
+                f"mix {baseline!r} is both baseline and candidate; expected two different mixes.",
+                fix="Name another candidate.",
+            )
+        table.require_same_budget(baseline, candidate)
+        table.require_same_settings(baseline, candidate)
+        pair = _Pair(
+            results=table,
+            items=item_table,
+            policy=policy,
+            baseline=baseline,
+            candidate=candidate,
+            noise=noise,
+            past_signals=past_signals,
+            past_ranges=past_ranges,
+            refuse_broken=refuse_broken,
+        )
+        comparisons += pair.comparisons()
+    return comparisons
+
+
+LARGEST_MARGIN = 0.1
+"""Smallest margin that is refused for values that were converted from percent: it was probably meant in percentage points."""
+
+
+def _require_margins(policy: Policy, results: ResultsTable) -> None:
+    """Refuse margins that are in percent although the values are fractions.
+
+    Raises:
+        ConfigError: names the criterion.
+    """
+    converted = {
+        (named["task"], named["metric"])
+        for reason in results.conversions
+        if reason.figures["unit"] == "percent" and "column" not in reason.figures
+        for named in reason.figures["metrics"]
+    }
+    for criterion in (*policy.primary, *policy.guardrails):
+        in_percent = (criterion.task, criterion.metric) in converted
+        if not in_percent and without_filter(criterion.metric) not in FRACTIONS:
+            continue
+        most = LARGEST_MARGIN if in_percent else 1.0
+        if criterion.margin >= most:
+            because = ", because the table is in percent and its values were converted" if in_percent else ""
+            raise ConfigError(
+                f"policy {policy.name!r}: margin {criterion.margin:g} of {criterion.task} {criterion.metric} is invalid;"
+                f" expected a fraction below {most:g}{because}.",
+                fix="Write the margin as a fraction of 1: 0.01 is one percentage point.",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pair:
+    """A candidate with its baseline."""
+
+    results: ScoreTable
+    items: ItemTable | None
+    policy: Policy
+    baseline: str
+    candidate: str
+    noise: Mapping[Metric, Prior]
+    past_signals: Mapping[Metric, PastSignal]
+    past_ranges: Mapping[Metric, ValueRange]
+    refuse_broken: bool
+
+    def comparisons(self) -> list[Comparison]:
+        """Compare all metrics and adjust for multiplicity."""
+        measured = [self._measure(task, metric) for task, metric in self._metrics()]
+        return _adjusted(measured, self.policy)
+
+    def _metrics(self) -> list[tuple[str, str]]:
+        both = set(self.results.metrics(self.baseline)) & set(self.results.metrics(self.candidate))
+        voters = [(c.task, c.metric) for c in (*self.policy.primary, *self.policy.guardrails)]
+        every = self.results.every_metric
+        for task, metric in voters:
+            if (task, metric) not in every:
+                hint = did_you_mean(f"{task} {metric}", [" ".join(pair) for pair in every])
+                raise NotFound(
+                    f"policy {self.policy.name!r} names {task} {metric}, but no run has this score. {hint}",
+                    fix="Evaluate the runs with this metric, or remove the metric from the policy.",
+                )
+        return [*voters, *sorted(both - set(voters))]
+
+    def _measure(self, task: str, metric: str) -> tuple[Comparison, Estimate]:
+        role, criterion = self.policy.criterion(task, metric)
+        a, b = (self.results.scores(mix, task, metric) for mix in (self.baseline, self.candidate))
+        votes = role != "monitor"
+        broken = self._broken(task, metric, a, b) if votes else ""
+        if votes or without_filter(metric) in FRACTIONS:
+            self._require_one_unit(task, metric, a, b)
+        if None not in (a.n_items, b.n_items) and a.n_items != b.n_items:
+            raise Refused(
+                f"{task} {metric}: {self.baseline} answered {a.n_items} items and {self.candidate} answered {b.n_items}.",
+                fix="Evaluate both mixes with one version of the suite.",
+            )
+        seeds = [seed for seed in self.results.seeds(self.baseline) if seed in a.by_seed and seed in b.by_seed]
+        paired = None
+        if self.items is not None:
+            scores, arms = (a.by_seed, b.by_seed), {"baseline": self.baseline, "candidate": self.candidate}
+            paired = self.items.paired(scores, task, metric, seeds=seeds, **arms)
+        estimate, doubt = _estimate(metric, a, b, seeds, paired)
+        doubt = broken or doubt
+        prior = self.noise.get((task, metric), NOTHING)
+        if len(seeds) == 1:
+            estimate, alone = _single(estimate, prior, paired)
+            doubt = broken or alone
+        else:
+            estimate = _moderated(estimate, prior)
+        self._require_fractions(task, metric, a, b)
+        current = _signal(metric, a, b, paired) if seeds else Signal("unknown", "the arms share no seed")
+        combined = signal.with_past(current, self.past_signals.get((task, metric)), n_seeds=len(seeds))
+        interval = estimate.interval(1 - self.policy.alpha)
+        enough = len(seeds) >= self.policy.min_seeds
+        comparison = Comparison(
+            candidate=self.candidate,
+            baseline=self.baseline,
+            task=task,
+            metric=metric,
+            role=role,
+            better=criterion.better if criterion else metric_facts(metric).better,
+            margin=criterion.margin if criterion else 0.0,
+            effect=estimate.effect,
+            ci_low=interval.low,
+            ci_high=interval.high,
+            level=interval.level,
+            p=estimate.p_two_sided(),
+            p_adjusted=math.nan,
+            p_noninferior=math.nan,
+            baseline_mean=_mean(a, seeds),
+            candidate_mean=_mean(b, seeds),
+            n_seeds=len(seeds),
+            n_items=estimate.n_items,
+            noise=estimate.noise,
+            mde=math.nan,
+            signal="unknown" if broken or (doubt and combined.state == "ok") else combined.state,
+            signal_reason=doubt if doubt and (broken or combined.state != "no signal") else combined.reason,
+            differences={seed: b.by_seed[seed] - a.by_seed[seed] for seed in seeds},
+            noise_df=estimate.parts[0].df if estimate.parts else math.nan,
+            noise_moderated=math.sqrt(estimate.parts[0].variance * len(seeds)) if estimate.parts else math.nan,
+            item_variance=estimate.parts[1].variance if len(estimate.parts) > 1 else 0.0,
+            votes=votes and combined.state != "no signal" and enough and bool(estimate.parts) and not broken,
+        )
+        return comparison, estimate
+
+    def _broken(self, task: str, metric: str, a: Scores, b: Scores) -> str:
+        """Return the scores of a voting metric that are not finite; empty if all scores are finite."""
+        parts = []
+        for mix, scores in ((self.baseline, a), (self.candidate, b)):
+            for seed, value in scores.broken.items():
+                if self.refuse_broken:
+                    raise Damaged(
+                        f"{task} {metric} of {mix} seed {seed}: {value} is invalid; expected a finite number.",
+                        fix="Evaluate the run again, or remove its row, so that the seed counts as missing.",
+                    )
+                parts.append(f"the score of {mix} seed {seed} is {value}")
+        return ", ".join(parts)
+
+    def _require_fractions(self, task: str, metric: str, a: Scores, b: Scores) -> None:
+        """Refuse values above 1 with a chance level. They are in percent, and nothing declares it."""
+        if a.chance is None and b.chance is None:
+            return
+        largest = max((*a.by_seed.values(), *b.by_seed.values()), default=0.0)
+        if largest > 1:
+            raise Refused(
+                f"{task} {metric} is {largest:g} and has a chance level; expected a fraction of 1.", fix=DECLARE
+            )
+
+    def _require_one_unit(self, task: str, metric: str, a: Scores, b: Scores) -> None:
+        """Refuse values of a metric that appear to be in percent and in fractions (see `assay.analysis.stats.units`)."""
+        if without_filter(metric) in LOSSES or (a.unit is not None and b.unit is not None):
+            return
+        n_items = a.n_items if a.n_items is not None else b.n_items
+        values = np.array([*a.by_seed.values(), *b.by_seed.values()], dtype=float)
+        gap = find_gap(values, n_items)
+        if gap is not None:
+            places = [self._place(value, a, b) for value in gap]
+            raise Refused(
+                f"{task} {metric} is {gap[0]:g} for {places[0]} and {gap[1]:g} for {places[1]}, a factor of"
+                f" {gap[1] / gap[0]:.0f}: percent and fractions appear to be mixed.",
+                fix=DECLARE,
+            )
+        past = self.past_ranges.get((task, metric))
+        if past is not None and past.is_apart(values):
+            raise Refused(
+                f"{task} {metric} is {values.min():g} to {values.max():g} for {self.baseline} and {self.candidate}, but"
+                f" {past.low:g} to {past.high:g} in the history: percent and fractions appear to be mixed.",
+                fix=DECLARE,
+            )
+
+    def _place(self, value: float, a: Scores, b: Scores) -> str:
+        seed = a.seed_of(value)
+        return f"{self.candidate} seed {b.seed_of(value)}" if seed is None else f"{self.baseline} seed {seed}"
+
+
+def _estimate(metric: str, a: Scores, b: Scores, seeds: list[Seed], paired: PairedItems | None) -> tuple[Estimate, str]:
+    """Estimate the effect. Also return why its noise is unknown, or an empty text."""
+    n_items = a.n_items if a.n_items is not None else b.n_items
+    if not seeds:
+        return Estimate(math.nan, (), math.nan, 0, n_items), "the arms share no seed"
+    scale = max(abs(scores.by_seed[seed]) for scores in (a, b) for seed in seeds)
+    if paired is not None:
+        estimate = crossed(
+            paired.candidate - paired.baseline, weights=paired.weights, clusters=paired.clusters, scale=scale
+        )
+    else:
+        differences = [b.by_seed[seed] - a.by_seed[seed] for seed in seeds]
+        estimate = over_seeds(differences, scale=scale)._replace(n_items=n_items)
+    if len(seeds) < 2:
+        return estimate, ""
+    if not estimate.parts:
+        return (
+            estimate,
+            f"the {len(seeds)} seeds differ by the same amount to the last digit, which leaves their noise unknown",
+        )
+    for name, scores in (("baseline", a), ("candidate", b)):
+        values = [scores.by_seed[seed] for seed in seeds]
+        # Accuracies move in steps of one item and may coincide; losses of independent runs never do.
+        if metric in LOSSES and max(values) - min(values) <= NEGLIGIBLE * scale:
+            reason = f"the {name} has an equal score for all {len(seeds)} seeds, as copies of one run would"
+            return estimate._replace(parts=()), reason
+    return estimate, ""
+
+
+def _single(estimate: Estimate, prior: Prior, paired: PairedItems | None) -> tuple[Estimate, str]:
+    """Estimate the effect of one replicate with the noise of past runs.
+
+    Returns:
+        The estimate, and why its noise is unknown; an empty text if the noise is known.
+    """
+    if not prior.stands_alone:
+        known = f"the history's replicates provide {prior.seen:g} of the {ALONE} degrees of freedom that this requires"
+        return estimate, f"one seed shows no noise, and {known if prior.seen else 'there is no history of replicates'}"
+    item_part = None
+    if paired is not None:
+        item_part = among_items(
+            (paired.candidate - paired.baseline)[0], weights=paired.weights, clusters=paired.clusters
+        )
+    seed_part = Part(2 * prior.variance, prior.df)
+    return estimate._replace(parts=(seed_part,) if item_part is None else (seed_part, item_part)), ""
+
+
+def _moderated(estimate: Estimate, prior: Prior) -> Estimate:
+    """Shrink the estimate's seed variance toward that of past runs.
+
+    A paired difference has two runs, so its prior variance is twice the variance of one run. With shared seeds, the true
+    variance may be smaller, by at most 5% in public audits.
+    """
+    if prior.df == 0 or not estimate.parts:
+        return estimate
+    seeds, *others = estimate.parts
+    variance, df = shrink(seeds.variance * estimate.n_seeds, seeds.df, prior._replace(variance=2 * prior.variance))
+    return estimate._replace(parts=(Part(variance / estimate.n_seeds, df), *others))
+
+
+def _scale(results: pd.DataFrame, policy: Policy) -> Any:
+    """Return the scale under comparison; None if unknown."""
+    if policy.proxy_scale is not None or "scale" not in results:
+        return policy.proxy_scale
+    return next(iter(results["scale"].dropna()), None)
+
+
+def _signal(metric: str, a: Scores, b: Scores, paired: PairedItems | None) -> Signal:
+    chance = max((c for c in (a.chance, b.chance) if c is not None), default=None)
+    if metric in LOSSES:
+        return signal.loss_signal()
+    if chance is None:
+        return Signal("unknown", "the metric has no recorded chance level")
+    values = [*a.by_seed.values(), *b.by_seed.values()]
+    if not values:
+        return Signal("unknown", "there are no scores")
+    if paired is not None:
+        return signal.signal_from_items(
+            np.vstack([paired.baseline, paired.candidate]),
+            chance=chance,
+            clusters=paired.clusters,
+            weights=paired.weights,
+        )
+    n_items = a.n_items if a.n_items is not None else b.n_items
+    return signal.signal_from_scores(values, chance=chance, n_items=n_items)
+
+
+def _adjusted(measured: list[tuple[Comparison, Estimate]], policy: Policy) -> list[Comparison]:
+    """Fill in the values that depend on the candidate's other comparisons."""
+    # A metric outside a family has a NaN as p-value, which the adjustment keeps.
+    better = [_claim(c, e, bar=c.margin) if c.votes and c.role == "primary" else math.nan for c, e in measured]
+    worse = [_claim(c, e, bar=-_tolerated(c), worse=True) if c.votes else math.nan for c, e in measured]
+    monitors = [c.p if c.role == "monitor" else math.nan for c, _ in measured]
+    sharing = 1 if policy.require == "all" else max(1, sum(not math.isnan(p) for p in better))
+    if policy.require == "any":
+        better = multiplicity.holm(better)
+    worse, shown = multiplicity.holm(worse), multiplicity.benjamini_hochberg(monitors)
+    every = multiplicity.benjamini_hochberg([c.p for c, _ in measured])
+    adjusted = []
+    for (known, estimate), up, down, monitor, q in zip(measured, better, worse, shown, every, strict=True):
+        tail = policy.alpha / 2 / (sharing if known.role == "primary" else 1)
+        claim = up if known.role == "primary" and known.gain > 0 else down
+        guards = known.votes and known.role == "guardrail"
+        adjusted.append(
+            replace(
+                known,
+                p_adjusted=monitor if known.role == "monitor" else claim,
+                p_noninferior=_p_of_gain(known, estimate, above=-known.margin) if guards else math.nan,
+                q=q,
+                mde=power.smallest_detectable(se=estimate.se, df=estimate.df(tail), tail=tail),
+            )
+        )
+    return adjusted
+
+
+def _tolerated(c: Comparison) -> float:
+    """Return the tolerated loss: the margin of a guardrail, and 0 for a primary metric.
+
+    The margin of a primary metric applies to gains.
+    """
+    return c.margin if c.role == "guardrail" else 0.0
+
+
+def _claim(c: Comparison, estimate: Estimate, *, bar: float, worse: bool = False) -> float:
+    """Return the p-value of a gain beyond a bound, doubled for the two directions."""
+    return min(1.0, 2 * (_p_of_gain(c, estimate, below=bar) if worse else _p_of_gain(c, estimate, above=bar)))
+
+
+def _p_of_gain(c: Comparison, estimate: Estimate, *, above: float | None = None, below: float | None = None) -> float:
+    """Return the one-sided p-value of the gain being above, or below, a bar."""
+    bar = above if above is not None else below
+    assert bar is not None
+    rising = (above is not None) == (c.better == "higher")
+    on_effect = bar if c.better == "higher" else -bar
+    return estimate.p_above(on_effect) if rising else estimate.p_below(on_effect)
+
+
+def _mean(scores: Scores, seeds: list[Seed]) -> float:
+    return sum(scores.by_seed[seed] for seed in seeds) / len(seeds) if seeds else math.nan

@@ -1,0 +1,56 @@
+"""Estimate the smallest detectable effects of a sweep or of external results from past runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from assay.analysis.detectable_effect import DetectableEffect, add_item_variance, compute_detectable_effects
+from assay.analysis.external.selection import with_labels
+from assay.analysis.external.verdict import history
+from assay.analysis.past_runs import of_one_evaluation, past_items, past_runs, past_scores
+from assay.analysis.stats.history import noise_by_metric
+from assay.analysis.stats.replicates import Noise, replicate_noise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from assay.analysis.stats.tables import Metric
+    from assay.config.policy import Policy
+    from assay.plan.plan import Plan
+    from assay.plan.workspace import Workspace
+
+
+def detectable_in_sweep(space: Workspace, plan: Plan) -> tuple[DetectableEffect, ...]:
+    """Estimate the detectable effects of a sweep from the store's comparable runs and the history."""
+    policy = space.study.policy
+    past = history(space.study, space.store)
+    scale = with_labels(policy).proxy_scale or space.runs.parameters
+    return compute_detectable_effects(
+        policy,
+        n_seeds=len(plan.sweep.seeds),
+        noise=_store_noise(space, plan.evaluation),
+        where="the store",
+        prior=None if past is None else noise_by_metric(past, proxy_scale=scale, without=plan.sweep.mixes),
+    )
+
+
+def detectable_in_table(
+    frame: pd.DataFrame, policy: Policy, *, n_seeds: int, past: pd.DataFrame | None
+) -> tuple[DetectableEffect, ...]:
+    """Estimate the detectable effects of external results from their replicates and from the history."""
+    mixes = [str(mix) for mix in frame["mix"].unique()]
+    scale = frame["scale"].iloc[0]
+    return compute_detectable_effects(
+        policy,
+        n_seeds=n_seeds,
+        noise=replicate_noise(frame),
+        where="the table",
+        prior=None if past is None else noise_by_metric(past, proxy_scale=scale, without=mixes),
+    )
+
+
+def _store_noise(space: Workspace, evaluation: str) -> dict[Metric, Noise]:
+    comparable = [past for past in past_runs(space, evaluation=evaluation) if past.comparable]
+    runs = of_one_evaluation(comparable, evaluation)
+    scores = past_scores(runs)
+    return add_item_variance(replicate_noise(scores), scores, past_items(runs), space.study.policy)

@@ -1,0 +1,524 @@
+"""Decide on a change: return a verdict with reasons, from comparisons and a policy.
+
+ACCEPT
+    A primary metric (or all primary metrics, depending on the policy) is better by more than its margin. No primary
+    metric is worse. Every guardrail with signal is shown to stay within its margin.
+REJECT
+    A primary metric is worse, or a guardrail is worse by more than its margin.
+INCONCLUSIVE
+    The results support neither an ACCEPT nor a REJECT. The verdict lists the data that would decide.
+BLOCKED
+    The change uses a tainted source, so no result can lead to another decision.
+
+If the policy names a target, and a history has other mixes at both scales, `better` and `worse` refer to the target
+metric. `assay.analysis.stats.target` predicts this metric. The primary metrics are then only reported, and the
+guardrails still apply.
+
+`assay.analysis.compare` defines the tests and their error rates. A metric at chance level is listed but decides nothing: the
+metric neither supports nor prevents an ACCEPT. A guardrail with unknown noise prevents an ACCEPT, because the guardrail cannot
+detect a regression.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from assay.analysis import explanations, next_steps
+from assay.analysis.compare import Comparison, compare_arms
+from assay.analysis.excluded_scores import CODES as EXCLUDED
+from assay.analysis.excluded_scores import broken_metrics, list_excluded_scores, with_excluded_scores
+from assay.analysis.stats.history import HistoryTable
+from assay.analysis.stats.item_table import ItemTable
+from assay.analysis.stats.results_table import ResultsTable
+from assay.analysis.stats.tables import Metric, with_proxy_scale
+from assay.analysis.stats.target import TargetEffect, predict_target
+from assay.analysis.stats.transfer import Reliability
+from assay.analysis.stats.units import require_possible
+from assay.config.one_arm_sources import Trained, one_arm_reasons, one_arm_tasks
+from assay.config.policy import Criterion, Policy
+from assay.config.reason import Code, Reason
+from assay.core.errors import ConfigError, NotFound, did_you_mean
+from assay.core.serde import json_shape
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from assay.plan.registration import RegistrationState
+    from assay.store.early_stops import Stop
+
+
+class Decision(StrEnum):
+    """Decision of the gate."""
+
+    ACCEPT = "ACCEPT"
+    REJECT = "REJECT"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    BLOCKED = "BLOCKED"
+
+
+EXIT_CODES: Mapping[Decision, int] = {
+    Decision.ACCEPT: 0,
+    Decision.REJECT: 1,
+    Decision.INCONCLUSIVE: 3,
+    Decision.BLOCKED: 4,
+}
+"""Exit codes of `assay gate`; 2 is a usage error."""
+
+_WORST_FIRST = (Decision.BLOCKED, Decision.REJECT, Decision.INCONCLUSIVE, Decision.ACCEPT)
+
+
+@json_shape(
+    {
+        "target": "target",
+        "regressed": lambda verdict: [f"{c.task} {c.metric}" for c in verdict.regressed],
+        "worst": lambda verdict: f"{verdict.worst.task} {verdict.worst.metric}" if verdict.worst else None,
+        "verdict": "decision",
+        **{name: name for name in ("candidate", "baseline", "reasons", "needed", "options", "scope", "registration")},
+        "comparisons": "comparisons",
+    }
+)
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The decision on one change.
+
+    Attributes:
+        candidate: the changed mix.
+        baseline: the mix to compare with.
+        decision: ACCEPT, REJECT, INCONCLUSIVE or BLOCKED.
+        reasons: reasons for the decision, with the most important reason first.
+        comparisons: comparisons of every measured metric, with or without a vote.
+        needed: further data that would decide; empty if the change is decided.
+        scope: whether the verdict applies to the proxy or the target, and further limits of the verdict.
+        options: next steps that would decide, with their costs; empty unless inconclusive. `needed` has them as reasons.
+        target: the prediction at the target; None without a target or a history.
+        registration: differences between the policy and the policy registered before the results; None if unknown.
+    """
+
+    candidate: str
+    baseline: str
+    decision: Decision
+    reasons: tuple[Reason, ...]
+    comparisons: tuple[Comparison, ...]
+    needed: tuple[Reason, ...]
+    scope: tuple[Reason, ...]
+    options: tuple[next_steps.Option, ...] = ()
+    target: TargetEffect | None = None
+    registration: RegistrationState | None = None
+
+    @property
+    def reliability(self) -> Reliability | None:
+        """How often the proxy predicted the target's winner in the history; None without a prediction."""
+        return self.target.reliability if self.target else None
+
+    @property
+    def regressed(self) -> tuple[Comparison, ...]:
+        """Metrics that regress at a false discovery rate of alpha.
+
+        The metric with the largest loss in SDs of noise is first.
+        """
+        clear = [c for c in self.comparisons if c.gain < 0 and c.q <= 1 - c.level]
+        return tuple(sorted(clear, key=lambda c: c.gain / c.spread))
+
+    @property
+    def worst(self) -> Comparison | None:
+        """The comparison with the largest loss in SDs of noise, significant or not; None if the noise is unknown."""
+        known = [c for c in self.comparisons if c.spread > 0]
+        return min(known, key=lambda c: c.gain / c.spread, default=None)
+
+
+@json_shape(
+    {"verdict": "decision"}
+    | {
+        name: name
+        for name in (
+            "baseline",
+            "policy",
+            "note",
+            "mixes",
+            "registration",
+            "candidates",
+            "missing",
+            "state",
+            "running",
+        )
+    }
+)
+@dataclass(frozen=True, kw_only=True)
+class SweepVerdict:
+    """The decisions on all candidates of a sweep.
+
+    Attributes:
+        baseline: the mix to compare with.
+        policy: name of the policy.
+        candidates: verdicts by mix.
+        note: how several candidates raise the error rate, and the text that the tokenizer loses; often empty.
+        registration: differences between the policy and the policy registered before the results; None if unknown.
+        missing: seeds of excluded planned runs by mix, with the causes.
+        mixes: differences between the mixes as written and as trained.
+        running: labels of unfinished runs that a worker has or will take, such as `more_web s0`.
+    """
+
+    baseline: str
+    policy: str
+    candidates: dict[str, Verdict] = field(hash=False)
+    note: tuple[Reason, ...]
+    registration: RegistrationState | None = None
+    missing: Mapping[str, Sequence[Reason]] = field(default_factory=dict, hash=False)
+    mixes: tuple[Reason, ...] = ()
+    running: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """`RUNNING` while runs of the sweep are in progress, otherwise `ENDED`."""
+        return "RUNNING" if self.running else "ENDED"
+
+    def with_registration(self, registration: RegistrationState) -> SweepVerdict:
+        """Return the verdict with its registration status, also in the scope of each candidate."""
+        scope = Reason(code=Code.SCOPE_REGISTRATION, subject=registration.state)
+        marked = {
+            name: replace(verdict, registration=registration, scope=(*verdict.scope, scope))
+            for name, verdict in self.candidates.items()
+        }
+        return replace(self, registration=registration, candidates=marked)
+
+    @property
+    def decision(self) -> Decision:
+        """The worst decision among the candidates. With exit code 0, all candidates may be merged."""
+        decisions = {verdict.decision for verdict in self.candidates.values()}
+        return next(decision for decision in _WORST_FIRST if decision in decisions)
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of `assay gate`."""
+        return EXIT_CODES[self.decision]
+
+
+def decide(
+    results: pd.DataFrame | ResultsTable,
+    policy: Policy,
+    *,
+    baseline: str,
+    candidate: str,
+    history: pd.DataFrame | HistoryTable | None = None,
+    items: pd.DataFrame | ItemTable | None = None,
+    blocked: Sequence[Reason] = (),
+    missing: Mapping[str, Sequence[Reason]] | None = None,
+    context: next_steps.DecisionContext | None = None,
+    stop: Stop | None = None,
+    trained: Trained | None = None,
+) -> Verdict:
+    """Decide on one change.
+
+    Args:
+        results: one row for each `mix, seed, task, metric` with its `value` (see `assay.analysis.compare.compare`).
+        policy: requirements of the gate, fixed before the results.
+        baseline: the mix to compare with.
+        candidate: the changed mix.
+        history: results of other mixes at the proxy's and the target's scale, with the same columns and `scale`. The gate ignores
+            rows of the compared mixes.
+        items: scores of single items, if known.
+        blocked: reasons that block the change regardless of its results, such as a finding in a source.
+        missing: seeds of planned runs without a result by mix, with the causes.
+        context: cost of a run, and past runs that show the effect of more tokens or a larger proxy; used for the next steps
+            (default: the results' tokens and the history).
+        stop: the interim analysis that stopped the candidate. The outcome of this analysis is the decision, unless the
+            candidate is blocked or was trained to the end.
+        trained: the sources that each arm trains on; unknown for external results.
+
+    Raises:
+        AssayError: a table is invalid, or a name in the call or the policy is not in the tables.
+    """
+    results = ResultsTable.of(results)
+    history = None if history is None else HistoryTable.of(history)
+    baseline, candidate = str(baseline), str(candidate)  # a mix may be named by a number
+    policy = with_proxy_scale(policy.at_the_end, results.frame)
+    results, items = results.averaged(policy.average.last, items)
+    arms = (_arm(results, baseline, missing), _arm(results, candidate, missing))
+    # A blocked change, or one whose runs all failed, can lack results: its verdict needs none.
+    empty = [arm for arm in arms if not arm.present and (blocked or arm.missing)]
+    effective = policy if history is not None else _without_history(policy, results.frame)
+    target = None
+    if history is not None and policy.target is not None and not (blocked or empty):
+        target = predict_target(results, policy, policy.target, history, baseline=baseline, candidate=candidate)
+    comparisons: tuple[Comparison, ...] = ()
+    excluded: list[Reason] = []
+    if not empty:
+        require_possible(results.of_mixes((baseline, candidate)))
+        comparisons = tuple(
+            compare_arms(results, effective, items=items, history=history, baseline=baseline, candidates=[candidate])
+        )
+        excluded = list_excluded_scores(results.scores_at(policy.proxy_scale), baseline, candidate, known=missing or {})
+    if blocked:
+        decision, reasons, needed = Decision.BLOCKED, list(blocked), list[Reason]()
+    elif empty:
+        decision, reasons = Decision.INCONCLUSIVE, [arm.too_few(policy.min_seeds) for arm in empty]
+        needed = [explanations.need_seeds(policy.min_seeds)]
+    else:
+        voters = {(c.task, c.metric) for c in comparisons if c.role != "monitor"}
+        voters |= set(_deciding(target))
+        rule = _DecisionRule(
+            effective,
+            comparisons,
+            arms,
+            target,
+            broken=broken_metrics(excluded) & voters,
+            one_arm=one_arm_tasks(trained or {}, baseline, candidate)
+            if policy.exclude_one_arm_sources
+            else frozenset(),
+        )
+        decision, reasons, needed = rule.decide()
+        reasons += results.scores_at(policy.proxy_scale).uneven_budgets(baseline, candidate)
+    by_construction = one_arm_reasons(effective, trained or {}, baseline, candidate, predictor=_deciding(target))
+    first = [r for r in by_construction if r.figures.get("excluded") and decision is Decision.INCONCLUSIVE]
+    reasons = [*first, *reasons, *(reason for reason in by_construction if reason not in first)]
+    reasons += [*excluded, *_conversions(results, history, {baseline, candidate})]
+    options: tuple[next_steps.Option, ...] = ()
+    # More runs replace neither a score that is not finite nor an independent primary metric.
+    other = {Code.NEED_FINITE_SCORES, Code.NEED_INDEPENDENT_PRIMARY} & {need.code for need in needed}
+    if decision is Decision.INCONCLUSIVE and comparisons and not other:
+        rows, past = results.of_mixes((baseline, candidate)), None if history is None else history.frame
+        context = next_steps.complete_context(rows, effective, (baseline, candidate), context, history=past)
+        present = (len(arms[0].present), len(arms[1].present))
+        options = next_steps.list_options(comparisons, effective, context, target=target, present=present)
+        steps = [*map(explanations.option, options)]
+        needed = [*steps, *needed] if target is not None else [*needed, *steps]
+    verdict = Verdict(
+        candidate=candidate,
+        baseline=baseline,
+        decision=decision,
+        reasons=tuple(reasons),
+        comparisons=comparisons,
+        needed=tuple(needed),
+        scope=explanations.scope(policy, target),
+        options=options,
+        target=target,
+    )
+    return _stopped(verdict, stop) if stop is not None and candidate in (missing or {}) else verdict
+
+
+def _conversions(results: ResultsTable, history: HistoryTable | None, arms: AbstractSet[str]) -> list[Reason]:
+    """Return reasons for the values of the arms and the history that were converted to another unit."""
+    own = [reason for reason in results.conversions if not arms.isdisjoint(reason.figures["mixes"])]
+    return [*own, *(() if history is None else history.conversions)]
+
+
+def _deciding(target: TargetEffect | None) -> tuple[Metric, ...]:
+    """Return the metrics that decide at the target: those of the predictor."""
+    if target is None:
+        return ()
+    return target.predictor_metrics or ((target.task, target.metric),)
+
+
+def _stopped(verdict: Verdict, stop: Stop) -> Verdict:
+    """Return the decision of the interim analysis that stopped the candidate.
+
+    A blocked candidate stays blocked.
+    """
+    kept = (*EXCLUDED, Code.UNIT_CONVERTED, Code.RUNS_EXCLUDED)
+    reasons = (stop.reason, *stop.reasons, *(reason for reason in verdict.reasons if reason.code in kept))
+    if verdict.decision == Decision.BLOCKED:
+        return replace(verdict, reasons=(*verdict.reasons, *reasons))
+    figures = {"tokens": stop.tokens, "fraction": stop.fraction}
+    return replace(
+        verdict,
+        decision=Decision.REJECT if stop.outcome == "loser" else Decision.ACCEPT,
+        reasons=reasons,
+        needed=(),
+        options=(),
+        scope=(Reason(code=Code.SCOPE_STOPPED_EARLY, figures=figures),),
+    )
+
+
+def gate(
+    results: pd.DataFrame | ResultsTable,
+    policy: Policy,
+    *,
+    baseline: str,
+    candidates: Sequence[str],
+    history: pd.DataFrame | HistoryTable | None = None,
+    items: pd.DataFrame | ItemTable | None = None,
+    blocked: Mapping[str, Sequence[Reason]] | None = None,
+    missing: Mapping[str, Sequence[Reason]] | None = None,
+    context: next_steps.DecisionContext | None = None,
+    stops: Mapping[str, Stop] | None = None,
+    trained: Trained | None = None,
+) -> SweepVerdict:
+    """Decide on every candidate of a sweep. The arguments are those of `decide`.
+
+    Args:
+        results: as for `decide`, of all mixes.
+        policy: as for `decide`.
+        baseline: as for `decide`.
+        candidates: the changed mixes, at least one.
+        history: as for `decide`.
+        items: as for `decide`.
+        blocked: blocking reasons by mix; a reason of the baseline blocks every candidate.
+        missing: as for `decide`.
+        context: as for `decide`.
+        stops: how interim analyses stopped candidates, by mix.
+        trained: as for `decide`.
+
+    Raises:
+        AssayError: as for `decide`; there is no candidate; `blocked` names an unknown mix.
+    """
+    blocked = blocked or {}
+    if not candidates:
+        raise ConfigError(
+            "candidates: the list is empty; expected at least one mix.", fix="Pass a mix other than the baseline."
+        )
+    for mix in blocked:
+        if mix not in {baseline, *candidates}:
+            raise NotFound(
+                f"blocked: {mix!r} is invalid; expected the baseline or a candidate."
+                f" {did_you_mean(mix, [baseline, *candidates])}"
+            )
+    # The candidates share these tables: validate, average and index them once.
+    results = ResultsTable.of(results)
+    history = None if history is None else HistoryTable.of(history)
+    results, items = results.averaged(policy.average.last, items)
+    items = None if items is None else ItemTable.of(items)
+    verdicts = {
+        candidate: decide(
+            results,
+            policy,
+            baseline=baseline,
+            candidate=candidate,
+            history=history,
+            items=items,
+            blocked=[*blocked.get(baseline, ()), *blocked.get(candidate, ())],
+            missing=missing,
+            context=context,
+            stop=(stops or {}).get(candidate),
+            trained=trained,
+        )
+        for candidate in candidates
+    }
+    figures = {"candidates": len(verdicts), "alpha": policy.alpha, "expected": len(verdicts) * policy.alpha}
+    several = Reason(code=Code.SEVERAL_CANDIDATES, subject=baseline, figures=figures)
+    note = (several,) if len(verdicts) > 1 else ()
+    reasons = [reason for verdict in verdicts.values() for reason in verdict.reasons]
+    return SweepVerdict(
+        baseline=baseline,
+        policy=policy.name,
+        candidates=verdicts,
+        note=note,
+        missing=with_excluded_scores(missing or {}, reasons),
+    )
+
+
+@dataclass(frozen=True)
+class _DecisionRule:
+    """The decision rule, applied to one change."""
+
+    policy: Policy
+    comparisons: tuple[Comparison, ...]
+    arms: tuple[explanations.ArmSeeds, explanations.ArmSeeds]
+    target: TargetEffect | None = None
+    broken: frozenset[Metric] = frozenset()
+    """Voting metrics, and the target's metric, with scores that are not finite."""
+    one_arm: frozenset[str] = frozenset()
+    """Tasks that alone cannot cause an ACCEPT, because they improve by construction."""
+
+    def decide(self) -> tuple[Decision, list[Reason], list[Reason]]:
+        """Return the decision, its reasons, and the data that would decide."""
+        if self.target is not None:
+            return self._at_target(self.target)
+        primaries = [c for c in self.comparisons if c.role == "primary"]
+        guardrails = [c for c in self.comparisons if c.role == "guardrail"]
+        worse = [c for c in (*primaries, *guardrails) if self._worse(c)]
+        better = [c for c in primaries if self._better(c)]
+        within = [c for c in guardrails if self._within_margin(c)]
+        aside = [explanations.no_signal(c) for c in (*primaries, *guardrails) if c.signal == "no signal"]
+        notes = [*explanations.regressions(self.comparisons, self.policy.alpha), *explanations.excluded_runs(self.arms)]
+        if not primaries:
+            reasons = [Reason(code=Code.NO_PRIMARY), *aside]
+            return Decision.INCONCLUSIVE, reasons, [Reason(code=Code.NEED_HISTORY_OR_PRIMARY)]
+        if worse:
+            reasons = [*map(explanations.worse, worse), *map(explanations.better, better), *aside, *notes]
+            return Decision.REJECT, reasons, []
+        carrying = [c for c in better if c.task not in self.one_arm]
+        enough = bool(carrying) and (self.policy.require == "any" or len(better) == len(primaries))
+        unsure = [c for c in primaries if c not in better and c.signal != "no signal"]
+        # A guardrail at chance level carries no information. A guardrail that was measured too imprecisely prevents an ACCEPT.
+        unguarded = [c for c in guardrails if c not in within and c.signal != "no signal"]
+        broken = [c for c in primaries if self._is_broken(c)]
+        if enough and not unguarded and not broken:
+            also = explanations.undecided(unsure, self.policy)
+            passed = [*map(explanations.better, better), *map(explanations.within_margin, within)]
+            return Decision.ACCEPT, [*passed, *also, *aside, *notes], []
+        waiting = [*(broken if enough else unsure), *unguarded]
+        short = explanations.too_few_seeds(waiting, self.arms, self.policy)
+        reasons = [*short, *explanations.undecided(waiting, self.policy), *map(explanations.better, better), *aside]
+        reasons += [] if short else notes
+        without_signal = [c for c in primaries if c.signal == "no signal"]
+        if len(without_signal) == len(primaries):
+            reasons = [Reason(code=Code.NO_PRIMARY_WITH_SIGNAL), *reasons]
+        elif without_signal and self.policy.require == "all":
+            reasons = [Reason(code=Code.PRIMARIES_WITHOUT_SIGNAL), *reasons]
+        return Decision.INCONCLUSIVE, reasons, self._needed(waiting)
+
+    def _at_target(self, target: TargetEffect) -> tuple[Decision, list[Reason], list[Reason]]:
+        """Return the decision at the target, its reasons, and the data that would decide."""
+        guardrails = [c for c in self.comparisons if c.role == "guardrail"]
+        broken = [c for c in guardrails if self._worse(c)]
+        within = [c for c in guardrails if self._within_margin(c)]
+        unguarded = [c for c in guardrails if c not in within and c.signal != "no signal"]
+        prediction = explanations.predicted(target, baseline=self.arms[0].mix, candidate=self.arms[1].mix)
+        aside = [explanations.no_signal(c) for c in guardrails if c.signal == "no signal"]
+        aside += [
+            *explanations.regressions(self.comparisons, self.policy.alpha),
+            *explanations.excluded_runs(self.arms),
+        ]
+        if broken or target.winner == "baseline":
+            return Decision.REJECT, [*map(explanations.worse, broken), *prediction, *aside], []
+        known = self.broken.isdisjoint(_deciding(target))
+        if target.winner == "candidate" and not unguarded and known and not self._by_construction(target):
+            return Decision.ACCEPT, [*prediction, *map(explanations.within_margin, within), *aside], []
+        needed = [] if target.winner == "candidate" else explanations.target_needed(target, self.policy)
+        needed += self._needed(unguarded) if unguarded or not known or self._by_construction(target) else []
+        return Decision.INCONCLUSIVE, [*prediction, *explanations.undecided(unguarded, self.policy), *aside], needed
+
+    def _needed(self, waiting: Sequence[Comparison]) -> list[Reason]:
+        whole = [c for c in waiting if not self._is_broken(c)]
+        finite = [Reason(code=Code.NEED_FINITE_SCORES)] if self.broken else []
+        deciding = {c.task for c in self.comparisons if c.role == "primary"}
+        if self._by_construction(self.target) if self.target is not None else deciding and deciding <= self.one_arm:
+            finite.append(Reason(code=Code.NEED_INDEPENDENT_PRIMARY))
+        return [*finite, *explanations.needed(whole, self.comparisons, self.policy)]
+
+    def _by_construction(self, target: TargetEffect) -> bool:
+        """Whether a metric of the predictor improves by construction."""
+        return any(task in self.one_arm for task, _ in _deciding(target))
+
+    def _is_broken(self, c: Comparison) -> bool:
+        return (c.task, c.metric) in self.broken
+
+    def _worse(self, c: Comparison) -> bool:
+        bar = c.margin if c.role == "guardrail" else 0.0
+        return c.votes and c.gain < -bar and c.p_adjusted <= self.policy.alpha
+
+    def _better(self, c: Comparison) -> bool:
+        return c.votes and c.gain > c.margin and c.p_adjusted <= self.policy.alpha
+
+    def _within_margin(self, c: Comparison) -> bool:
+        return c.votes and c.p_noninferior <= self.policy.alpha
+
+
+def _arm(results: ResultsTable, mix: str, missing: Mapping[str, Sequence[Reason]] | None) -> explanations.ArmSeeds:
+    return explanations.ArmSeeds(mix, tuple(results.seeds_by_mix.get(mix, ())), tuple((missing or {}).get(mix, ())))
+
+
+def _without_history(policy: Policy, results: pd.DataFrame) -> Policy:
+    """Return the policy with the target's metric as primary, if it names no primary metric."""
+    target = policy.target
+    if policy.primary or target is None or not {"task", "metric"} <= set(results.columns):
+        return policy
+    if not ((results["task"] == target.task) & (results["metric"] == target.metric)).any():
+        return policy
+    primary = Criterion(task=target.task, metric=target.metric, better=target.better)
+    guardrails = tuple(c for c in policy.guardrails if (c.task, c.metric) != (target.task, target.metric))
+    return replace(policy, primary=(primary,), guardrails=guardrails)

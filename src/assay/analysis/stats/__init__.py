@@ -1,0 +1,1 @@
+"""Estimate paired effects, multiplicity, power and signal with pure functions that read no files."""

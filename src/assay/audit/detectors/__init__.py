@@ -1,0 +1,1 @@
+"""Detect named defects in documents, with shared text features."""

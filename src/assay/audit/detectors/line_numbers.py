@@ -1,0 +1,180 @@
+r"""Detect line-number gutters: ascending integers that an extractor copied from a margin of code.
+
+One pass over the bytes follows ascending numbers in a row (`1 2 3`, `1\n2\n3`, with or without code between them), or
+at the start of lines with gaps (`12#ifndef`, `13#define`, `15#include`). `gutter_features` measures each run and the
+text around it. The rules of `gutter_rules` distinguish line numbers from verses, lists, tables and loops.
+"""
+
+# ruff: noqa: PLR0917  # compiled code takes plain arguments
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.audit.detectors import hex_addresses
+from assay.audit.detectors.gutter_features import (
+    Bytes,
+    measure_column,
+    measure_lines,
+    measure_run,
+)
+from assay.audit.detectors.gutter_rules import (
+    CODE,
+    Rule,
+    is_excluded,
+    is_printed,
+    numbers_lines,
+    rule_of_column,
+    rule_of_run,
+)
+from assay.audit.detectors.number_runs import (
+    CHUNK,
+    CLASSES,
+    LEAST,
+    MOST_ENDED,
+    SYMBOLS,
+    candidates,
+    follow_all,
+    unfinished,
+)
+from assay.corpus.kernels import compiled
+
+MOST_RUNS = 64
+"""Maximum number of line-number gutters per document. The limit bounds the work for adversarial text."""
+
+
+class LineNumberGutter(NamedTuple):
+    """A line-number gutter in a document.
+
+    Attributes:
+        start: first byte.
+        stop: byte after the last number.
+        first: the first number.
+        last: the last number.
+        numbers: count of numbers.
+        rule: the rule that fired.
+    """
+
+    start: int
+    stop: int
+    first: int
+    last: int
+    numbers: int
+    rule: Rule
+
+
+def find(data: bytes) -> list[LineNumberGutter]:
+    r"""Detect the line-number gutters of a document.
+
+    Args:
+        data: text of the document in UTF-8.
+
+    Returns:
+        The line-number gutters in order; empty for most documents.
+
+    >>> listing = "".join(f"{n} x[{n}] = f({n});\n" for n in range(1, 30))
+    >>> find(listing.encode())
+    [LineNumberGutter(start=0, stop=479, first=1, last=29, numbers=29, rule=<Rule.CODE_BETWEEN: 1>)]
+    >>> find("".join(f"{n}. Take a bowl, and stir.\n" for n in range(1, 30)).encode())
+    []
+    """
+    if len(data) < 2 * LEAST:
+        return []
+    rows = np.empty((MOST_RUNS, 6), np.int64)
+    count = _find(np.frombuffer(data, np.uint8), CLASSES, SYMBOLS, rows)
+    return _without_overlaps(
+        [*map(_gutter, rows[:count].tolist()), *_joined(data), *map(_gutter, hex_addresses.find(data))]
+    )
+
+
+def _gutter(row: Sequence[int]) -> LineNumberGutter:
+    start, stop, first, last, numbers, rule = row
+    return LineNumberGutter(start, stop, first, last, numbers, Rule(rule))
+
+
+def _joined(data: bytes) -> list[LineNumberGutter]:
+    """Detect numbers without separators, which tag removal can leave."""
+    at = data.find(b"101112131415161718192021")
+    if at < 0:
+        return []
+    last, stop = 21, at + 24
+    while data.startswith(str(last + 1).encode(), stop):
+        last += 1
+        stop += len(str(last))
+    return [LineNumberGutter(at, stop, 10, last, last - 9, Rule.DIGITS_JOINED)]
+
+
+def _without_overlaps(candidates: list[LineNumberGutter]) -> list[LineNumberGutter]:
+    """Sort line-number gutters. Of overlapping ones, keep the one with the most numbers."""
+    kept: list[LineNumberGutter] = []
+    for candidate in sorted(candidates, key=lambda candidate: -candidate.numbers):
+        if all(candidate.stop <= other.start or candidate.start >= other.stop for other in kept):
+            kept.append(candidate)
+    return sorted(kept)
+
+
+@compiled
+def _find(data: Bytes, kinds: Bytes, symbol_kinds: Bytes, rows: NDArray[np.int64]) -> int:
+    """Follow runs of numbers, and write the runs that are line numbers to a table.
+
+    Args:
+        data: the text.
+        kinds: class of each byte.
+        symbol_kinds: class of each byte: symbol, letter or neither.
+        rows: table to fill; shape (capacity, 6).
+
+    Returns:
+        Count of written rows.
+    """
+    followed, ended = np.zeros((2, 15), np.int64), np.empty((MOST_ENDED, 6), np.int64)
+    flags, places = np.empty(CHUNK, np.uint8), np.empty(CHUNK + 1, np.int64)
+    count = 0
+    for begin in range(0, len(data), CHUNK):
+        number = candidates(data, begin, flags, places)
+        done = 0
+        while done < number and count < len(rows):
+            done, runs = follow_all(data, kinds, places, done, number, followed, ended)
+            count = _evaluate_all(data, kinds, symbol_kinds, ended[:runs], rows, count)
+    runs = unfinished(followed, ended)
+    return _evaluate_all(data, kinds, symbol_kinds, ended[:runs], rows, count)
+
+
+@compiled
+def _evaluate_all(
+    data: Bytes, kinds: Bytes, symbol_kinds: Bytes, ended: NDArray[np.int64], rows: NDArray[np.int64], count: int
+) -> int:
+    """Write the runs that are line numbers, up to the capacity; return the row count."""
+    for index in range(len(ended)):
+        if count < len(rows):
+            count += _evaluate(data, kinds, symbol_kinds, ended[index], rows[count])
+    return count
+
+
+@compiled
+def _evaluate(data: Bytes, kinds: Bytes, symbol_kinds: Bytes, run: NDArray[np.int64], row: NDArray[np.int64]) -> bool:
+    """Measure a run, apply the rules, and write a row if a rule fires."""
+    leading = run[5] == 1
+    features = measure_run(data, kinds, run, leading)
+    if features.numbers < LEAST:
+        return False
+    if not is_excluded(features):
+        rule = rule_of_run(features)
+        if rule == Rule.NONE and leading and features.symbol_ratio >= CODE:
+            marked = features.listed + features.with_colon
+            if numbers_lines(measure_lines(data, kinds, run), marked):
+                rule = Rule.INDENTED_LINES
+        if rule != Rule.NONE:
+            row[0], row[1], row[2], row[3], row[4] = run[0], run[3], run[1], run[2], features.numbers
+            row[5] = rule.value
+            return True
+    stretch = features.stretch
+    if stretch.numbers < LEAST or is_printed(stretch):
+        return False
+    rule = rule_of_column(measure_column(data, kinds, symbol_kinds, stretch))
+    row[0], row[1], row[2], row[3], row[4] = stretch.start, stretch.stop, stretch.first, stretch.last, stretch.numbers
+    row[5] = rule.value
+    return rule != Rule.NONE

@@ -1,0 +1,1 @@
+"""Explore sources by contrasts, phrases, topics and n-grams."""

@@ -1,0 +1,1 @@
+"""Draw samples for review, store annotations, and compare documents with their originals."""

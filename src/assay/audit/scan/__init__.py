@@ -1,0 +1,1 @@
+"""Scan the documents of a source in one pass."""

@@ -1,0 +1,1 @@
+"""Define the schema of sources, mixes, recipes, sweeps, suites, policies and clusters."""

@@ -1,0 +1,198 @@
+"""Define gate policies: the requirements on a candidate, fixed before the results exist."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from assay.config.suite import Role
+from assay.core.errors import ConfigError
+from assay.core.serde import from_mapping
+
+
+@dataclass(frozen=True, kw_only=True)
+class Criterion:
+    """A metric that counts for the verdict."""
+
+    task: str
+    """Name of an lm-eval task, group or subtask, or `validation/SOURCE` for the held-out documents of a source."""
+    metric: str
+    """Metric of the task, for example `acc`, `acc_norm` or `bits_per_byte`."""
+    better: Literal["higher", "lower"]
+    """Direction of improvement."""
+    margin: float = 0.0
+    """Margin in the metric's unit. A primary metric must improve by more than the margin. A guardrail must decline by less
+    than the margin."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.margin < float("inf"):
+            raise ConfigError(
+                f"policy: `margin` {self.margin} of {self.task} {self.metric} is invalid; expected a finite number of at least 0.",
+                fix="Set `margin` to 0 or a positive number.",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Metric that the gate predicts at the scale of the large run.
+
+    The prediction uses past mixes that were trained both at the proxy scale and at the target scale.
+    """
+
+    scale: str
+    """Scale (model size) of the large run, spelled as in the history, for example `1B`."""
+    task: str
+    """Name of an lm-eval task in the history."""
+    metric: str
+    """Name of a metric in the history."""
+    better: Literal["higher", "lower"]
+    """Direction of improvement."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStopping:
+    """Rules that stop candidates during training, after an interim analysis of intermediate checkpoints."""
+
+    stop: Literal["none", "losers", "both"] = "none"
+    """Candidates that may be stopped: `none`, `losers` (shown to be worse), or `both` (shown to be worse or better)."""
+    interim_analyses: tuple[float, ...] = (0.25, 0.5, 0.75)
+    """Fractions of the token budget (0 to 1). assay runs one interim analysis after each fraction."""
+    alpha_fraction: float = 0.2
+    """Fraction of `alpha` for all interim analyses together. The final verdict has the rest. Unused if `stop` is
+    `none`."""
+    min_persistence: float = 0.0
+    """Minimum persistence (0 to 1) for stopping a candidate. Persistence is the fraction of past pairs of mixes that
+    kept their order to the end of training. Only pairs with a similar difference at the same fraction of the budget
+    count. A value above 0 requires a history."""
+
+    def __post_init__(self) -> None:
+        ends = (0.0, *self.interim_analyses, 1.0)
+        if not self.interim_analyses or any(low >= high for low, high in pairwise(ends)):
+            raise ConfigError(
+                f"policy: early_stopping.interim_analyses {list(self.interim_analyses)} is invalid; expected ascending"
+                " fractions of the budget between 0 and 1.",
+                fix="Write for example `interim_analyses: [0.25, 0.5, 0.75]`.",
+            )
+        if not 0 < self.alpha_fraction < 1:
+            raise ConfigError(
+                f"policy: early_stopping.alpha_fraction {self.alpha_fraction} is invalid; expected a number between 0 and 1.",
+                fix="Write for example `alpha_fraction: 0.2`.",
+            )
+        if not 0 <= self.min_persistence <= 1:
+            raise ConfigError(
+                f"policy: early_stopping.min_persistence {self.min_persistence} is invalid; expected a number from 0 to 1.",
+                fix="Set `min_persistence` to a number from 0 to 1.",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Averaging:
+    """Average of a score over the last checkpoints of a run (see `assay.analysis.stats.checkpoint_average`)."""
+
+    last: int = 1
+    """Number of checkpoints to average, including the final weights. 1 uses only the final weights."""
+    every: float = 0.05
+    """Distance between two checkpoints, as a fraction of the run. External results use their existing checkpoints."""
+
+    def __post_init__(self) -> None:
+        if self.last < 1 or not 0 < self.every < 1 or (self.last - 1) * self.every >= 1:
+            raise ConfigError(
+                f"policy: `average` with `last` {self.last} and `every` {self.every:g} is invalid; expected last >= 1, 0 < every < 1 and"
+                " (last - 1) * every < 1.",
+                fix="Lower `last` or `every`, so that all averaged checkpoints lie within the run.",
+            )
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Fractions of a run at which the averaged checkpoints are evaluated, without the final checkpoint."""
+        return tuple(1 - before * self.every for before in range(self.last - 1, 0, -1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """Requirements of the gate on a candidate, fixed before the results exist."""
+
+    name: str
+    """Name of the policy (default: the file's name)."""
+    primary: tuple[Criterion, ...] = ()
+    """Metrics that must improve at the proxy. If the list is empty, the policy needs a `target`, which then decides alone."""
+    guardrails: tuple[Criterion, ...] = ()
+    """Metrics that must not decline by more than their margins, as shown by a non-inferiority test."""
+    alpha: float
+    """Maximum probability of any false positive over all voting metrics (family-wise error rate)."""
+    min_seeds: int
+    """Minimum number of replicates (seeds) per mix. With 1, past runs provide the noise estimate, if they exist."""
+    require: Literal["any", "all"] = "any"
+    """`any`: at least one primary metric must improve and none may decline. `all`: every primary metric must improve."""
+    exclude_one_arm_sources: bool = False
+    """A primary metric on held-out documents of a source that only the candidate trains on improves by construction. If
+    this key is true, such metrics alone cannot cause an ACCEPT."""
+    proxy_scale: str | None = None
+    """Scale (model size) of the proxy, spelled as in the column `scale` of the results. Required for results with
+    several scales."""
+    target: Target | None = None
+    """Metric at the target scale that the verdict predicts. Null selects a verdict about the proxy."""
+    average: Averaging = Averaging()
+    """Checkpoints at the end of a run over which each score is averaged."""
+    early_stopping: EarlyStopping = EarlyStopping()
+    """Rules for stopping candidates during training (see `assay.analysis.early_stopping`)."""
+
+    def __post_init__(self) -> None:
+        if not self.primary and self.target is None:
+            raise ConfigError(
+                f"policy {self.name!r} has no primary metric and no target.",
+                fix="Name at least one metric that must improve: `primary: [{task, metric, better}]`.",
+            )
+        if not 0 < self.alpha < 0.5:
+            raise ConfigError(
+                f"policy {self.name!r}: `alpha` {self.alpha} is invalid; expected a number between 0 and 0.5.",
+                fix="Write for example `alpha: 0.05`.",
+            )
+        if self.min_seeds < 1:
+            raise ConfigError(
+                f"policy {self.name!r}: `min_seeds` {self.min_seeds} is invalid; expected at least 1.",
+                fix="Set `min_seeds` to 1 or more.",
+            )
+        pairs = [(c.task, c.metric) for c in (*self.primary, *self.guardrails)]
+        twice = sorted({f"{task} {metric}" for task, metric in pairs if pairs.count((task, metric)) > 1})
+        if twice:
+            raise ConfigError(
+                f"policy {self.name!r} names {', '.join(twice)} twice.", fix="Keep one criterion for each metric."
+            )
+
+    def criterion(self, task: str, metric: str) -> tuple[Role, Criterion | None]:
+        """Return the role of a metric, and its criterion if the metric votes."""
+        for role, criteria in (("primary", self.primary), ("guardrail", self.guardrails)):
+            for criterion in criteria:
+                if (criterion.task, criterion.metric) == (task, metric):
+                    return role, criterion  # type: ignore[return-value]  # mypy widens the literal in the tuple
+        return "monitor", None
+
+    @property
+    def at_the_end(self) -> Policy:
+        """The policy of the final verdict: alpha without the fraction for interim analyses."""
+        if self.early_stopping.stop == "none":
+            return self
+        return replace(
+            self, alpha=self.alpha * (1 - self.early_stopping.alpha_fraction), early_stopping=EarlyStopping()
+        )
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> Policy:
+        """Read a policy file.
+
+        Raises:
+            ConfigError: the file is not a mapping, a key is unknown or missing, or a value is invalid.
+        """
+        from assay.config.yaml_file import read_yaml
+
+        path = Path(path)
+        plain = read_yaml(path)
+        if not plain:
+            raise ConfigError(
+                f"policy {path} has no keys.",
+                fix="Set `primary` or `target`, `alpha` and `min_seeds`. `guardrails` is optional.",
+            )
+        return from_mapping(cls, {"name": path.stem, **plain}, where=f"policy {path}")

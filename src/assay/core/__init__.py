@@ -1,0 +1,1 @@
+"""Provide errors, files, fingerprints, serialization, processes and leases without domain knowledge."""

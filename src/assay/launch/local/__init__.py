@@ -1,0 +1,1 @@
+"""Execute runs locally in worker processes, with one process per run."""

@@ -1,0 +1,1 @@
+"""Run audits as SLURM job arrays."""

@@ -1,0 +1,1 @@
+"""Identify runs, and plan the runs that a sweep still needs."""

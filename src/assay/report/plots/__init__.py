@@ -1,0 +1,1 @@
+"""Plot the data of a sweep's page."""

@@ -1,0 +1,1 @@
+"""Serve a read-only local website of a project and its store."""

@@ -1,0 +1,1 @@
+"""Render verdicts for the terminal."""

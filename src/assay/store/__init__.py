@@ -1,0 +1,1 @@
+"""Read and write run records on disk. No other package accesses the records."""

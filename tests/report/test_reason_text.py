@@ -1,0 +1,353 @@
+"""Sentences of reasons. Other tests assert on codes, subjects and figures."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assay.config.reason import Code, Reason, reference, stated
+from assay.core.serde import from_mapping, to_mapping
+from assay.report.reason_text import SENTENCES, WITH_CAUSES, fix, paragraph, scope_text, text, to_json, with_fix
+
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "reasons.md"
+EFFECT = {"effect": -0.05, "ci_low": -0.06, "ci_high": -0.04, "level": 0.95, "n_seeds": 3}
+POINTS = {"effect": 0.0123, "ci_low": -0.001, "ci_high": 0.0256, "level": 0.99667, "n_seeds": 1}
+PREDICTION = {
+    "scale": "1B", "effect": 0.08, "ci_low": 0.05, "ci_high": 0.11, "level": 0.95, "proxy_effect": 0.06,
+    "predictor": "mmlu acc", "n_seeds": (3, 4), "p_noise": 0.00001, "chance_other": 0.0001, "allowed": 0.05, "mix": "base",
+}  # fmt: skip
+INTERIM = {"outcome": "loser", "fraction": 0.25, "tokens": 250.0, "alpha": 0.01, "verdict": "REJECT"}
+DEFECT = {
+    "digest": "0123456789abcdef", "detector": "line_number_gutter", "severity": "high", "fraction": 0.5, "documents": 5,
+    "reason": "numbers at the margin.", "finding": "f",
+}  # fmt: skip
+METRICS = ({"task": "mmlu", "metric": "acc", "effect": None}, {"task": "code", "metric": "acc", "effect": 0.01})
+BPB = "bits_per_byte"
+
+
+def reason(code: Code, subject: str = "", metric: str = "", *causes: Reason, **figures: Any) -> Reason:
+    return Reason(code=code, subject=subject, metric=metric, figures=figures, causes=causes)
+
+
+SEED = reason(Code.MISSING_RUNS, "", "", stated("failed."), seeds=(0, 1, 2, 7))
+BASIS = reason(Code.BASIS_ESTIMATES)
+RENDERED: list[tuple[Reason, str]] = [
+    (reason(Code.BETTER, "code", BPB, **EFFECT, margin=0.0, p_adjusted=0.00143),
+     ("code bits_per_byte is better. The effect is -0.0500 bits per byte (95% interval -0.0600 to -0.0400, 3"
+      " seeds, adjusted p 0.0014).")),
+    (reason(Code.BETTER, "mmlu", "acc", **POINTS, margin=0.005, p_adjusted=0.00001),
+     ("mmlu acc is better by more than 0.50 points. The effect is +1.23 points (99.67% interval -0.10 to +2.56, 1"
+      " seed, adjusted p below 0.0001).")),
+    (reason(Code.WORSE, "web", BPB, **EFFECT, role="guardrail", margin=0.03, p_adjusted=None),
+     ("web bits_per_byte is worse by more than its margin of 0.0300 bits per byte. The effect is -0.0500 bits per"
+      " byte (95% interval -0.0600 to -0.0400, 3 seeds, adjusted p unknown).")),
+    (reason(Code.WITHIN_MARGIN, "web", BPB, **EFFECT, margin=0.03, p_noninferior=0.01),
+     ("web bits_per_byte stays within its margin of 0.0300 bits per byte. The effect is -0.0500 bits per byte (95%"
+      " interval -0.0600 to -0.0400, 3 seeds, non-inferiority p 0.01).")),
+    (reason(Code.MARGIN_NOT_SHOWN, "web", BPB, **EFFECT, margin=0.03, p_noninferior=0.2),
+     ("The runs do not show that web bits_per_byte stays within its margin of 0.0300 bits per byte. The effect is"
+      " -0.0500 bits per byte (95% interval -0.0600 to -0.0400, 3 seeds, non-inferiority p 0.2).")),
+    (reason(Code.NOT_SIGNIFICANT, "code", "loss", **EFFECT, margin=0.0, p_adjusted=0.3, mde=0.07),
+     ("code loss is not significantly better or worse. The effect is -0.05 (95% interval -0.06 to -0.04, 3 seeds,"
+      " adjusted p 0.3). This design detects an effect of 0.07 with power 0.8.")),
+    (reason(Code.NO_SIGNAL, "mmlu", "acc", detail="accuracy 0.25"), "mmlu acc has no signal and does not vote: accuracy 0.25."),
+    (reason(Code.NO_VOTE, "mmlu", "acc", detail="one seed"), "mmlu acc does not vote: one seed."),
+    (reason(Code.TOO_FEW_SHARED_SEEDS, n_seeds=1, min_seeds=3, metrics=METRICS),
+     ("The two mixes share 1 seed with scores of these metrics: mmlu acc, code acc (effect so far +1.00 points)."
+      " The policy requires 3 shared seeds.")),
+    (reason(Code.SEEDS_MISSING, "new", "", stated("seed 2 failed"), present=2, planned=3, seeds=(0, 1)),
+     "new has results for 2 of 3 seeds. Seed 2 failed."),
+    (reason(Code.SEEDS_MISSING, "new", present=1, planned=3, seeds=(0,)),
+     "new has results for 1 of 3 seeds: seed 0."),
+    (reason(Code.SEEDS_NOT_PAIRED, "new", baseline="base", candidate="new", baseline_seeds=(0, 1), candidate_seeds=(7,), shared=()),
+     ("Results exist for seeds 0, 1 of base and for seed 7 of new. The analysis pairs runs by seed, but the two"
+      " mixes share no seed.")),
+    (reason(Code.NOT_SCORED_ON_BOTH, "web", "acc", seeds=(1,)),
+     "For seed 1, at least one of the two mixes has no score of web acc."),
+    (reason(Code.RUNS_EXCLUDED, "new", "", SEED),
+     "The results exclude some seeds of new. Seeds 0 to 2, 7: failed."),
+    (reason(Code.METRICS_REGRESS, "piqa", "acc", **POINTS, n_regressing=1, n_metrics=9, alpha=0.05),
+     ("1 of 9 metrics regresses by more than noise, at a false discovery rate of 5%. The worst regression is in"
+      " piqa acc. The effect is +1.23 points (99.67% interval -0.10 to +2.56, 1 seed).")),
+    (reason(Code.UNEVEN_SEED_TOKENS, "new", seeds={"2": 1e9}, longest=3e9),
+     ("The runs of new were trained on different numbers of tokens. The longest run has 3,000,000,000 tokens."
+      " These runs are shorter: seed 2 (1,000,000,000 tokens).")),
+    (reason(Code.UNEVEN_MIX_TOKENS, "new", baseline="base", baseline_tokens=1000.0, candidate_tokens=970.0),
+     ("base was trained on 1,000 tokens, and new on 970 tokens. The unequal budgets may explain part of the"
+      " difference in scores.")),
+    (reason(Code.TARGET_BETTER, "mmlu", "acc", **PREDICTION),
+     ("mmlu acc at 1B is predicted to be better. The predicted effect is +8.00 points (95% interval +5.00 to"
+      " +11.00). The effect at the proxy is +6.00 points (3 baseline and 4 candidate seeds, p below 0.0001 for"
+      " seed noise alone). The probability that base wins at 1B is below 0.1%.")),
+    (reason(Code.TARGET_NOT_SHOWN, "mmlu", "acc", **{**PREDICTION, "chance_other": 0.2, "predictor": "the mean of 3 metrics"}),
+     ("mmlu acc at 1B is not significantly better or worse. The predicted effect is +8.00 points (95% interval"
+      " +5.00 to +11.00). The effect at the proxy on the mean of 3 metrics is +0.06 (3 baseline and 4 candidate"
+      " seeds, p below 0.0001 for seed noise alone). The probability that base does not win at 1B is 20.0%, more"
+      " than the allowed 5.0%.")),
+    (reason(Code.TARGET_UNKNOWN, "mmlu", "acc", scale="1B", problem="too few"),
+     "assay cannot predict the effect on mmlu acc at 1B: too few."),
+    (reason(Code.TARGET_RANKING, "mmlu", "acc", scale="1B", accuracy=0.95, n_pairs=66, n_mixes=12),
+     ("In the history, the proxy predicted the winner at 1B for 95% of 66 pairs of 12 mixes. Each pair was"
+      " predicted from a history without its two mixes.")),
+    (reason(Code.NEED_SEEDS, n_seeds=3, shared=True),
+     "Each mix needs 3 finished seeds, and both mixes need the same seeds."),
+    (reason(Code.NEED_INDEPENDENT_RUNS, "code", "loss", n_seeds=1),
+     "code loss needs a second seed of each mix, or a history with replicates."),
+    (reason(Code.NEED_SEEDS_TO_SHOW, "code", BPB, claim="better", likely=6, at_most=11, most=100, n_seeds=3, noise=0.0153),
+     ("About 6 seeds of each mix would show that code bits_per_byte is better, if effect and noise are as"
+      " estimated. The estimated standard deviation of the noise is 0.0153 bits per byte. If 3 seeds understate the noise, up to 11 seeds"
+      " are needed.")),
+    (reason(Code.SEEDS_DO_NOT_SUFFICE, "code", BPB, most=100, items=True),
+     "Even 100 seeds of each mix do not suffice for code bits_per_byte. More items may suffice."),
+    (reason(Code.NEED_NEARER_PROXY, "mmlu", "acc", scale="1B", smallest=0.02, proxy_effect=-0.01),
+     ("A proxy closer to 1B is needed. The history requires a difference of 2.00 points at this proxy, but the two"
+      " mixes differ by 1.00 points. More seeds do not change the required difference.")),
+    (reason(Code.OPTION, "seeds", "", reason(Code.MORE_SEEDS, "", "", reason(Code.CLAIM_BETTER, "code", BPB),
+            reason(Code.CLAIM_GUARDRAILS_HOLD, guardrails=1), n_seeds=6, more=3), BASIS,
+            runs=6, tokens=6e7, worker_seconds=5400, power=0.83),
+     ("Train 6 seeds of each mix (3 more), to show that code bits_per_byte is better and 1 guardrail stays within"
+      " its margin. Cost: 6 new runs, 60M tokens, 1.5 h of worker time. Probability of a decision: 83%. The"
+      " probability assumes that effects and noise are as estimated.")),
+    (reason(Code.OPTION, "tokens", "", reason(Code.MORE_TOKENS, factor=2, tokens=2e7), reason(Code.BASIS_UNKNOWN_BY_TOKENS),
+            runs=1, tokens=2e7, worker_seconds=None, power=None),
+     ("Train runs of twice the tokens, 20M each. Cost: 1 new run, 20M tokens, worker time unknown. Probability of"
+      " a decision: unknown. No past runs show how effects and noise change with the number of tokens.")),
+    (reason(Code.LARGER_PROXY, scale="500M"),
+     "Train a proxy of 500M"),
+    (reason(Code.LARGER_PROXY, factor=2, parameters=None),
+     "Train a proxy of twice the parameters, on twice the tokens"),
+    (reason(Code.LARGER_PROXY, parameters=4e6, tokens=1e7),
+     "Train a proxy of 4M parameters on 10M tokens"),
+    (reason(Code.SCOPE_PROXY),
+     "The verdict is about the proxy only, because no history has results at the proxy and at a target."),
+    (reason(Code.SCOPE_PROXY, "mmlu", "acc", scale="7b"),
+     ("The verdict is about the proxy only, because no history has results at the proxy and at a target. The"
+      " verdict makes no claim about mmlu at 7b.")),
+    (reason(Code.SCOPE_TARGET, "mmlu", "acc", scale="1B"),
+     ("The verdict is about mmlu acc at 1B, predicted from past mixes that were trained at both the proxy and the"
+      " target scale.")),
+    (reason(Code.SCOPE_CHECKPOINT_MEANS, last=3),
+     "Scores are means over the last 3 checkpoints of each run."),
+    (reason(Code.SCOPE_STOPPED_EARLY, tokens=768.0, fraction=0.25),
+     ("The verdict is about runs of 768 tokens (25% of the budget). At this point, the interim analysis stopped"
+      " the candidate.")),
+    (reason(Code.SEVERAL_CANDIDATES, "base", candidates=2, alpha=0.05, expected=0.1),
+     ("2 candidates were evaluated, each candidate at an error rate of 5%. If no candidate differs from base, 0.1"
+      " wrong verdicts are expected.")),
+    (reason(Code.SEEDS_ADDED, "tiny"),
+     ("Seeds were added to sweep tiny after its verdict was known. Therefore the policy's error rate does not hold"
+      " for this verdict. In simulations, adding seeds to an inconclusive sweep raises the false-positive rate"
+      " from 5% to 9 or 10%.")),
+    (reason(Code.STOPPED_EARLY, "new", outcome="loser", fraction=0.25, tokens=768.0),
+     ("The interim analysis at 25% of the budget (768 tokens) stopped candidate new as a loser. The runs of new"
+      " were canceled and did not fail.")),
+    (reason(Code.INTERIM_STOPS, "new", **INTERIM),
+     "The interim analysis at 25% of the budget (250 tokens) stops candidate new as a loser."),
+    (reason(Code.INTERIM_NOT_SIGNIFICANT, "new", **INTERIM),
+     ("At 25% of the budget (250 tokens), candidate new is not significantly better or worse. The alpha of this"
+      " analysis is 1.00%.")),
+    (reason(Code.INTERIM_CONTINUES, "new", "", reason(Code.STOPPING_NOT_ALLOWED, "none"), **INTERIM),
+     ("The interim analysis at 25% of the budget (250 tokens) shows that candidate new is a loser. Training"
+      " continues, because the policy stops no candidates early.")),
+    (reason(Code.INTERIM_PENDING, "", "", reason(Code.WAITING_FOR_RUNS, runs=tuple("abcdef")), fraction=0.25),
+     ("An interim analysis at 25% of the budget is not possible yet, because scores are missing for a, b, c, d and"
+      " 2 more.")),
+    (reason(Code.PERSISTENCE, "code", "loss", persisted=10 / 15, n_pairs=15, n_mixes=6, at_least=0.5, at_most=3.0, fraction=0.25, problem=""),
+     ("In the history, 15 pairs of 6 mixes differed in code loss by 0.5 to 3.0 SDs of noise at 25% of the budget."
+      " Of these pairs, 67% ended in the same order.")),
+    (reason(Code.PERSISTENCE_TOO_LOW, "code", "loss", least=0.9, persisted=0.5, n_pairs=12, problem=""),
+     ("the policy requires that at least 90% of similar past differences in code loss persist to the end of"
+      " training, but only 50% of 12 similar differences persisted")),
+    (reason(Code.INTERVALS_JOINT, level=0.95),
+     ("Each interval applies to the token count of its analysis. All intervals hold jointly at a confidence level"
+      " of 95%, for any number of analyses. The intervals make no claim about the end of training.")),
+    (reason(Code.SOURCE_BLOCKED, "a", by="legal", reference="T-1"), "source 'a' is blocked by legal (T-1)"),
+    (reason(Code.SOURCE_PENDING, "a", license=None), "source 'a' is pending: no license is stated"),
+    (reason(Code.SOURCE_PENDING, "a", license="MIT"),
+     "source 'a' is pending: the source has not been cleared"),
+    (reason(Code.DEFECT, "books", **DEFECT),
+     ("source 'books' (version 0123456789ab) has the defect line_number_gutter in 50.00% of its documents: numbers at the"
+     " margin")),
+    (reason(Code.FINDINGS_UNREADABLE, "books", digest="0123456789abcdef", error="a.json is cut"),
+     "the audit record of source 'books' (version 0123456789ab) cannot be read: a.json is cut"),
+    (reason(Code.BASELINE_BLOCKED, "base", "", reason(Code.SOURCE_BLOCKED, "a", by=None, reference=None)),
+     "the baseline base is tainted: source 'a' is blocked"),
+    (reason(Code.DIVERGED, failure="NaN at step 3"),
+     "NaN at step 3. The same run spec would diverge again. Change the recipe, or add --retry-failed"),
+    (reason(Code.WAITING_FOR_TOKENS, "base", sources=("code", "web"), pools=True),
+     "never run. The weights and pools of the mix are unknown until `assay prepare` has tokenized code, web"),
+    (reason(Code.SAME_AS_BASELINE, "same", baseline="base"),
+     "same has the same run specs as the baseline base. Therefore same shares the runs of the baseline."),
+    (reason(Code.TOKENIZER_ADJUSTED, "ours", changes=("sampling", "template"), template=("<s>",), end="</s>"),
+     ("Tokenizer 'ours' differs from its file: it encodes without dropout or sampling; training and evaluation encode text without"
+     " the post-processor, which adds <s>.")),
+    (reason(Code.TOKENIZER_ADJUSTED, "ours", changes=("truncation", "padding", "decoder", "end_token"), template=(), end="</s>"),
+     ("Tokenizer 'ours' differs from its file: it does not truncate documents; it does not pad documents; it decodes as its model"
+     " encodes, because the file has no decoder; </s> is a special token, so that text is never encoded as </s>.")),
+    (reason(Code.TOKENIZER_LOSES_TEXT, "web", fraction=0.00213, example="\u00e9\n", bytes=9),
+     "The tokenizer loses 0.21% of the bytes of source 'web', for example 'é\\n'. Bits per byte do not count them."),
+    (reason(Code.TOKENIZER_LOSES_TEXT, "web", fraction=0.00001, example="", bytes=900_000),
+     "The tokenizer loses less than 0.01% of the bytes of source 'web'. Bits per byte do not count them."),
+    (reason(Code.TOKENIZER_REFUSED, "ours", error="tokenizer 'ours': its end is unknown."),
+     "Further runs would be refused: tokenizer 'ours': its end is unknown."),
+    (reason(Code.MANY_EPOCHS, "books", mix="base", epochs=5.14),
+     "Mix base trains 5.1 epochs of source 'books'. More than 4 epochs of a source add little."),
+    (reason(Code.FEW_SEQUENCES, "tiny", stage="", sequences=312, sources={"books": {"sequences": 0, "requested": 0.0312}}),
+     ("tiny: some sources get no or very few of the 312 sequences of a run: books 0 (its weight corresponds to 0.031). The runs do not"
+      " show the effect of these sources.")),
+    (reason(Code.WEIGHTS_CAPPED, "tiny", stage="anneal", max_epochs=4.0, sources={"web": {"written": 0.8, "trained": 0.25}}),
+     "tiny: in stage anneal, `max_epochs: 4` changes the weights: web from 0.8 to 0.25."),
+    (reason(Code.WEIGHTS_RESCALED, "tiny", sum=1.4, edit="scale web x2"),
+     "tiny: after the edit `scale web x2`, the weights sum to 1.4, so assay divided each of them by this sum."),
+    (reason(Code.KEYS_OVERRIDDEN, "tiny", catalog="mix", files={"weights": "sweeps/a.yaml", "max_epochs": "conf/mix/tiny.yaml"}),
+     "mix tiny is merged from several places: weights from sweeps/a.yaml; max_epochs from conf/mix/tiny.yaml."),
+    (reason(Code.ITEMS_LEFT_OUT, "piqa", left_out=12, items=1838, context=64),
+     "piqa: 12 of 1,838 items are not scored, because a choice exceeds the model's context of 64 tokens."),
+    (reason(Code.PROMPTS_TRUNCATED, "mmlu", truncated=30, probed=228, longest=1024, context=256),
+     ("mmlu: 30 of the 228 longest requests exceed the model's context of 256 tokens (the longest has 1,024). The beginning of"
+     " these prompts is cut off.")),
+    (reason(Code.LENGTHS_UNKNOWN, "mmlu"),
+     "mmlu: assay cannot check whether the items fit the model's context until `assay prepare` creates the tokenizer."),
+    (reason(Code.EXAMPLES_ARE_ITEMS, "sums"),
+     ("sums: the few-shot examples come from the evaluated items, because the data set has no other split. A prompt may contain"
+     " the answer.")),
+    (reason(Code.INTERIM_SCORES_LOST, runs={"80%": 6}, last=3),
+     ("Some runs were trained without interim evaluations. Number of runs without scores: 6 at 80% of the budget."
+      " The policy averages the last 3 checkpoints and excludes such runs. To train these runs again, move the"
+      " folders of the runs out of the store.")),
+    (reason(Code.MISSING_RUNS, "", "", reason(Code.NOT_FINISHED, "todo", "", reason(Code.NEVER_RUN)), seeds=(1,)),
+     "seed 1 has status todo: never run"),
+    (reason(Code.CHECKPOINTS_NOT_SCORED, steps=(16,), run_steps=20, last=3),
+     "the run has no scores after step 16, and the policy averages the last 3 checkpoints"),
+    (reason(Code.DELIVERED_OFF, "code", delivered=5, requested=7.25),
+     "source 'code' delivered 5 sequences, but the mix requested 7.2"),
+    (reason(Code.NOISE_FROM_RUNS, n_runs=12, n_mixes=4, where="the store", history=True, n_seeds=1),
+     "estimated from 12 runs of 4 mixes in the store and the history. A single seed of each mix shows no noise."),
+    (reason(Code.MARGINS_LACK_POWER, metrics=({"task": "web", "metric": "acc", "power": 0.42},)),
+     ("This design has little power to show that these guardrails stay within their margins, even if the candidate"
+      " changes nothing: web acc (power 42%). Add seeds or widen the margins.")),
+    (reason(Code.PREREGISTERED, day="2026-11-18 11:06 UTC"),
+     "Pre-registered on 2026-11-18 11:06 UTC, before any result of a candidate."),
+    (reason(Code.CHANGED_AFTER_RESULTS, day="2026-11-18", changed=("policy.alpha 0.05 -> 0.01",), why=("the board",)),
+     ("Changed after the results: policy.alpha 0.05 -> 0.01. The old values were registered on 2026-11-18. The"
+      " verdict uses the new values. Reason for the change: the board.")),
+    (reason(Code.ARMS_ADDED, added=tuple("abcdefgh")),
+     "Arms or seeds added after the registration: a, b, c, d, e, f and 2 more."),
+    (reason(Code.CONFIGURATION_DIFFERS, changed=("policy.alpha 0.05 -> 0.4",)),
+     ("The configuration now differs from the registration: policy.alpha 0.05 -> 0.4. The verdict uses the"
+      " registered values. The option --policy-now selects the configured values.")),
+    (reason(Code.TARGET_NOT_SHOWN, "mmlu", "acc", **{**PREDICTION, "p_noise": 0.4}),
+     ("mmlu acc at 1B is not significantly better or worse. The predicted effect is +8.00 points (95% interval"
+      " +5.00 to +11.00). The effect at the proxy is +6.00 points (3 baseline and 4 candidate seeds, p 0.4 for"
+      " seed noise alone). The effect at the proxy may be seed noise.")),
+    (reason(Code.NEED_SEEDS_TO_SHOW, "web", "loss", claim="holds", likely=6, at_most=None, most=100, n_seeds=1,
+            noise=0.01),
+     ("About 6 seeds of each mix would show that web loss stays within its margin, if effect and noise are as"
+      " estimated. The estimated standard deviation of the noise is 0.01. If the history understates the noise, more than 100 seeds are"
+      " needed.")),
+    (reason(Code.WORSE_THAN_MARGIN_SO_FAR, "web", BPB, margin=0.03),
+     ("The estimated decline of web bits_per_byte is larger than its margin of 0.0300 bits per byte. More seeds"
+      " will more likely confirm this decline than refute it.")),
+    (reason(Code.GAIN_BELOW_MARGIN_SO_FAR, "mmlu", "acc", margin=0.005),
+     ("The estimated gain of mmlu acc is below its margin of 0.50 points. More seeds do not change the expected"
+      " gain.")),
+    (reason(Code.SEEDS_CANNOT_DECIDE_TARGET, "mmlu", "acc", scale="1B", best_chance=0.12, allowed=0.05),
+     ("More seeds suffice only if these seeds show a larger difference at the proxy. Even without seed noise, the"
+      " predicted winner loses at 1B with a probability of 12.0%. The policy allows 5.0%.")),
+    (reason(Code.OPTION, "metric", "", reason(Code.OTHER_METRIC), reason(Code.BASIS_NO_SIGNAL), runs=0, tokens=0,
+            worker_seconds=None, power=None),
+     ("Choose another primary metric that has signal, such as bits per byte of the correct answers. Cost: no new"
+      " runs. Probability of a decision: unknown. More seeds do not give a metric signal.")),
+    (reason(Code.SCOPE_TARGET_UNKNOWN, "mmlu", "acc", scale="1B",
+            problem="most of the history's mixes have equal scores"),
+     ("The verdict is about the proxy only. assay cannot predict the effect on mmlu acc at 1B: most of the"
+      " history's mixes have equal scores.")),
+    (reason(Code.SEVERAL_CONTROLS, candidates=4, controls=2, alpha=0.05, expected=0.2),
+     ("4 candidates were evaluated against 2 controls, each candidate at an error rate of 5%. If no candidate"
+      " differs from its control, 0.2 wrong verdicts are expected.")),
+    (reason(Code.INTERIM_CONTINUES, "new", "", reason(Code.PERSISTENCE_TOO_LOW, "code", "loss", least=0.9,
+            persisted=0.5, n_pairs=12, problem=""), **INTERIM),
+     ("The interim analysis at 25% of the budget (250 tokens) shows that candidate new is a loser. Training"
+      " continues, because the policy requires that at least 90% of similar past differences in code loss persist"
+      " to the end of training, but only 50% of 12 similar differences persisted.")),
+    (reason(Code.INTERIM_PENDING, "", "", reason(Code.HISTORY_LACKS_CHECKPOINT, fraction=0.25, scale="1B"),
+            fraction=0.25),
+     ("An interim analysis at 25% of the budget is not possible yet, because the history has no scores near 25% of"
+      " the budget that predict 1B.")),
+    (reason(Code.PERSISTENCE, "code", "loss", persisted=0.8, n_pairs=5, n_mixes=6, at_least=2.0, at_most=4.0,
+            fraction=0.25, problem="no past pairs were as far apart as that"),
+     ("In the history, 5 pairs of 6 mixes differed in code loss by 2.0 to 4.0 SDs of noise at 25% of the budget."
+      " Of these pairs, 80% ended in the same order. These pairs are the farthest apart in the history. The"
+      " candidate's difference is rare: no past pairs were as far apart as that.")),
+    (reason(Code.PERSISTENCE_UNKNOWN, "code", "loss", problem="only 2 past pairs differ at all"),
+     ("It is unknown how often a difference of this size in code loss persists to the end of training: only 2 past"
+      " pairs differ at all.")),
+    (reason(Code.CHECKPOINTS_NOT_SCORED, steps=(), run_steps=2, last=3),
+     "a run of 2 steps has too few checkpoints, and the policy averages the last 3 checkpoints"),
+    (reason(Code.SEEDS_MISSING, "new", "", reason(Code.MISSING_RUNS, "", "", reason(Code.NOT_FINISHED, "todo", "",
+            reason(Code.NEVER_RUN)), seeds=(1,)), reason(Code.MISSING_RUNS, "", "", reason(Code.RECORD_UNREADABLE,
+            error="scores.json is cut"), seeds=(2,)), present=1, planned=3, seeds=(0,)),
+     ("new has results for 1 of 3 seeds. Seed 1 has status todo: never run. Seed 2: the record of the run cannot"
+      " be read: scores.json is cut.")),
+    (reason(Code.SEEDS_BELOW_POLICY, min_seeds=3, n_seeds=2),
+     "The policy requires 3 seeds of each mix. With 2 seeds, no metric can decide."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "sentence"), RENDERED, ids=[str(value.code) for value, _ in RENDERED])
+def test_a_reason_is_rendered_as_its_sentence(value: Reason, sentence: str) -> None:
+    assert text(value) == sentence
+
+
+def test_every_code_has_exactly_one_renderer() -> None:
+    assert SENTENCES.keys() | WITH_CAUSES.keys() == set(Code)
+    assert not SENTENCES.keys() & WITH_CAUSES.keys()
+
+
+def test_every_code_is_produced_somewhere_in_the_package() -> None:
+    sources = (Path(__file__).parents[2] / "src").rglob("*.py")
+    made = {
+        name
+        for path in sources
+        if path.parent.name != "report"
+        for name in re.findall(r"Code\.([A-Z_]+)", path.read_text())
+    }
+    assert {code.name for code in Code} - made == {"STATED"} - made
+
+
+def test_the_reference_is_current() -> None:
+    """To write it: python -c 'from assay.config.reason import reference; print(reference(), end="")'."""
+    assert DOCS.read_text() == reference()
+
+
+def test_a_defect_has_a_fix() -> None:
+    defect = reason(Code.DEFECT, "books", **DEFECT)
+    assert fix(defect) == (
+        "Repair the source with `assay audit repair books --drop-unsure`, or waive the finding in conf/source/books.yaml: waivers: [{detector:"
+        " line_number_gutter, version: 0123456789ab, by: WHO, date: YYYY-MM-DD, reason: WHY}]"
+    )
+    assert with_fix(defect) == f"{text(defect)}. {fix(defect)}"
+    refused = reason(Code.NOT_FINISHED, "refused", "", defect)
+    assert text(refused) == f"refused: {with_fix(defect)}"
+
+
+def test_lists_of_reasons_are_joined_on_one_line() -> None:
+    scope = (reason(Code.SCOPE_PROXY), reason(Code.SCOPE_REGISTRATION, "pre-registered"))
+    assert scope_text(scope).endswith(". Policy and suite: pre-registered.")
+    assert paragraph([stated("One."), stated("Two.")]) == "One. Two."
+
+
+@pytest.mark.parametrize("value", [value for value, _ in RENDERED], ids=[str(value.code) for value, _ in RENDERED])
+def test_a_reason_in_json_has_its_code_and_text(value: Reason) -> None:
+    plain = json.loads(json.dumps(to_mapping(value), allow_nan=False))
+    assert from_mapping(Reason, plain, where="a record") == value
+    shown = json.loads(json.dumps(to_json({"reasons": [value]}), allow_nan=False))["reasons"][0]
+    assert (shown["code"], shown["text"], shown["subject"]) == (value.code, text(value), value.subject)
+
+
+def test_figures_that_are_not_finite_are_unknown() -> None:
+    assert reason(Code.NEVER_RUN, a=float("nan"), b=[float("inf"), 1]).figures == {"a": None, "b": (None, 1)}
