@@ -15,6 +15,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from assay.core.processes import keep_socket_paths_short
 from assay.launch.local.stop_request import end_with_parent
 from scripts.gpu_check.jobs import Figures, Job, Place, perform
 
@@ -61,6 +62,7 @@ class JobProcesses:
             os.environ.setdefault(f"{library}_NUM_THREADS", str(place.threads))
         paths = [path for path in sys.path if path]
         os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+        keep_socket_paths_short()
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOADED)
 

@@ -88,3 +88,27 @@ def test_a_process_that_does_not_exist_has_no_identity(sleeper: subprocess.Popen
 
 def test_out_of_memory_kills_are_counted() -> None:
     assert out_of_memory_kills() >= 0
+
+
+LONG_FOLDER = """
+import multiprocessing, tempfile
+from assay.core.processes import keep_socket_paths_short
+
+def work(): pass
+
+if __name__ == "__main__":
+    keep_socket_paths_short()
+    process = multiprocessing.get_context("forkserver").Process(target=work)
+    process.start()
+    process.join()
+    print(process.exitcode, tempfile.gettempdir())
+"""
+
+
+def test_processes_start_if_the_path_of_the_temporary_folder_is_too_long_for_a_socket(tmp_path: Path) -> None:
+    folder, script = tmp_path / ("a" * 90), tmp_path / "start.py"
+    folder.mkdir()
+    script.write_text(LONG_FOLDER)
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    process = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=True)
+    assert process.stdout.split() == ["0", str(folder)]

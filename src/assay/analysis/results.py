@@ -99,8 +99,8 @@ def with_units(scores: pd.DataFrame) -> pd.DataFrame:
         return scores
     finite = scores["value"].where(np.isfinite(scores["value"].to_numpy(dtype=float)))
     largest = finite.groupby([scores["task"], scores["metric"]]).transform("max")
-    units = pd.Series(np.where(largest > 1, "percent", None), index=scores.index)
-    return scores.assign(unit=units.where(fractions))
+    units = pd.Series("percent", index=scores.index, dtype=object)
+    return scores.assign(unit=units.where(fractions & (largest > 1), None))
 
 
 def _error_line(error: Exception) -> str:

@@ -222,7 +222,7 @@ def readable_sources(
 def print_missing(missing: Mapping[str, str]) -> None:
     """Print the sources that were not audited, with the reasons."""
     for source, why in missing.items():
-        console.print(f"{source}  not audited: {why}", style="bold red", markup=False)
+        console.print(f"{source}  not audited: {why}", style="bold red", markup=False, soft_wrap=True)
 
 
 def require_all(missing: Mapping[str, str], sources: int) -> None:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+MAX_SOCKET_PATH = 107
+"""Maximum number of bytes in the path of a Unix socket on Linux (unix(7))."""
+
+SOCKET_NAME_BYTES = len("/pymp-12345678/listener-12345678")
+"""Number of bytes that `multiprocessing` appends to the temporary folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,3 +113,19 @@ def _control_group() -> Path:
         lines = []
     unified = [line.removeprefix("0::") for line in lines if line.startswith("0::")]
     return Path("/sys/fs/cgroup" + (unified[0] if unified else "")).resolve()
+
+
+def keep_socket_paths_short() -> None:
+    """Let `multiprocessing` create its sockets in `/tmp` if the path of the temporary folder is too long for them.
+
+    SLURM sites often set TMPDIR to a long path per job. Only the sockets move; all other temporary files stay in TMPDIR.
+    """
+    from multiprocessing import util
+
+    if len(os.fsencode(tempfile.gettempdir())) + SOCKET_NAME_BYTES <= MAX_SOCKET_PATH:
+        return
+    before, tempfile.tempdir = tempfile.tempdir, "/tmp"  # noqa: S108  # `mkdtemp` creates a private folder in it
+    try:
+        util.get_temp_dir()  # created once per process
+    finally:
+        tempfile.tempdir = before

@@ -17,6 +17,7 @@ import logging
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -155,17 +156,21 @@ class SubmissionDirectory:
         path = self.path / "submission.json"
         return from_record(Submission, read_json(path), where=str(path))
 
-    def check_records(self) -> None:
+    def check_records(self) -> Submission:
         """Read and check all records of the submission, except the workers' records.
 
         Workers' records are read on demand.
 
+        Returns:
+            The submission.
+
         Raises:
             Damaged: a record is damaged, or another version of assay wrote it.
         """
-        self.read()
+        submission = self.read()
         self.jobs()
         _ = self.cancellation, self.closed
+        return submission
 
     def runs(self) -> list[RunDirectory]:
         """List the folders of the submission's runs, in order."""
@@ -332,10 +337,10 @@ def submissions(store: Store, sweep: str) -> list[SubmissionDirectory]:
     The run leases of a skipped submission still show whether its workers are active.
     """
     directories = []
-    for path in sorted((store.sweep(sweep) / "submissions").glob("*/submission.json")):
+    for path in (store.sweep(sweep) / "submissions").glob("*/submission.json"):
         directory = SubmissionDirectory(path.parent)
         try:
-            directory.check_records()
+            created = directory.check_records().created
         except Damaged as error:
             log.warning(
                 "%s. This submission is damaged, or another version of assay wrote it. assay skips the submission and lists its runs"
@@ -343,8 +348,8 @@ def submissions(store: Store, sweep: str) -> list[SubmissionDirectory]:
                 error.what.rstrip("."),
             )
             continue
-        directories.append(directory)
-    return directories
+        directories.append((created, path.parent.name, directory))
+    return [directory for _, _, directory in sorted(directories, key=itemgetter(0, 1))]
 
 
 @contextlib.contextmanager

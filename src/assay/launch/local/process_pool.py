@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, NamedTuple
 
-from assay.core.processes import out_of_memory_kills
+from assay.core.processes import keep_socket_paths_short, out_of_memory_kills
 from assay.launch.local.run_failure import failure_of_process
 from assay.launch.local.run_process import BUSY, FAILED, STOPPED, run_attempt, run_rank
 from assay.store.submissions import SubmissionDirectory, SubmittedRun
@@ -156,6 +156,7 @@ def _start_server() -> None:
     """
     from multiprocessing import forkserver
 
+    keep_socket_paths_short()
     if threading.current_thread() is not threading.main_thread():
         return  # only the main thread may set handlers; the server then ignores the signals after its first import
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTERM, signal.SIGUSR2)}
