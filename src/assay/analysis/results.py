@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assay.analysis.stats.checkpoint_average import average_last
+from assay.analysis.stats.units import EQUAL
 from assay.config.metrics import BITS_PER_BYTE, FRACTIONS, ITEM_METRICS, without_filter
 from assay.config.reason import Code, Reason
 from assay.core.errors import AssayError, Damaged, NotFound, Refused
@@ -85,8 +86,8 @@ def with_units(scores: pd.DataFrame) -> pd.DataFrame:
     """Declare the unit of metrics between 0 and 1 in a column `unit`.
 
     All runs of one evaluation report a metric in the same unit. Some lm-eval tasks report percentages, so that a value above 1
-    shows that all values of its metric are in percent. Without such a value, the unit stays undeclared, and the comparison
-    checks whether standard errors and item counts fit fractions.
+    shows that all values of its metric are in percent. Without such a value, the comparison only checks whether standard errors
+    and item counts fit fractions (`EQUAL`).
 
     Args:
         scores: scores of one evaluation.
@@ -99,8 +100,8 @@ def with_units(scores: pd.DataFrame) -> pd.DataFrame:
         return scores
     finite = scores["value"].where(np.isfinite(scores["value"].to_numpy(dtype=float)))
     largest = finite.groupby([scores["task"], scores["metric"]]).transform("max")
-    units = pd.Series("percent", index=scores.index, dtype=object)
-    return scores.assign(unit=units.where(fractions & (largest > 1), None))
+    units = pd.Series("percent", index=scores.index, dtype=object).where(largest > 1, EQUAL)
+    return scores.assign(unit=units.where(fractions, None))
 
 
 def _error_line(error: Exception) -> str:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 UNIT = "unit"
 """Optional column with the unit of a value."""
 
+EQUAL = "equal"
+"""Entry of the column `unit` for values of one evaluation: all rows of the metric have one unit, which is inferred."""
+
 APART = 30.0
 """Smallest ratio of two groups of values that suggests two units.
 
@@ -158,7 +161,9 @@ def _declared_units(frame: pd.DataFrame) -> dict[tuple[str, str], str]:
     """Return the declared unit of each task and metric, empty for none."""
     named = frame[["task", "metric"]].assign(unit=frame.get(UNIT)).drop_duplicates()
     rows = zip(named["task"], named["metric"], named["unit"], strict=True)
-    return {(str(task), str(metric)): unit if isinstance(unit, str) else "" for task, metric, unit in rows}
+    return {
+        (str(task), str(metric)): unit if isinstance(unit, str) and unit != EQUAL else "" for task, metric, unit in rows
+    }
 
 
 def find_gap(values: NDArray[np.float64], n_items: int | None = None) -> tuple[float, float] | None:
@@ -207,7 +212,9 @@ class _Rows:
         if UNIT not in self.frame or self.frame[UNIT].isna().all():
             return None
         codes, known = pd.factorize(self.frame[UNIT])
-        names = np.array([*map(_normalized, known), ""], dtype=object)  # the last one is that of missing entries
+        names = np.array(
+            [*("" if unit == EQUAL else _normalized(unit) for unit in known), ""], dtype=object
+        )  # the last one is that of missing entries
         return names[codes]
 
     def name(self, row: int) -> str:
@@ -394,7 +401,8 @@ class _Rows:
         changed: dict[str, NDArray[Any]] = {"value": values}
         changed |= {name: own for name, own in (("stderr", stderr), ("chance", chance)) if name in self.frame}
         if units is not None:
-            changed[UNIT] = np.array([unit or None for unit in units.tolist()], dtype=object)
+            before = [EQUAL if unit == EQUAL else None for unit in self.frame[UNIT]]
+            changed[UNIT] = np.array([unit or old for unit, old in zip(units, before, strict=True)], dtype=object)
         return self.frame.assign(**changed)
 
 
