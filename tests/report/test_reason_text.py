@@ -177,7 +177,7 @@ RENDERED: list[tuple[Reason, str]] = [
     (reason(Code.BASELINE_BLOCKED, "base", "", reason(Code.SOURCE_BLOCKED, "a", by=None, reference=None)),
      "the baseline base is tainted: source 'a' is blocked"),
     (reason(Code.DIVERGED, failure="NaN at step 3"),
-     "NaN at step 3. The same run spec would diverge again. Change the recipe, or add --retry-failed"),
+     "NaN at step 3. A new attempt repeats the same steps. Change the recipe, or add --retry-failed if a fault of the machine caused the spike"),
     (reason(Code.WAITING_FOR_TOKENS, "base", sources=("code", "web"), pools=True),
      "never run. The weights and pools of the mix are unknown until `assay prepare` has tokenized code, web"),
     (reason(Code.SAME_AS_BASELINE, "same", baseline="base"),

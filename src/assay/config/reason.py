@@ -289,7 +289,7 @@ class Code(StrEnum):
     IN_PROGRESS = "in_progress", "A worker trains or evaluates the run."
     QUEUED = "queued", "The run is queued."
     RESUMES = "resumes", "The run started before and resumes from its last checkpoint."
-    DIVERGED = "diverged", "The run diverged, and the same run spec would diverge again."
+    DIVERGED = "diverged", "The run diverged. A new attempt of the same run spec repeats the same steps."
     ENDED_BEFORE = (
         "ended_before",
         "An earlier attempt of the run ended without a result. The next submission retries the run.",
