@@ -72,7 +72,11 @@ def _forest(report: Report, comparisons: Sequence[Comparison], place: int, *, pa
         figure.update_layout(xaxis={"range": window})
     labels = [(_row_label(label, comparisons), label[0] is None) for label, _ in rows]
     label_rows(figure, labels, height=max(30, 17 * len(names) + 12))
-    arrow = "better \N{RIGHTWARDS ARROW}" if better == "higher" else "\N{LEFTWARDS ARROW} better"
+    arrow = {
+        "higher": "better \N{RIGHTWARDS ARROW}",
+        "lower": "\N{LEFTWARDS ARROW} better",
+        None: "direction of improvement unknown",
+    }[better]
     what = formatting.metric_name(metric)
     if metric == "bits_per_byte":
         what += " of held-out text" if held_out else " of the right answer"
