@@ -122,6 +122,20 @@ def test_noise_of_a_guardrail_at_chance_level_prevents_no_accept() -> None:
     assert decided([*quiz(0.25, 0.235, size=8), *held_out()]).decision == "ACCEPT"
 
 
+@pytest.mark.parametrize(("new", "decision"), [(0.25, "ACCEPT"), (0.2, "INCONCLUSIVE")])
+def test_a_decline_with_unknown_noise_prevents_an_accept(new: float, decision: str) -> None:
+    """The guardrail has one shared seed, so its noise is unknown."""
+    verdict = decided([*quiz(0.25, new)[:4], *held_out()])
+    assert verdict.decision == decision
+
+
+def test_a_decline_with_unknown_noise_does_not_hide_the_missing_seeds() -> None:
+    verdict = decided([*quiz(0.25, 0.2, seeds=1), *held_out(seeds=1)])
+    assert verdict.reasons[0].code is Code.SEEDS_MISSING
+    assert Code.DECLINES_WITHOUT_SIGNAL not in {reason.code for reason in verdict.reasons}
+    assert Code.NEED_SEEDS in {need.code for need in verdict.needed}
+
+
 def test_a_guardrail_that_past_mixes_do_not_distinguish_prevents_an_accept_if_it_declines() -> None:
     past = [
         {"mix": f"h{mix}", "seed": seed, "task": "mmlu", "metric": "acc", "value": 0.6 + NOISE[(mix + seed) % 5]}

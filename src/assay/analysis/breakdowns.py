@@ -219,7 +219,7 @@ def by_part(
     return Parts(
         task=task,
         categories=compared(list(categories), _grouped(own_items, categories)),
-        subjects=tuple(sorted(by_subject, key=lambda c: c.gain)),
+        subjects=tuple(sorted(by_subject, key=lambda c: math.inf if c.better is None else c.gain)),
     )
 
 

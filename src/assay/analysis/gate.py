@@ -21,6 +21,7 @@ it prevents an ACCEPT. A guardrail with unknown noise prevents an ACCEPT, becaus
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
@@ -453,14 +454,14 @@ class _DecisionRule:
         # A guardrail at chance level carries no information. A guardrail that was measured too imprecisely prevents an ACCEPT.
         unguarded = [c for c in guardrails if c not in within and c.signal != "no signal"]
         broken = [c for c in primaries if self._is_broken(c)]
-        declining = self._declining()
+        declining = self._declining(primaries + guardrails, without_noise=enough)
         if enough and not unguarded and not broken and not declining:
             also = explanations.undecided(unsure, self.policy)
             passed = [*map(explanations.better, better), *map(explanations.within_margin, within)]
             return Decision.ACCEPT, [*passed, *also, *aside, *notes], []
         waiting = [*(broken if enough else unsure), *unguarded]
         short = explanations.too_few_seeds(waiting, self.arms, self.policy)
-        reasons = [*map(explanations.declines_without_signal, declining), *short]
+        reasons = [*short, *map(explanations.declines_without_signal, declining)]
         reasons += [*explanations.undecided(waiting, self.policy), *map(explanations.better, better), *aside]
         reasons += [] if short else notes
         without_signal = [c for c in primaries if c.signal == "no signal"]
@@ -468,7 +469,7 @@ class _DecisionRule:
             reasons = [Reason(code=Code.NO_PRIMARY_WITH_SIGNAL), *reasons]
         elif without_signal and self.policy.require == "all":
             reasons = [Reason(code=Code.PRIMARIES_WITHOUT_SIGNAL), *reasons]
-        return Decision.INCONCLUSIVE, reasons, self._needed(waiting)
+        return Decision.INCONCLUSIVE, reasons, self._needed(waiting, declining)
 
     def _at_target(self, target: TargetEffect) -> tuple[Decision, list[Reason], list[Reason]]:
         """Return the decision at the target, its reasons, and the data that would decide."""
@@ -485,25 +486,25 @@ class _DecisionRule:
         if broken or target.winner == "baseline":
             return Decision.REJECT, [*map(explanations.worse, broken), *prediction, *aside], []
         known = self.broken.isdisjoint(_deciding(target))
-        declining = self._declining("guardrail")
+        declining = self._declining(guardrails, without_noise=target.winner == "candidate")
         blocked = bool(unguarded or declining) or not known or self._by_construction(target)
         if target.winner == "candidate" and not blocked:
             return Decision.ACCEPT, [*prediction, *map(explanations.within_margin, within), *aside], []
         needed = [] if target.winner == "candidate" else explanations.target_needed(target, self.policy)
-        needed += self._needed(unguarded, "guardrail") if blocked else []
+        needed += self._needed(unguarded, declining) if blocked else []
         undecided = [
             *map(explanations.declines_without_signal, declining),
             *explanations.undecided(unguarded, self.policy),
         ]
         return Decision.INCONCLUSIVE, [*prediction, *undecided, *aside], needed
 
-    def _needed(self, waiting: Sequence[Comparison], *roles: str) -> list[Reason]:
+    def _needed(self, waiting: Sequence[Comparison], declining: Sequence[Comparison]) -> list[Reason]:
         whole = [c for c in waiting if not self._is_broken(c)]
         finite = [Reason(code=Code.NEED_FINITE_SCORES)] if self.broken else []
         deciding = {c.task for c in self.comparisons if c.role == "primary"}
         if self._by_construction(self.target) if self.target is not None else deciding and deciding <= self.one_arm:
             finite.append(Reason(code=Code.NEED_INDEPENDENT_PRIMARY))
-        finite += map(explanations.need_decline_examined, self._declining(*roles))
+        finite += map(explanations.need_decline_examined, declining)
         return [*finite, *explanations.needed(whole, self.comparisons, self.policy)]
 
     def _by_construction(self, target: TargetEffect) -> bool:
@@ -520,20 +521,19 @@ class _DecisionRule:
     def _better(self, c: Comparison) -> bool:
         return c.votes and c.gain > c.margin and c.p_adjusted <= self.policy.alpha
 
-    def _declining(self, *roles: str) -> list[Comparison]:
+    def _declining(self, voters: Sequence[Comparison], *, without_noise: bool) -> list[Comparison]:
         """Return the metrics without signal whose score declines significantly, and by more than the tolerated loss.
 
         Such a metric has no vote, but the decline contradicts that it is unaffected. The test is one-sided at alpha without
-        adjustment, as for non-inferiority. With unknown noise, the estimate alone counts.
+        adjustment, as for non-inferiority.
+
+        Args:
+            voters: primary metrics and guardrails.
+            without_noise: whether the estimate alone counts if the noise is unknown.
         """
-        silent = [
-            c for c in self.comparisons if c.role in (roles or ("primary", "guardrail")) and c.signal == "no signal"
-        ]
-        return [
-            c
-            for c in silent
-            if c.gain < -(c.margin if c.role == "guardrail" else 0.0) and not c.p / 2 > self.policy.alpha
-        ]
+        silent = [c for c in voters if c.signal == "no signal"]
+        beyond = [c for c in silent if c.gain < -(c.margin if c.role == "guardrail" else 0.0)]
+        return [c for c in beyond if c.p / 2 <= self.policy.alpha or (without_noise and math.isnan(c.p))]
 
     def _within_margin(self, c: Comparison) -> bool:
         return c.votes and c.p_noninferior <= self.policy.alpha

@@ -69,7 +69,9 @@ def _not_significant(reason: Reason) -> str:
 
 def _declines_without_signal(reason: Reason) -> str:
     bar = f" by more than its margin of {size(reason, 'margin')}" if reason.figures["role"] == "guardrail" else ""
-    figures = effect(reason, f"p {probability(reason.figures['p'])}")
+    figures = f"The effect is {size(reason, 'effect', sign=True)} with unknown noise."
+    if reason.figures["p"] is not None:
+        figures = effect(reason, f"p {probability(reason.figures['p'])}")
     return (
         f"{reason.name} has no signal in the baseline, but the candidate's score is worse{bar}. {figures} This prevents an"
         " ACCEPT."
