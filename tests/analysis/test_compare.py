@@ -235,7 +235,7 @@ GOOD = results({"new": {"code": -0.01}})
             "trained on 10,000,000 tokens and new on 20,000,000",
         ),
         (GOOD.assign(n=np.where(GOOD["mix"] == "new", 90, 100)), "base answered 100 items and new answered 90"),
-        (GOOD.assign(n=np.arange(len(GOOD))), "different numbers of items"),
+        (GOOD.assign(n=1 + np.arange(len(GOOD))), "different numbers of items"),
         (GOOD.assign(version=np.where(GOOD["mix"] == "new", "2", "1")), "more than one task version: 1, 2"),
         (GOOD.assign(prompt=np.where(GOOD["seed"] == 1, "ab", "cd")), "more than one prompt: ab, cd"),
         (

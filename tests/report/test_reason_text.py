@@ -55,6 +55,24 @@ RENDERED: list[tuple[Reason, str]] = [
      ("code loss is not significantly better or worse. The effect is -0.05 (95% interval -0.06 to -0.04, 3 seeds,"
       " adjusted p 0.3). This design detects an effect of 0.07 with power 0.8.")),
     (reason(Code.NO_SIGNAL, "mmlu", "acc", detail="accuracy 0.25"), "mmlu acc has no signal and does not vote: accuracy 0.25."),
+    (reason(Code.DECLINES_WITHOUT_SIGNAL, "mmlu", "acc", role="guardrail", margin=0.01, effect=-0.05, ci_low=-0.06,
+            ci_high=-0.04, level=0.95, n_seeds=3, p=0.0017),
+     ("mmlu acc has no signal in the baseline, but the candidate's score is worse by more than its margin of 1.00 points. The"
+      " effect is -5.00 points (95% interval -6.00 to -4.00, 3 seeds, p 0.0017). This prevents an ACCEPT.")),
+    (reason(Code.DECLINES_WITHOUT_SIGNAL, "mmlu", "acc", role="primary", margin=0.0, effect=-0.05, ci_low=None,
+            ci_high=None, level=0.95, n_seeds=1, p=None),
+     ("mmlu acc has no signal in the baseline, but the candidate's score is worse. The effect is -5.00 points with unknown"
+      " noise. This prevents an ACCEPT.")),
+    (reason(Code.NEED_DECLINE_EXAMINED, "mmlu", "acc"),
+     "Examine the decline of mmlu acc with a larger proxy or more items, which give the metric signal."),
+    (reason(Code.DIRECTION_UNUSUAL, "toxigen", "acc", better="lower"),
+     ("The policy declares that a lower toxigen acc is better. Usually a higher value of this metric is better.")),
+    (reason(Code.DIRECTION_UNKNOWN, metrics=METRICS),
+     ("The direction of improvement of mmlu acc, code acc is unknown, so the verdict calls these metrics neither better nor"
+      " worse. Add the directions to `directions` of the policy.")),
+    (reason(Code.PREDICTOR_LACKS_DIRECTIONS, metrics=METRICS),
+     ("The predictor of the target leaves out mmlu acc, code acc, because the direction of improvement is unknown. Add the"
+      " directions to `directions` of the policy.")),
     (reason(Code.NO_VOTE, "mmlu", "acc", detail="one seed"), "mmlu acc does not vote: one seed."),
     (reason(Code.TOO_FEW_SHARED_SEEDS, n_seeds=1, min_seeds=3, metrics=METRICS),
      ("The two mixes share 1 seed with scores of these metrics: mmlu acc, code acc (effect so far +1.00 points)."

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assay.analysis.stats import multiplicity, power, signal
+from assay.analysis.stats.evaluation_columns import require_equal_chance
 from assay.analysis.stats.history import (
     HistoryTable,
     ValueRange,
@@ -41,7 +42,7 @@ from assay.analysis.stats.score_table import Scores, ScoreTable
 from assay.analysis.stats.signal import PastSignal, Signal
 from assay.analysis.stats.tables import Metric, Seed, with_proxy_scale
 from assay.analysis.stats.units import DECLARE, find_gap, require_equal_units
-from assay.config.metrics import FRACTIONS, LOSSES, Better, metric_facts, without_filter
+from assay.config.metrics import FRACTIONS, Better, is_loss, without_filter
 from assay.config.policy import Policy
 from assay.config.suite import Role
 from assay.core.errors import ConfigError, Damaged, NotFound, Refused, did_you_mean
@@ -62,7 +63,7 @@ class Comparison:
         task: name of the task in the suite, or `validation/<source>` for a source's held-out split.
         metric: name of the metric, such as `acc` or `bits_per_byte`.
         role: `primary`, `guardrail` or `monitor`. Only primary metrics and guardrails can vote.
-        better: the direction of improvement.
+        better: the direction of improvement; None if unknown, for monitors only.
         margin: the policy's margin, in the metric's unit; 0 for monitors.
         effect: mean over the shared seeds of candidate minus baseline.
         ci_low: lower end of the effect's interval.
@@ -101,7 +102,7 @@ class Comparison:
     task: str
     metric: str
     role: Role
-    better: Better
+    better: Better | None
     margin: float
     effect: float
     ci_low: float
@@ -127,7 +128,9 @@ class Comparison:
 
     @property
     def gain(self) -> float:
-        """The effect with its sign set so that an improvement is positive."""
+        """The effect with its sign set so that an improvement is positive; NaN if the direction is unknown."""
+        if self.better is None:
+            return math.nan
         return self.effect if self.better == "higher" else -self.effect
 
     @property
@@ -307,6 +310,7 @@ class _Pair:
                 f"{task} {metric}: {self.baseline} answered {a.n_items} items and {self.candidate} answered {b.n_items}.",
                 fix="Evaluate both mixes with one version of the suite.",
             )
+        require_equal_chance(task, metric, {self.baseline: a.chance, self.candidate: b.chance})
         seeds = [seed for seed in self.results.seeds(self.baseline) if seed in a.by_seed and seed in b.by_seed]
         paired = None
         if self.items is not None:
@@ -321,7 +325,7 @@ class _Pair:
         else:
             estimate = _moderated(estimate, prior)
         self._require_fractions(task, metric, a, b)
-        current = _signal(metric, a, b, paired) if seeds else Signal("unknown", "the arms share no seed")
+        current = self._signal(task, metric, a, b) if seeds else Signal("unknown", "the arms share no seed")
         combined = signal.with_past(current, self.past_signals.get((task, metric)), n_seeds=len(seeds))
         interval = estimate.interval(1 - self.policy.alpha)
         enough = len(seeds) >= self.policy.min_seeds
@@ -331,7 +335,7 @@ class _Pair:
             task=task,
             metric=metric,
             role=role,
-            better=criterion.better if criterion else metric_facts(metric).better,
+            better=self.policy.direction(task, metric),
             margin=criterion.margin if criterion else 0.0,
             effect=estimate.effect,
             ci_low=interval.low,
@@ -356,6 +360,21 @@ class _Pair:
         )
         return comparison, estimate
 
+    def _signal(self, task: str, metric: str, a: Scores, b: Scores) -> Signal:
+        """Return whether the baseline is above chance level. The chance level and the items are equal in both arms."""
+        items = None if self.items is None else self.items.of_arm(a.by_seed, task, metric, mix=self.baseline)
+        current = signal.signal_of_baseline(
+            metric,
+            [*a.by_seed.values()],
+            chance=a.chance if a.chance is not None else b.chance,
+            n_items=a.n_items if a.n_items is not None else b.n_items,
+            items=items,
+        )
+        if is_loss(metric) or (a.chance is None) == (b.chance is None):
+            return current
+        recorded = self.candidate if a.chance is None else self.baseline
+        return current._replace(reason=f"{current.reason}; only the runs of {recorded} record the chance level")
+
     def _broken(self, task: str, metric: str, a: Scores, b: Scores) -> str:
         """Return the scores of a voting metric that are not finite; empty if all scores are finite."""
         parts = []
@@ -371,7 +390,7 @@ class _Pair:
 
     def _require_fractions(self, task: str, metric: str, a: Scores, b: Scores) -> None:
         """Refuse values above 1 with a chance level. They are in percent, and nothing declares it."""
-        if a.chance is None and b.chance is None:
+        if (a.chance is None and b.chance is None) or is_loss(metric):
             return
         largest = max((*a.by_seed.values(), *b.by_seed.values()), default=0.0)
         if largest > 1:
@@ -381,7 +400,7 @@ class _Pair:
 
     def _require_one_unit(self, task: str, metric: str, a: Scores, b: Scores) -> None:
         """Refuse values of a metric that appear to be in percent and in fractions (see `assay.analysis.stats.units`)."""
-        if without_filter(metric) in LOSSES or (a.unit is not None and b.unit is not None):
+        if is_loss(metric) or (a.unit is not None and b.unit is not None):
             return
         n_items = a.n_items if a.n_items is not None else b.n_items
         values = np.array([*a.by_seed.values(), *b.by_seed.values()], dtype=float)
@@ -429,7 +448,7 @@ def _estimate(metric: str, a: Scores, b: Scores, seeds: list[Seed], paired: Pair
     for name, scores in (("baseline", a), ("candidate", b)):
         values = [scores.by_seed[seed] for seed in seeds]
         # Accuracies move in steps of one item and may coincide; losses of independent runs never do.
-        if metric in LOSSES and max(values) - min(values) <= NEGLIGIBLE * scale:
+        if is_loss(metric) and max(values) - min(values) <= NEGLIGIBLE * scale:
             reason = f"the {name} has an equal score for all {len(seeds)} seeds, as copies of one run would"
             return estimate._replace(parts=()), reason
     return estimate, ""
@@ -471,26 +490,6 @@ def _scale(results: pd.DataFrame, policy: Policy) -> Any:
     if policy.proxy_scale is not None or "scale" not in results:
         return policy.proxy_scale
     return next(iter(results["scale"].dropna()), None)
-
-
-def _signal(metric: str, a: Scores, b: Scores, paired: PairedItems | None) -> Signal:
-    chance = max((c for c in (a.chance, b.chance) if c is not None), default=None)
-    if metric in LOSSES:
-        return signal.loss_signal()
-    if chance is None:
-        return Signal("unknown", "the metric has no recorded chance level")
-    values = [*a.by_seed.values(), *b.by_seed.values()]
-    if not values:
-        return Signal("unknown", "there are no scores")
-    if paired is not None:
-        return signal.signal_from_items(
-            np.vstack([paired.baseline, paired.candidate]),
-            chance=chance,
-            clusters=paired.clusters,
-            weights=paired.weights,
-        )
-    n_items = a.n_items if a.n_items is not None else b.n_items
-    return signal.signal_from_scores(values, chance=chance, n_items=n_items)
 
 
 def _adjusted(measured: list[tuple[Comparison, Estimate]], policy: Policy) -> list[Comparison]:
@@ -538,6 +537,7 @@ def _p_of_gain(c: Comparison, estimate: Estimate, *, above: float | None = None,
     """Return the one-sided p-value of the gain being above, or below, a bar."""
     bar = above if above is not None else below
     assert bar is not None
+    assert c.better is not None, "the policy states the direction of a voting metric"
     rising = (above is not None) == (c.better == "higher")
     on_effect = bar if c.better == "higher" else -bar
     return estimate.p_above(on_effect) if rising else estimate.p_below(on_effect)

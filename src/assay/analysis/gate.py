@@ -14,13 +14,14 @@ If the policy names a target, and a history has other mixes at both scales, `bet
 metric. `assay.analysis.stats.target` predicts this metric. The primary metrics are then only reported, and the
 guardrails still apply.
 
-`assay.analysis.compare` defines the tests and their error rates. A metric at chance level is listed but decides nothing: the
-metric neither supports nor prevents an ACCEPT. A guardrail with unknown noise prevents an ACCEPT, because the guardrail cannot
-detect a regression.
+`assay.analysis.compare` defines the tests and their error rates. A metric at chance level in the baseline is listed but has no
+vote: the metric neither supports an ACCEPT nor causes a REJECT. If its score declines significantly, and by more than its margin,
+it prevents an ACCEPT. A guardrail with unknown noise prevents an ACCEPT, because the guardrail cannot detect a regression.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING
 
 from assay.analysis import explanations, next_steps
 from assay.analysis.compare import Comparison, compare_arms
+from assay.analysis.directions import direction_reasons
 from assay.analysis.excluded_scores import CODES as EXCLUDED
 from assay.analysis.excluded_scores import broken_metrics, list_excluded_scores, with_excluded_scores
 from assay.analysis.stats.history import HistoryTable
@@ -126,7 +128,7 @@ class Verdict:
     @property
     def worst(self) -> Comparison | None:
         """The comparison with the largest loss in SDs of noise, significant or not; None if the noise is unknown."""
-        known = [c for c in self.comparisons if c.spread > 0]
+        known = [c for c in self.comparisons if c.spread > 0 and c.better is not None]
         return min(known, key=lambda c: c.gain / c.spread, default=None)
 
 
@@ -275,10 +277,16 @@ def decide(
     by_construction = one_arm_reasons(effective, trained or {}, baseline, candidate, predictor=_deciding(target))
     first = [r for r in by_construction if r.figures.get("excluded") and decision is Decision.INCONCLUSIVE]
     reasons = [*first, *reasons, *(reason for reason in by_construction if reason not in first)]
-    reasons += [*excluded, *_conversions(results, history, {baseline, candidate})]
+    reasons += [
+        *excluded,
+        *direction_reasons(comparisons, policy, target),
+        *_conversions(results, history, {baseline, candidate}),
+    ]
     options: tuple[next_steps.Option, ...] = ()
-    # More runs replace neither a score that is not finite nor an independent primary metric.
-    other = {Code.NEED_FINITE_SCORES, Code.NEED_INDEPENDENT_PRIMARY} & {need.code for need in needed}
+    # More runs replace neither a score that is not finite, nor an independent primary metric, nor a metric's signal.
+    other = {Code.NEED_FINITE_SCORES, Code.NEED_INDEPENDENT_PRIMARY, Code.NEED_DECLINE_EXAMINED} & {
+        need.code for need in needed
+    }
     if decision is Decision.INCONCLUSIVE and comparisons and not other:
         rows, past = results.of_mixes((baseline, candidate)), None if history is None else history.frame
         context = next_steps.complete_context(rows, effective, (baseline, candidate), context, history=past)
@@ -318,7 +326,7 @@ def _stopped(verdict: Verdict, stop: Stop) -> Verdict:
 
     A blocked candidate stays blocked.
     """
-    kept = (*EXCLUDED, Code.UNIT_CONVERTED, Code.RUNS_EXCLUDED)
+    kept = (*EXCLUDED, Code.UNIT_CONVERTED, Code.RUNS_EXCLUDED, Code.DIRECTION_UNUSUAL)
     reasons = (stop.reason, *stop.reasons, *(reason for reason in verdict.reasons if reason.code in kept))
     if verdict.decision == Decision.BLOCKED:
         return replace(verdict, reasons=(*verdict.reasons, *reasons))
@@ -446,20 +454,22 @@ class _DecisionRule:
         # A guardrail at chance level carries no information. A guardrail that was measured too imprecisely prevents an ACCEPT.
         unguarded = [c for c in guardrails if c not in within and c.signal != "no signal"]
         broken = [c for c in primaries if self._is_broken(c)]
-        if enough and not unguarded and not broken:
+        declining = self._declining(primaries + guardrails, without_noise=enough)
+        if enough and not unguarded and not broken and not declining:
             also = explanations.undecided(unsure, self.policy)
             passed = [*map(explanations.better, better), *map(explanations.within_margin, within)]
             return Decision.ACCEPT, [*passed, *also, *aside, *notes], []
         waiting = [*(broken if enough else unsure), *unguarded]
         short = explanations.too_few_seeds(waiting, self.arms, self.policy)
-        reasons = [*short, *explanations.undecided(waiting, self.policy), *map(explanations.better, better), *aside]
+        reasons = [*short, *map(explanations.declines_without_signal, declining)]
+        reasons += [*explanations.undecided(waiting, self.policy), *map(explanations.better, better), *aside]
         reasons += [] if short else notes
         without_signal = [c for c in primaries if c.signal == "no signal"]
         if len(without_signal) == len(primaries):
             reasons = [Reason(code=Code.NO_PRIMARY_WITH_SIGNAL), *reasons]
         elif without_signal and self.policy.require == "all":
             reasons = [Reason(code=Code.PRIMARIES_WITHOUT_SIGNAL), *reasons]
-        return Decision.INCONCLUSIVE, reasons, self._needed(waiting)
+        return Decision.INCONCLUSIVE, reasons, self._needed(waiting, declining)
 
     def _at_target(self, target: TargetEffect) -> tuple[Decision, list[Reason], list[Reason]]:
         """Return the decision at the target, its reasons, and the data that would decide."""
@@ -476,18 +486,25 @@ class _DecisionRule:
         if broken or target.winner == "baseline":
             return Decision.REJECT, [*map(explanations.worse, broken), *prediction, *aside], []
         known = self.broken.isdisjoint(_deciding(target))
-        if target.winner == "candidate" and not unguarded and known and not self._by_construction(target):
+        declining = self._declining(guardrails, without_noise=target.winner == "candidate")
+        blocked = bool(unguarded or declining) or not known or self._by_construction(target)
+        if target.winner == "candidate" and not blocked:
             return Decision.ACCEPT, [*prediction, *map(explanations.within_margin, within), *aside], []
         needed = [] if target.winner == "candidate" else explanations.target_needed(target, self.policy)
-        needed += self._needed(unguarded) if unguarded or not known or self._by_construction(target) else []
-        return Decision.INCONCLUSIVE, [*prediction, *explanations.undecided(unguarded, self.policy), *aside], needed
+        needed += self._needed(unguarded, declining) if blocked else []
+        undecided = [
+            *map(explanations.declines_without_signal, declining),
+            *explanations.undecided(unguarded, self.policy),
+        ]
+        return Decision.INCONCLUSIVE, [*prediction, *undecided, *aside], needed
 
-    def _needed(self, waiting: Sequence[Comparison]) -> list[Reason]:
+    def _needed(self, waiting: Sequence[Comparison], declining: Sequence[Comparison]) -> list[Reason]:
         whole = [c for c in waiting if not self._is_broken(c)]
         finite = [Reason(code=Code.NEED_FINITE_SCORES)] if self.broken else []
         deciding = {c.task for c in self.comparisons if c.role == "primary"}
         if self._by_construction(self.target) if self.target is not None else deciding and deciding <= self.one_arm:
             finite.append(Reason(code=Code.NEED_INDEPENDENT_PRIMARY))
+        finite += map(explanations.need_decline_examined, declining)
         return [*finite, *explanations.needed(whole, self.comparisons, self.policy)]
 
     def _by_construction(self, target: TargetEffect) -> bool:
@@ -503,6 +520,20 @@ class _DecisionRule:
 
     def _better(self, c: Comparison) -> bool:
         return c.votes and c.gain > c.margin and c.p_adjusted <= self.policy.alpha
+
+    def _declining(self, voters: Sequence[Comparison], *, without_noise: bool) -> list[Comparison]:
+        """Return the metrics without signal whose score declines significantly, and by more than the tolerated loss.
+
+        Such a metric has no vote, but the decline contradicts that it is unaffected. The test is one-sided at alpha without
+        adjustment, as for non-inferiority.
+
+        Args:
+            voters: primary metrics and guardrails.
+            without_noise: whether the estimate alone counts if the noise is unknown.
+        """
+        silent = [c for c in voters if c.signal == "no signal"]
+        beyond = [c for c in silent if c.gain < -(c.margin if c.role == "guardrail" else 0.0)]
+        return [c for c in beyond if c.p / 2 <= self.policy.alpha or (without_noise and math.isnan(c.p))]
 
     def _within_margin(self, c: Comparison) -> bool:
         return c.votes and c.p_noninferior <= self.policy.alpha

@@ -25,6 +25,10 @@ class Code(StrEnum):
     MARGIN_NOT_SHOWN = "margin_not_shown", "The runs do not show that a guardrail stays within its margin."
     NOT_SIGNIFICANT = "not_significant", "A primary metric is not significantly better or worse."
     NO_SIGNAL = "no_signal", "A metric has no signal at this proxy size and does not vote."
+    DECLINES_WITHOUT_SIGNAL = (
+        "declines_without_signal",
+        "A metric without signal declines significantly and by more than its margin, which prevents an ACCEPT.",
+    )
     NO_VOTE = "no_vote", "A metric does not vote, because its noise is unknown."
     TOO_FEW_SHARED_SEEDS = (
         "too_few_shared_seeds",
@@ -50,6 +54,18 @@ class Code(StrEnum):
     UNIT_CONVERTED = (
         "unit_converted",
         "Values were converted to the unit of their metric, such as percent to fractions.",
+    )
+    DIRECTION_UNUSUAL = (
+        "direction_unusual",
+        "The policy declares a direction of improvement that is not the usual direction of the metric.",
+    )
+    DIRECTION_UNKNOWN = (
+        "direction_unknown",
+        "The direction of improvement of some monitor metrics is unknown, so they are neither better nor worse.",
+    )
+    PREDICTOR_LACKS_DIRECTIONS = (
+        "predictor_lacks_directions",
+        "The predictor of the target leaves out metrics whose direction of improvement is unknown.",
     )
     ONE_ARM_PRIMARY = (
         "one_arm_primary",
@@ -104,6 +120,10 @@ class Code(StrEnum):
         "A primary metric is needed that does not depend on a source that only one arm trains on.",
     )
     NEED_SIGNAL = "need_signal", "The policy needs a primary metric with signal, or the sweep needs a larger proxy."
+    NEED_DECLINE_EXAMINED = (
+        "need_decline_examined",
+        "The decline of a metric without signal must be examined with a proxy or items that give the metric signal.",
+    )
     NEED_INDEPENDENT_RUNS = "need_independent_runs", "A metric needs scores of independent replicates."
     NEED_SEEDS_TO_SHOW = (
         "need_seeds_to_show",
@@ -432,8 +452,8 @@ def reference() -> str:
         "causes. The causes are reasons that explain the reason. A *seed* of a mix also denotes the run with this",
         "random seed.",
         "",
-        "A metric has *no signal* if its scores are near chance level, or if past mixes differ too little in this",
-        "metric. The *history* contains results of past mixes at the scales of the proxy and of the *target*, the",
+        "A metric has *no signal* if the baseline's scores are near chance level, or if past mixes differ too little in",
+        "this metric. The *history* contains results of past mixes at the scales of the proxy and of the *target*, the",
         "large run. *Persistence* is the fraction of past differences that kept their sign until the end of training.",
         "",
     ]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING
 
-from assay.config.metrics import FRACTIONS, metric_facts
+from assay.config.metrics import FRACTIONS, METRICS
 
 if TYPE_CHECKING:
     from assay.analysis.compare import Comparison
@@ -168,14 +168,24 @@ def clock(seconds: float | None) -> str:
 
 
 def metric_name(metric: str) -> str:
-    """Return the display name of a metric."""
-    return metric_facts(metric).label or metric
+    """Return the display name of a metric. A metric with an answer filter keeps its own name.
+
+    >>> metric_name("acc_norm"), metric_name("acc,strict"), metric_name("bleu")
+    ('accuracy, by length', 'acc,strict', 'bleu')
+    """
+    facts = METRICS.get(metric)
+    return metric if facts is None or facts.label is None else facts.label
 
 
 def change(comparison: Comparison) -> str:
-    """Return the direction of the estimate, without regard to its significance."""
+    """Return the direction of the estimate, without regard to its significance.
+
+    The direction is `higher` or `lower` if the direction of improvement is unknown.
+    """
     if comparison.effect == 0:
         return "equal"
+    if comparison.better is None:
+        return "higher" if comparison.effect > 0 else "lower"
     return "better" if (comparison.effect > 0) == (comparison.better == "higher") else "worse"
 
 

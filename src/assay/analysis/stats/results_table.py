@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assay.analysis.stats.checkpoint_average import average_last
+from assay.analysis.stats.evaluation_columns import require_chance_levels, require_item_counts
 from assay.analysis.stats.item_table import ItemTable
 from assay.analysis.stats.score_table import ScoreTable
 from assay.analysis.stats.tables import SCORE_KEY, at_scale, require_frame, seed_order, with_columns
@@ -44,15 +45,19 @@ class ResultsTable:
         """Validate a data frame; return a table unchanged.
 
         Raises:
-            AssayError: the argument is not a data frame, a column is missing, a value is not a number, or a metric has
-                values in several units (see `assay.analysis.stats.units`).
+            AssayError: the argument is not a data frame, a column is missing, a value is not a number, a metric has values in
+                several units (see `assay.analysis.stats.units`), or an item count or a chance level is impossible.
         """
         if isinstance(results, ResultsTable):
             return results
         require_frame(results, "results")
         if not len(results):  # if all runs are blocked or unfinished, the table may lack columns
             return cls(results)
-        return cls(*to_one_unit(with_columns(results, [*SCORE_KEY, "value"], "results"), "results"))
+        frame = with_columns(results, [*SCORE_KEY, "value"], "results")
+        require_item_counts(frame, "results")
+        table = to_one_unit(frame, "results")
+        require_chance_levels(table.frame, "results")
+        return cls(*table)
 
     def averaged(
         self, last: int, items: pd.DataFrame | ItemTable | None

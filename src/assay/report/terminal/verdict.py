@@ -240,7 +240,8 @@ def _scales(comparisons: Sequence[Comparison]) -> dict[tuple[str, bool], float]:
 def chart(c: Comparison, scale: float) -> str:
     """Draw an interval in one line of text.
 
-    Zero is in the middle, and improvements are to the right. An arrow marks an end of the interval outside the chart.
+    Zero is in the middle, and improvements are to the right. An arrow marks an end of the interval outside the chart. A metric
+    without a known direction of improvement has an empty chart.
 
     Args:
         c: the comparison.
@@ -250,7 +251,7 @@ def chart(c: Comparison, scale: float) -> str:
     cells = [" "] * CHART
     middle = CHART // 2
     cells[middle] = "\N{BOX DRAWINGS LIGHT VERTICAL}"
-    if effect is None or not scale:
+    if effect is None or not scale or c.better is None:
         return "".join(cells)
     sign = 1 if c.better == "higher" else -1
 
