@@ -332,6 +332,9 @@ RENDERED: list[tuple[Reason, str]] = [
      ("Power is the probability for each candidate that the primary metrics are significant, if each metric has signal and all"
       " arms have the same noise, so that the residual variance of all arms is pooled. An ACCEPT also requires that 2"
       " guardrails stay within the margins.")),
+    (reason(Code.DESIGN_FINAL_WEIGHTS, last=4),
+     ("The policy averages the last 4 checkpoints. The noise is that of the final weights only, which is probably larger, so"
+      " the power is probably too low.")),
     (reason(Code.DESIGN_PROXY_ONLY, scale="1B"),
      ("The policy decides about 1B. Power is about a difference at the proxy, which the gate then carries to the target with"
       " further uncertainty.")),

@@ -194,8 +194,8 @@ def _history_sources(space: Workspace) -> list[NoiseSource]:
 
 
 def _with_prior(noise: RunNoise, prior: Prior) -> RunNoise:
-    """Return noise with the degrees of freedom that the history adds to a verdict."""
-    return noise._replace(prior_df=prior.df, alone=prior.stands_alone)
+    """Return noise with the degrees of freedom that the history has in a verdict on one seed."""
+    return noise._replace(prior_df=prior.df if prior.stands_alone else 0.0)
 
 
 def noise_at(
@@ -217,7 +217,7 @@ def noise_at(
         source = next((source for source in ordered if name in source.noise), None)
         if source is not None:
             past = _past_noise(place, sources, name)
-            noise = source.noise_with_items[name]._replace(prior_df=past.prior_df, alone=past.alone)
+            noise = source.noise_with_items[name]._replace(prior_df=past.prior_df)
             known.append(_design_noise(name, noise, place, source))
     if mean and len(criteria) > 1:
         known += _mean_noise(place, ordered, criteria)

@@ -106,6 +106,8 @@ def _cost_notes(places: Sequence[DesignPlace], designs: Sequence[Design]) -> lis
 
 def _verdict_notes(policy: Policy, axes: Axes, designs: Sequence[Design], budget: float | None) -> list[Reason]:
     notes = [Reason(code=Code.DESIGN_PRIMARY_ONLY, figures={"guardrails": len(policy.guardrails)})]
+    if policy.average.last > 1:
+        notes.append(Reason(code=Code.DESIGN_FINAL_WEIGHTS, figures={"last": policy.average.last}))
     if policy.target is not None:
         notes.append(Reason(code=Code.DESIGN_PROXY_ONLY, figures={"scale": policy.target.scale}))
     if "separate" in axes.couplings:

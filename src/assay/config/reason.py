@@ -411,6 +411,10 @@ class Code(StrEnum):
         "design_primary_only",
         "Power is about the primary metrics only, and assumes that they have signal and that all arms have the same noise.",
     )
+    DESIGN_FINAL_WEIGHTS = (
+        "design_final_weights",
+        "The policy averages checkpoints, but the noise of designs is that of the final weights, which is probably larger.",
+    )
     DESIGN_PROXY_ONLY = (
         "design_proxy_only",
         "The policy decides about a target scale. Power is about a difference at the proxy.",

@@ -89,6 +89,10 @@ SENTENCES: Mapping[Code, Render] = {
         " the reasons."
     ),
     Code.DESIGN_PRIMARY_ONLY: _primary_only,
+    Code.DESIGN_FINAL_WEIGHTS: lambda r: (
+        f"The policy averages the last {r.figures['last']} checkpoints. The noise is that of the final weights only, which is"
+        " probably larger, so the power is probably too low."
+    ),
     Code.DESIGN_PROXY_ONLY: lambda r: (
         f"The policy decides about {r.figures['scale']}. Power is about a difference at the proxy, which the gate then"
         " carries to the target with further uncertainty."

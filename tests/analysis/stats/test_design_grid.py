@@ -7,10 +7,12 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import f as fisher
 from scipy.stats import t as student
 
 from assay.analysis.stats.design_grid import (
     MEAN,
+    SEPARATED,
     UNIT_NOISE,
     Layout,
     RunNoise,
@@ -35,7 +37,10 @@ def _frame(values: np.ndarray, metric: str = "m") -> pd.DataFrame:
 
 
 def _detected(layout: Layout, effect: float, margin: float) -> float:
-    """Simulate the test of the second arm with the residual variance of all arms; return the fraction of detections."""
+    """Simulate the test of the second arm; return the fraction of detections.
+
+    The test uses the residual variance of all arms, or that of the pair if an F test shows that the pair is noisier.
+    """
     rng = np.random.default_rng([layout.arms, layout.seeds, layout.shared])
     common = rng.normal(0, (NOISE.variance - NOISE.residual) ** 0.5, (STUDIES, 1, layout.seeds))
     if not layout.shared:
@@ -49,10 +54,23 @@ def _detected(layout: Layout, effect: float, margin: float) -> float:
         df = (layout.arms - 1) * (layout.seeds - 1)
     else:
         df = layout.arms * (layout.seeds - 1)
-    variance = (residual**2).sum(axis=(1, 2)) / df
+    variance, dfs = (residual**2).sum(axis=(1, 2)) / df, np.full(STUDIES, df)
+    if layout.arms > 2:
+        pair = (
+            y[:, 1] - y[:, 0]
+            if layout.shared
+            else np.hstack(
+                [y[:, 0] - y[:, 0].mean(axis=1, keepdims=True), y[:, 1] - y[:, 1].mean(axis=1, keepdims=True)]
+            )
+        )
+        own_df = (1 if layout.shared else 2) * (layout.seeds - 1)
+        own = pair.var(axis=1, ddof=1) / 2 if layout.shared else (pair**2).sum(axis=1) / own_df
+        rest = (variance * df - own * own_df) / (df - own_df)
+        apart = own / rest > fisher.isf(SEPARATED, own_df, df - own_df)
+        variance, dfs = np.where(apart, own, variance), np.where(apart, own_df, df)
     gain = y[:, 1].mean(axis=1) - y[:, 0].mean(axis=1)
     statistic = (gain - margin) / np.sqrt(2 * variance / layout.seeds)
-    return float(np.mean(statistic > student.isf(TAIL, df)))
+    return float(np.mean(statistic > student.isf(TAIL, dfs)))
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -96,8 +114,12 @@ def test_one_seed_detects_nothing_unless_the_history_suffices() -> None:
     single = Layout(arms=4, seeds=1)
     assert design_power(99.0, noise=NOISE, layout=single, tail=TAIL) == 0
     assert math.isnan(smallest_gain(noise=NOISE, layout=single, tail=TAIL))
-    assert design_power(99.0, noise=NOISE._replace(prior_df=4.0), layout=single, tail=TAIL) == 0
-    assert design_power(99.0, noise=NOISE._replace(prior_df=4.0, alone=True), layout=single, tail=TAIL) > 0.99
+    past = NOISE._replace(prior_df=4.0)
+    assert design_power(99.0, noise=past, layout=single, tail=TAIL) > 0.99
+    three = {"layout": Layout(arms=4, seeds=3), "tail": TAIL}
+    assert design_power(3.0, noise=past, **three) == design_power(3.0, noise=NOISE, **three), (
+        "the history may not agree"
+    )
 
 
 def test_an_unknown_gain_has_an_unknown_power_and_a_gain_within_the_margin_has_none() -> None:
