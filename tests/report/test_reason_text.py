@@ -313,6 +313,59 @@ RENDERED: list[tuple[Reason, str]] = [
       " be read: scores.json is cut.")),
     (reason(Code.SEEDS_BELOW_POLICY, min_seeds=3, n_seeds=2),
      "The policy requires 3 seeds of each mix. With 2 seeds, no metric can decide."),
+    (reason(Code.DESIGN_EFFECT_FROM_MARGIN, metrics=({"task": "mmlu", "metric": "acc", "effect": 0.02},)),
+     ("No --effect is given. Power is computed for a true gain of twice the policy's margin: mmlu acc 2.00 points. A true gain"
+      " of exactly the margin is accepted with probability alpha / 2 under every design.")),
+    (reason(Code.DESIGN_EFFECT_CONSTANT),
+     "Power assumes the same true gain for every proxy and number of tokens. Past runs do not show how the gain changes."),
+    (reason(Code.DESIGN_NOISE_UNKNOWN, metrics=("mmlu acc",)),
+     ("The noise of mmlu acc is unknown, because no past replicates exist. Gains of these metrics are in SDs between seeds of"
+      " one mix (sd), and assume the same SD for every proxy and number of tokens.")),
+    (reason(Code.DESIGN_NOISE_ASSUMED, scales=({"proxy": "4m", "tokens": 2e8},), measured_at={"proxy": "1m", "tokens": 1e8},
+            origin="store", same_evaluation=False),
+     ("No past replicates exist for 4m with 200M tokens. Power assumes the noise of 1m with 100M tokens (store, which have"
+      " another evaluation), without any change with proxy size or tokens.")),
+    (reason(Code.DESIGN_NOISE_ASSUMED, scales=({"proxy": "4m", "tokens": 2e8},), measured_at={"proxy": "4M", "tokens": None},
+            origin="history", same_evaluation=True),
+     ("No past replicates exist for 4m with 200M tokens. Power assumes the noise of 4M with an unknown number of tokens"
+      " (history), without any change with proxy size or tokens.")),
+    (reason(Code.DESIGN_NOISE_UNCERTAIN, metrics=("mmlu acc",), df=2.0, factor=2.117),
+     ("Few past runs show the noise of mmlu acc. With 2 degrees of freedom, the true SD is at most 2.1 times the measured SD,"
+      " with 80% confidence.")),
+    (reason(Code.DESIGN_OTHER_EVALUATION),
+     "The past runs that show the noise were evaluated with another suite, or with other data, than this sweep."),
+    (reason(Code.DESIGN_CORRELATION_GIVEN, correlation=0.5),
+     "The correlation of mixes over shared seeds is 0.5, as given by --correlation."),
+    (reason(Code.DESIGN_CORRELATION_UNKNOWN, metrics=("mmlu acc", "code loss")),
+     ("No past mixes with shared seeds show the correlation of mmlu acc, code loss. Power assumes a correlation of 0. Give a"
+      " known correlation with --correlation.")),
+    (reason(Code.DESIGN_HOURS_UNKNOWN, proxies=("1m",)),
+     ("The time of a run is unknown for 1m. The cheapest design is that with the fewest training FLOPs. `assay doctor`"
+      " measures this machine.")),
+    (reason(Code.DESIGN_EVALUATION_TIME_UNKNOWN, proxies=("1m", "4m")),
+     "The time of an evaluation is unknown for 1m, 4m. The hours contain only training."),
+    (reason(Code.DESIGN_RUNS_REFUSED, runs=3),
+     ("The plan refuses 3 of the runs of a design. The runs and hours include them. `assay plan` states the reasons.")),
+    (reason(Code.DESIGN_PRIMARY_ONLY, guardrails=2),
+     ("Power is the probability for each candidate that the primary metrics are significant, if each metric has signal and all"
+      " arms have the same noise, so that the residual variance of all arms is pooled. An ACCEPT also requires that 2"
+      " guardrails stay within the margins.")),
+    (reason(Code.DESIGN_FINAL_WEIGHTS, last=4),
+     ("The policy averages the last 4 checkpoints. The noise is that of the final weights only, which is probably larger, so"
+      " the power is probably too low.")),
+    (reason(Code.DESIGN_PROXY_ONLY, scale="1B"),
+     ("The policy decides about 1B. Power is about a difference at the proxy, which the gate then carries to the target with"
+      " further uncertainty.")),
+    (reason(Code.DESIGN_SEPARATE_SEEDS),
+     ("A sweep shares its seeds among all arms. A design with separate seeds cannot be written as a sweep, and reuses only runs"
+      " of the baseline.")),
+    (reason(Code.DESIGN_MEAN, metrics=3),
+     ("In designs `mean`, the mean of the 3 standardized primary metrics decides alone. The policy decides so only if it names"
+      " this mean.")),
+    (reason(Code.DESIGN_NONE_REACHES_POWER, power=0.8),
+     "No design that the policy allows reaches a known power of 80%."),
+    (reason(Code.DESIGN_NONE_IN_BUDGET, hours=12.0),
+     "No design that the policy allows, and whose power is known, fits into 12 hours."),
 ]  # fmt: skip
 
 

@@ -382,6 +382,74 @@ class Code(StrEnum):
         "The design has little power to show that some guardrails stay within their margins.",
     )
 
+    # --- comparison of designs
+    DESIGN_EFFECT_FROM_MARGIN = (
+        "design_effect_from_margin",
+        "No effect is given, so power is computed for a true gain of twice the policy's margin.",
+    )
+    DESIGN_EFFECT_CONSTANT = (
+        "design_effect_constant",
+        "Power assumes that the true gain is the same at every proxy and budget.",
+    )
+    DESIGN_NOISE_UNKNOWN = (
+        "design_noise_unknown",
+        "No past replicates of some metrics exist, so gains are in SDs between seeds of one mix.",
+    )
+    DESIGN_NOISE_ASSUMED = (
+        "design_noise_assumed",
+        "The noise of a proxy and budget is unknown, so power assumes the noise of other past runs.",
+    )
+    DESIGN_NOISE_UNCERTAIN = (
+        "design_noise_uncertain",
+        "The noise of some metrics is measured on few past runs. The true noise, and the required design, may be larger.",
+    )
+    DESIGN_OTHER_EVALUATION = (
+        "design_other_evaluation",
+        "The past runs that show the noise have another evaluation than the sweep.",
+    )
+    DESIGN_CORRELATION_GIVEN = (
+        "design_correlation_given",
+        "The user sets the correlation of mixes over shared seeds.",
+    )
+    DESIGN_CORRELATION_UNKNOWN = (
+        "design_correlation_unknown",
+        "No past mixes with shared seeds show the correlation of some metrics, so power assumes a correlation of 0.",
+    )
+    DESIGN_HOURS_UNKNOWN = (
+        "design_hours_unknown",
+        "The time of a run is unknown, so the cheapest design is that with the fewest training FLOPs.",
+    )
+    DESIGN_EVALUATION_TIME_UNKNOWN = (
+        "design_evaluation_time_unknown",
+        "The time of an evaluation is unknown, so the hours contain only training.",
+    )
+    DESIGN_RUNS_REFUSED = (
+        "design_runs_refused",
+        "The plan refuses some runs of the designs. The hours include these runs.",
+    )
+    DESIGN_PRIMARY_ONLY = (
+        "design_primary_only",
+        "Power is about the primary metrics only, and assumes that they have signal and that all arms have the same noise.",
+    )
+    DESIGN_FINAL_WEIGHTS = (
+        "design_final_weights",
+        "The policy averages checkpoints, but the noise of designs is that of the final weights, which is probably larger.",
+    )
+    DESIGN_PROXY_ONLY = (
+        "design_proxy_only",
+        "The policy decides about a target scale. Power is about a difference at the proxy.",
+    )
+    DESIGN_SEPARATE_SEEDS = (
+        "design_separate_seeds",
+        "A sweep shares its seeds among all arms, so a design with separate seeds cannot be written as a sweep.",
+    )
+    DESIGN_MEAN = (
+        "design_mean",
+        "The mean of the standardized primary metrics decides only if the policy names this mean.",
+    )
+    DESIGN_NONE_REACHES_POWER = "design_none_reaches_power", "No design that the policy allows has power 0.8."
+    DESIGN_NONE_IN_BUDGET = "design_none_in_budget", "No design that the policy allows fits into the given hours."
+
     # --- registration
     PREREGISTERED = "preregistered", "The policy was fixed before any result of a candidate."
     REGISTERED_AFTER_RESULTS = "registered_after_results", "The policy was registered when results already existed."
