@@ -11,7 +11,7 @@ import numpy as np
 from assay.analysis.stats.checkpoint_average import average_last
 from assay.analysis.stats.item_table import ItemTable
 from assay.analysis.stats.score_table import ScoreTable
-from assay.analysis.stats.tables import SCORE_KEY, at_scale, require_frame, seed_order, with_columns
+from assay.analysis.stats.tables import SCORE_KEY, Metric, at_scale, require_frame, seed_order, with_columns
 from assay.analysis.stats.units import to_one_unit
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class ResultsTable:
         self.frame = frame
         self.conversions = conversions
         self._at: dict[str | None, pd.DataFrame] = {}
+        self._tables: dict[str | None, ResultsTable] = {}
         self._scores: dict[str | None, ScoreTable] = {}
 
     @classmethod
@@ -85,6 +86,14 @@ class ResultsTable:
         return {str(mix): sorted(seeds.tolist(), key=seed_order) for mix, seeds in runs.groupby("mix")["seed"]}
 
     @cached_property
+    def metrics(self) -> frozenset[Metric]:
+        """Task and metric of every score, over all scales."""
+        if not {"task", "metric"} <= set(self.frame.columns):
+            return frozenset()
+        named = self.frame[["task", "metric"]].drop_duplicates()
+        return frozenset((str(task), str(metric)) for task, metric in named.itertuples(index=False))
+
+    @cached_property
     def _rows(self) -> dict[str, NDArray[np.intp]]:
         if "mix" not in self.frame:
             return {}
@@ -106,6 +115,16 @@ class ResultsTable:
             frame = self.frame if len(self.frame) else with_columns(self.frame, [*SCORE_KEY, "value"], "results")
             self._at[scale] = at_scale(frame, scale)
         return self._at[scale]
+
+    def rows_of_mixes_at(self, scale: str | None, mixes: Sequence[str]) -> pd.DataFrame:
+        """Return the rows of some mixes at one scale, with all checkpoints, in the table's order.
+
+        Raises:
+            AssayError: as for `rows_at`.
+        """
+        if scale not in self._tables:
+            self._tables[scale] = ResultsTable(self.rows_at(scale), self.conversions)
+        return self._tables[scale].of_mixes(mixes)
 
     def scores_at(self, scale: str | None) -> ScoreTable:
         """Return the scores of one scale, with one score per mix, seed, task and metric.
