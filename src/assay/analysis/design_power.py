@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 def detectable_in_sweep(space: Workspace, plan: Plan) -> tuple[DetectableEffect, ...]:
-    """Estimate the detectable effects of a sweep from the store's comparable runs and the history."""
+    """Estimate the detectable effects of a sweep from the store's comparable runs and the history.
+
+    As in a verdict, the history excludes the baseline and one candidate, here the first one.
+    """
     policy = space.study.policy
     past = history(space.study, space.store)
     scale = with_labels(policy).proxy_scale or space.runs.parameters
@@ -32,7 +35,7 @@ def detectable_in_sweep(space: Workspace, plan: Plan) -> tuple[DetectableEffect,
         n_seeds=len(plan.sweep.seeds),
         noise=_store_noise(space, plan.evaluation),
         where="the store",
-        prior=None if past is None else noise_by_metric(past, proxy_scale=scale, without=plan.sweep.mixes),
+        prior=None if past is None else noise_by_metric(past, proxy_scale=scale, without=plan.sweep.mixes[:2]),
     )
 
 

@@ -51,7 +51,9 @@ def summarize(
     lost = decision == "REJECT" and any(reason.code is Code.WORSE for reason in reasons)
     if target is not None and not target.problem and not lost:
         return _at_target(target, figures)
-    c = _decisive(comparisons, decision=decision)
+    # At the target, only guardrails vote with their proxy scores.
+    voting = ("primary", "guardrail") if target is None or target.problem else ("guardrail",)
+    c = _decisive([c for c in comparisons if c.role in voting], decision=decision)
     if c is None or math.isnan(c.effect):
         return Reason(code=Code.SUMMARY, figures=figures)
     figures |= {name: getattr(c, name) for name in _SHOWN}
@@ -89,9 +91,9 @@ def _at_target(target: TargetEffect, figures: dict[str, Any]) -> Reason:
 
 
 def _decisive(comparisons: Sequence[Comparison], *, decision: str) -> Comparison | None:
-    """Return the comparison that carries the decision; None without a voting metric."""
+    """Return the comparison that carries the decision, among those of voting metrics; None without one."""
     primaries = [c for c in comparisons if c.role == "primary"]
-    worse = [c for c in comparisons if c.role != "monitor" and c.claim == "worse"]
+    worse = [c for c in comparisons if c.claim == "worse"]
     if decision == "REJECT" and worse:
         return min(worse, key=lambda c: c.p_claim)
     return min(primaries, key=_p_or_last, default=None)

@@ -331,7 +331,7 @@ def plan_results(
 
 
 def _history_pairs(past: Any, selected: Any, baseline: str) -> dict[str, Any]:
-    """Count the mixes that the history has at both scales of the policy, and describe the count.
+    """Count the mixes that the history has at the proxy and with the target's metric at the target; describe the count.
 
     A verdict excludes its two compared mixes from the history. The count is the smallest of all candidates.
     """
@@ -342,8 +342,8 @@ def _history_pairs(past: Any, selected: Any, baseline: str) -> dict[str, Any]:
         lacks = "no history is named (history=NAME)" if past is None else "the policy has no target"
         return {"pairs": 0, "history": f"The verdict will be about the proxy only: {lacks}."}
     proxy, keys = str(selected.frame["scale"].iloc[0]), scale_keys(past["scale"])
-    at = [set(past.loc[keys == scale_key(scale), "mix"].astype(str)) for scale in (proxy, target.scale)]
-    both = at[0] & at[1]
+    scored = (past["task"] == target.task) & (past["metric"] == target.metric) & (keys == scale_key(target.scale))
+    both = set(past.loc[keys == scale_key(proxy), "mix"].astype(str)) & set(past.loc[scored, "mix"].astype(str))
     pairs = min(len(both - {baseline, candidate}) for candidate in selected.candidates)
     return {
         "pairs": pairs,

@@ -52,8 +52,8 @@ def test_the_shape_is_reported_with_its_evidence(tmp_path: Path) -> None:
     result = wide(write(tmp_path / "w.csv", WEIGHTS), write(tmp_path / "s.csv", SCORES))
     first, second, *_ = result.table.notes
     assert "w.csv was read as a wide table: 'index' is the mix" in first
-    assert "3 columns are weights of sources, because each row sums to 1 ('train_web' as web" in first
-    assert "2 columns are scores ('metric/web_val_loss' as web_val loss" in second
+    assert "3 columns of source weights, because each row sums to 1 ('train_web' as web" in first
+    assert "2 columns of scores ('metric/web_val_loss' as web_val loss" in second
 
 
 def test_a_table_with_labels_weights_scores_and_standard_errors(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_table_with_labels_weights_scores_and_standard_errors(tmp_path: Path) 
     notes = " ".join(result.table.notes)
     assert "percent are converted to fractions" in notes
     assert "excluded: 'about'" in notes
-    assert "1 empty cells are missing scores" in notes
+    assert "1 empty cell counts as a missing score" in notes
 
 
 def test_parquet_is_read_like_csv(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_parquet_is_read_like_csv(tmp_path: Path) -> None:
     pd.DataFrame({"mix": ["a", "b"], "piqa_acc": [0.7, float("nan")], "seed": [1, 1]}).to_parquet(path)
     result = wide(path, seed=None)
     assert values(result) == {("a", "piqa", "acc"): 0.7}
-    assert "1 empty cells are missing scores" in " ".join(result.table.notes)
+    assert "1 empty cell counts as a missing score" in " ".join(result.table.notes)
 
 
 def test_an_ambiguous_column_is_an_error_with_a_fix_that_works(tmp_path: Path) -> None:

@@ -80,12 +80,12 @@ class WideShape:
         rest = [f"{_quoted(column)} is the {label}" for label, column in self.labels.items()]
         if self.scores:
             parts = [f"{_quoted(score.column)} as {score.task} {score.metric}" for score in self.scores]
-            rest.append(f"{_columns(len(self.scores))} scores ({_some(parts)})")
+            rest.append(f"{_count(len(self.scores))} of scores ({_some(parts)})")
         if self.weights:
             parts = [f"{_quoted(column)} as {source}" for column, source in self.weights.items()]
             why = f", because each row sums to {100 if self.percent else 1}" if self.by_total else ""
             unit = "; percent are converted to fractions" if self.percent else ""
-            rest.append(f"{_columns(len(self.weights))} weights of sources{why} ({_some(parts)}){unit}")
+            rest.append(f"{_count(len(self.weights))} of source weights{why} ({_some(parts)}){unit}")
         if self.skipped:
             rest.append(f"excluded: {_some([*map(_quoted, self.skipped)])}")
         return f"{file} was read as a wide table: {'; '.join(rest)}."
@@ -279,7 +279,7 @@ def _explicit(columns: Sequence[str], kinds: Mapping[str, str], file: str) -> di
         matches = [c for c in columns if c == pattern] or [c for c in columns if fnmatch.fnmatchcase(c, pattern)]
         if kind in LABELS and len(matches) > 1:
             raise ConfigError(
-                f"{file}: --column {pattern}={kind} matches {_columns(len(matches))[:-4]}; expected one.",
+                f"{file}: --column {pattern}={kind} matches {_count(len(matches))}; expected one.",
                 fix="Name one column.",
             )
         if "/" in kind and len(matches) > 1:
@@ -381,15 +381,23 @@ def _sources(columns: Sequence[str]) -> dict[str, str]:
 
 def _empty_notes(frame: pd.DataFrame, shape: WideShape, file: str) -> list[str]:
     empty = sum(int(_is_empty(frame[score.column]).sum()) for score in shape.scores)
-    return [f"{file}: {empty:,} empty cells are missing scores."] if empty else []
+    if not empty:
+        return []
+    return [
+        f"{file}: {empty:,} empty {'cell counts as a missing score' if empty == 1 else 'cells count as missing scores'}."
+    ]
 
 
 def _quoted(name: str) -> str:
     return repr(name)
 
 
+def _count(number: int) -> str:
+    return "1 column" if number == 1 else f"{number} columns"
+
+
 def _columns(number: int) -> str:
-    return "1 column is" if number == 1 else f"{number} columns are"
+    return f"{_count(number)} {'is' if number == 1 else 'are'}"
 
 
 def _some(names: Sequence[str]) -> str:
