@@ -41,7 +41,7 @@ from assay.analysis.stats.results_table import ResultsTable
 from assay.analysis.stats.score_table import Scores, ScoreTable
 from assay.analysis.stats.signal import PastSignal, Signal
 from assay.analysis.stats.tables import Metric, Seed, with_proxy_scale
-from assay.analysis.stats.units import DECLARE, find_gap, require_equal_units
+from assay.analysis.stats.units import DECLARE, find_gap
 from assay.config.metrics import FRACTIONS, LOSSES, Better, metric_facts, without_filter
 from assay.config.policy import Criterion, Policy
 from assay.config.suite import Role
@@ -242,8 +242,8 @@ def compare_arms(
     _require_margins(policy, results)
     if history is not None:
         history = HistoryTable.of(history)
-        require_equal_units(results.frame, history.frame)
-    scale = None if history is None else _scale(results.frame, policy)
+        results.require_units_of(history)
+    scale = policy.proxy_scale if policy.proxy_scale is not None else results.first_scale
     comparisons: list[Comparison] = []
     for candidate in names:
         table.require(candidate, "candidate")
@@ -512,13 +512,6 @@ def _moderated(estimate: Estimate, prior: Prior) -> Estimate:
     seeds, *others = estimate.parts
     variance, df = shrink(seeds.variance * estimate.n_seeds, seeds.df, prior._replace(variance=2 * prior.variance))
     return estimate._replace(parts=(Part(variance / estimate.n_seeds, df), *others))
-
-
-def _scale(results: pd.DataFrame, policy: Policy) -> Any:
-    """Return the scale under comparison; None if unknown."""
-    if policy.proxy_scale is not None or "scale" not in results:
-        return policy.proxy_scale
-    return next(iter(results["scale"].dropna()), None)
 
 
 def _signal(metric: str, a: Scores, b: Scores, paired: PairedItems | None) -> Signal:

@@ -12,12 +12,13 @@ from assay.analysis.stats.checkpoint_average import average_last
 from assay.analysis.stats.item_table import ItemTable
 from assay.analysis.stats.score_table import ScoreTable
 from assay.analysis.stats.tables import SCORE_KEY, Metric, at_scale, require_frame, seed_order, with_columns
-from assay.analysis.stats.units import to_one_unit
+from assay.analysis.stats.units import require_equal_units, to_one_unit
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from assay.analysis.stats.history import HistoryTable
     from assay.config.reason import Reason
 
 
@@ -38,6 +39,7 @@ class ResultsTable:
         self.conversions = conversions
         self._at: dict[str | None, pd.DataFrame] = {}
         self._tables: dict[str | None, ResultsTable] = {}
+        self._histories: set[HistoryTable] = set()
         self._scores: dict[str | None, ScoreTable] = {}
 
     @classmethod
@@ -84,6 +86,21 @@ class ResultsTable:
             return {}
         runs = self.frame[["mix", "seed"]].drop_duplicates()
         return {str(mix): sorted(seeds.tolist(), key=seed_order) for mix, seeds in runs.groupby("mix")["seed"]}
+
+    @cached_property
+    def first_scale(self) -> Any:
+        """The scale of the first row that has one; None if no row has one."""
+        return next(iter(self.frame["scale"].dropna()), None) if "scale" in self.frame else None
+
+    def require_units_of(self, history: HistoryTable) -> None:
+        """Refuse a history in other units, once for all candidates (see `require_equal_units`).
+
+        Raises:
+            AssayError: the declared units of a metric differ.
+        """
+        if history not in self._histories:
+            require_equal_units(self.frame, history.frame)
+            self._histories.add(history)
 
     @cached_property
     def metrics(self) -> frozenset[Metric]:
