@@ -35,7 +35,33 @@ def reason(code: Code, subject: str = "", metric: str = "", *causes: Reason, **f
 
 SEED = reason(Code.MISSING_RUNS, "", "", stated("failed."), seeds=(0, 1, 2, 7))
 BASIS = reason(Code.BASIS_ESTIMATES)
+TESTED = {"candidate": "new", "baseline": "base", "registration": ""}
+RESULT = {**EFFECT, "effect_percent": -2.513, "better": "lower", "claim": "better", "role": "primary", "guardrails": 2,
+          "guardrails_held": 2}  # fmt: skip
+ACCEPTED = reason(Code.SUMMARY, "code", BPB, **TESTED, **RESULT, decision="ACCEPT")
 RENDERED: list[tuple[Reason, str]] = [
+    (ACCEPTED,
+     ("new against base: code bits_per_byte changes by -0.0500 bits per byte (better, -2.5% of the baseline, 95% interval"
+      " -0.0600 to -0.0400, 3 seeds) with 2 of 2 guardrails shown to hold, so the gate accepts the change (ACCEPT).")),
+    (reason(Code.SUMMARY, "mmlu", "acc", **(TESTED | {"registration": "changed after the results"}), **POINTS, scale="1B",
+            better="higher", decision="INCONCLUSIVE"),
+     ("new against base: mmlu acc at 1B is predicted to change by +1.23 points (better, 99.67% interval -0.10 to +2.56, 1"
+      " seed), so the results do not decide (INCONCLUSIVE); policy and suite: changed after the results.")),
+    (reason(Code.SUMMARY, "code", BPB, **TESTED, **(RESULT | {"ci_low": None, "guardrails": 0}), stopped_at=0.25,
+            decision="REJECT"),
+     ("new against base: code bits_per_byte changes by -0.0500 bits per byte after 25% of the tokens (better, -2.5% of the"
+      " baseline, the uncertainty is unknown, 3 seeds), so the gate rejects the change (REJECT).")),
+    (reason(Code.SUMMARY, **TESTED, decision="BLOCKED"),
+     "new against base: a defect or a missing clearance blocks the change (BLOCKED)."),
+    (reason(Code.SUMMARY, **TESTED, decision="INCONCLUSIVE"),
+     "new against base: there is no result of a voting metric, so the results do not decide (INCONCLUSIVE)."),
+    (reason(Code.SWEEP_SUMMARY, "", "", ACCEPTED, candidates=3, counts={"ACCEPT": 1, "REJECT": 2}, running=1),
+     ("Of 3 candidates, 1 is accepted and 2 are rejected, but 1 run of the sweep is in progress; new against base: code"
+      " bits_per_byte changes by -0.0500 bits per byte (better, -2.5% of the baseline, 95% interval -0.0600 to -0.0400, 3"
+      " seeds) with 2 of 2 guardrails shown to hold, so the gate accepts the change (ACCEPT).")),
+    (reason(Code.SWEEP_SUMMARY, "", "", ACCEPTED, candidates=1, counts={"ACCEPT": 1}, running=0),
+     ("new against base: code bits_per_byte changes by -0.0500 bits per byte (better, -2.5% of the baseline, 95% interval"
+      " -0.0600 to -0.0400, 3 seeds) with 2 of 2 guardrails shown to hold, so the gate accepts the change (ACCEPT).")),
     (reason(Code.BETTER, "code", BPB, **EFFECT, margin=0.0, p_adjusted=0.00143),
      ("code bits_per_byte is better. The effect is -0.0500 bits per byte (95% interval -0.0600 to -0.0400, 3"
       " seeds, adjusted p 0.0014).")),

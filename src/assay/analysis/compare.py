@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from assay.analysis.claims import TestedClaim, claim, in_seed_sds, relative_to_baseline
 from assay.analysis.stats import multiplicity, power, signal
 from assay.analysis.stats.evaluation_columns import require_equal_chance
 from assay.analysis.stats.history import (
@@ -41,16 +42,18 @@ from assay.analysis.stats.results_table import ResultsTable
 from assay.analysis.stats.score_table import Scores, ScoreTable
 from assay.analysis.stats.signal import PastSignal, Signal
 from assay.analysis.stats.tables import Metric, Seed, with_proxy_scale
-from assay.analysis.stats.units import DECLARE, find_gap, require_equal_units
+from assay.analysis.stats.units import DECLARE, find_gap
 from assay.config.metrics import FRACTIONS, Better, is_loss, without_filter
-from assay.config.policy import Policy
+from assay.config.policy import Criterion, Policy
 from assay.config.suite import Role
 from assay.core.errors import ConfigError, Damaged, NotFound, Refused, did_you_mean
+from assay.core.serde import json_shape
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@json_shape(add=("claim", "p_claim", "effect_percent", "effect_sds"))
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Candidate against baseline on one metric of one task.
@@ -138,6 +141,38 @@ class Comparison:
         """The measured noise, or the noise of past runs for one seed; NaN if unknown."""
         return self.noise_moderated if math.isnan(self.noise) else self.noise
 
+    @property
+    def claim(self) -> str:
+        """The claim of the verdict about this comparison (see `assay.analysis.claims`)."""
+        return self._claim.name
+
+    @property
+    def p_claim(self) -> float:
+        """The p-value of the claim, the one that sentences and tables show; NaN without a vote."""
+        return self._claim.p
+
+    @property
+    def _claim(self) -> TestedClaim:
+        return claim(
+            role=self.role,
+            votes=self.votes,
+            gain=self.gain,
+            margin=self.margin,
+            alpha=1 - self.level,
+            p_adjusted=self.p_adjusted,
+            p_noninferior=self.p_noninferior,
+        )
+
+    @property
+    def effect_percent(self) -> float:
+        """The effect in percent of the baseline's mean; NaN for a mean of 0."""
+        return relative_to_baseline(self.effect, self.baseline_mean)
+
+    @property
+    def effect_sds(self) -> float:
+        """The effect in SDs of the paired differences between seeds (`noise_moderated`); NaN if unknown."""
+        return in_seed_sds(self.effect, self.noise_moderated)
+
 
 def compare(
     results: pd.DataFrame | ResultsTable,
@@ -149,6 +184,10 @@ def compare(
     history: pd.DataFrame | HistoryTable | None = None,
 ) -> list[Comparison]:
     """Compare mixes with a baseline on every metric that both have.
+
+    The comparisons are those of `assay.analysis.gate.gate` on the same tables: with the alpha of the final verdict, with the
+    target's metric as primary if the policy names no other and there is no history, and with a history that excludes
+    only the two compared mixes.
 
     Effects are paired by seed, because the arms of a seed share the initial weights and the order of shared documents. With
     `items`, effects are also paired by item, and the interval applies to new items of the same kind. Without `items`,
@@ -169,8 +208,10 @@ def compare(
         AssayError: the tables are invalid (see `assay.analysis.stats.tables`), or lack a mix or a metric
             of the policy.
     """
+    results, policy = ResultsTable.of(results), policy.at_the_end
+    effective = policy if history is not None else with_primary_of_target(policy, results)
     return compare_arms(
-        results, policy, baseline=baseline, items=items, candidates=candidates, history=history, refuse_broken=True
+        results, effective, baseline=baseline, items=items, candidates=candidates, history=history, refuse_broken=True
     )
 
 
@@ -202,15 +243,10 @@ def compare_arms(
     table.require(baseline, "baseline")
     names = [*map(str, candidates)] if candidates is not None else [m for m in table.mixes if m != baseline]
     _require_margins(policy, results)
-    noise: dict[Metric, Prior] = {}
-    past_signals: dict[Metric, PastSignal] = {}
-    past_ranges: dict[Metric, ValueRange] = {}
     if history is not None:
         history = HistoryTable.of(history)
-        require_equal_units(results.frame, history.frame)
-        others = {"proxy_scale": _scale(results.frame, policy), "without": [baseline, *names]}
-        noise, past_signals = noise_by_metric(history, **others), past_signal_by_metric(history, **others)
-        past_ranges = ranges_by_metric(history, **others)
+        results.require_units_of(history)
+    scale = policy.proxy_scale if policy.proxy_scale is not None else results.first_scale
     comparisons: list[Comparison] = []
     for candidate in names:
         table.require(candidate, "candidate")
@@ -221,19 +257,31 @@ def compare_arms(
             )
         table.require_same_budget(baseline, candidate)
         table.require_same_settings(baseline, candidate)
+        # Only the two compared mixes are excluded, so that the history of a pair is the same with any other candidates.
+        others: dict[str, Any] = {"proxy_scale": scale, "without": [baseline, candidate]}
         pair = _Pair(
             results=table,
             items=item_table,
             policy=policy,
             baseline=baseline,
             candidate=candidate,
-            noise=noise,
-            past_signals=past_signals,
-            past_ranges=past_ranges,
+            noise={} if history is None else noise_by_metric(history, **others),
+            past_signals={} if history is None else past_signal_by_metric(history, **others),
+            past_ranges={} if history is None else ranges_by_metric(history, **others),
             refuse_broken=refuse_broken,
         )
         comparisons += pair.comparisons()
     return comparisons
+
+
+def with_primary_of_target(policy: Policy, results: ResultsTable) -> Policy:
+    """Return the policy with the target's metric as primary, if it names no primary metric and the results have this metric."""
+    target = policy.target
+    if policy.primary or target is None or (target.task, target.metric) not in results.metrics:
+        return policy
+    primary = Criterion(task=target.task, metric=target.metric, better=target.better)
+    guardrails = tuple(c for c in policy.guardrails if (c.task, c.metric) != (target.task, target.metric))
+    return replace(policy, primary=(primary,), guardrails=guardrails)
 
 
 LARGEST_MARGIN = 0.1
@@ -483,13 +531,6 @@ def _moderated(estimate: Estimate, prior: Prior) -> Estimate:
     seeds, *others = estimate.parts
     variance, df = shrink(seeds.variance * estimate.n_seeds, seeds.df, prior._replace(variance=2 * prior.variance))
     return estimate._replace(parts=(Part(variance / estimate.n_seeds, df), *others))
-
-
-def _scale(results: pd.DataFrame, policy: Policy) -> Any:
-    """Return the scale under comparison; None if unknown."""
-    if policy.proxy_scale is not None or "scale" not in results:
-        return policy.proxy_scale
-    return next(iter(results["scale"].dropna()), None)
 
 
 def _adjusted(measured: list[tuple[Comparison, Estimate]], policy: Policy) -> list[Comparison]:

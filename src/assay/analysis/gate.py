@@ -29,7 +29,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from assay.analysis import explanations, next_steps
-from assay.analysis.compare import Comparison, compare_arms
+from assay.analysis.compare import Comparison, compare_arms, with_primary_of_target
 from assay.analysis.directions import direction_reasons
 from assay.analysis.excluded_scores import CODES as EXCLUDED
 from assay.analysis.excluded_scores import broken_metrics, list_excluded_scores, with_excluded_scores
@@ -40,8 +40,9 @@ from assay.analysis.stats.tables import Metric, with_proxy_scale
 from assay.analysis.stats.target import TargetEffect, predict_target
 from assay.analysis.stats.transfer import Reliability
 from assay.analysis.stats.units import require_possible
+from assay.analysis.summary import summarize, summarize_sweep
 from assay.config.one_arm_sources import Trained, one_arm_reasons, one_arm_tasks
-from assay.config.policy import Criterion, Policy
+from assay.config.policy import Policy
 from assay.config.reason import Code, Reason
 from assay.core.errors import ConfigError, NotFound, did_you_mean
 from assay.core.serde import json_shape
@@ -75,6 +76,7 @@ _WORST_FIRST = (Decision.BLOCKED, Decision.REJECT, Decision.INCONCLUSIVE, Decisi
 
 @json_shape(
     {
+        "summary": "summary",
         "target": "target",
         "regressed": lambda verdict: [f"{c.task} {c.metric}" for c in verdict.regressed],
         "worst": lambda verdict: f"{verdict.worst.task} {verdict.worst.metric}" if verdict.worst else None,
@@ -112,6 +114,20 @@ class Verdict:
     registration: RegistrationState | None = None
 
     @property
+    def summary(self) -> Reason:
+        """What was tested, the result with its size and uncertainty, and the decision."""
+        return summarize(
+            candidate=self.candidate,
+            baseline=self.baseline,
+            decision=str(self.decision),
+            registration=self.registration,
+            comparisons=self.comparisons,
+            target=self.target,
+            reasons=self.reasons,
+            scope=self.scope,
+        )
+
+    @property
     def reliability(self) -> Reliability | None:
         """How often the proxy predicted the target's winner in the history; None without a prediction."""
         return self.target.reliability if self.target else None
@@ -133,7 +149,7 @@ class Verdict:
 
 
 @json_shape(
-    {"verdict": "decision"}
+    {"summary": "summary", "verdict": "decision"}
     | {
         name: name
         for name in (
@@ -172,6 +188,16 @@ class SweepVerdict:
     missing: Mapping[str, Sequence[Reason]] = field(default_factory=dict, hash=False)
     mixes: tuple[Reason, ...] = ()
     running: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> Reason:
+        """The decisions on the candidates, with the size and uncertainty of the decisive effects."""
+        return summarize_sweep(
+            [verdict.summary for verdict in self.candidates.values()],
+            baseline=self.baseline,
+            decision=str(self.decision),
+            running=len(self.running),
+        )
 
     @property
     def state(self) -> str:
@@ -242,7 +268,7 @@ def decide(
     arms = (_arm(results, baseline, missing), _arm(results, candidate, missing))
     # A blocked change, or one whose runs all failed, can lack results: its verdict needs none.
     empty = [arm for arm in arms if not arm.present and (blocked or arm.missing)]
-    effective = policy if history is not None else _without_history(policy, results.frame)
+    effective = policy if history is not None else with_primary_of_target(policy, results)
     target = None
     if history is not None and policy.target is not None and not (blocked or empty):
         target = predict_target(results, policy, policy.target, history, baseline=baseline, candidate=candidate)
@@ -389,6 +415,7 @@ def gate(
     history = None if history is None else HistoryTable.of(history)
     results, items = results.averaged(policy.average.last, items)
     items = None if items is None else ItemTable.of(items)
+    policy = with_proxy_scale(policy, results.frame)
     verdicts = {
         candidate: decide(
             results,
@@ -541,15 +568,3 @@ class _DecisionRule:
 
 def _arm(results: ResultsTable, mix: str, missing: Mapping[str, Sequence[Reason]] | None) -> explanations.ArmSeeds:
     return explanations.ArmSeeds(mix, tuple(results.seeds_by_mix.get(mix, ())), tuple((missing or {}).get(mix, ())))
-
-
-def _without_history(policy: Policy, results: pd.DataFrame) -> Policy:
-    """Return the policy with the target's metric as primary, if it names no primary metric."""
-    target = policy.target
-    if policy.primary or target is None or not {"task", "metric"} <= set(results.columns):
-        return policy
-    if not ((results["task"] == target.task) & (results["metric"] == target.metric)).any():
-        return policy
-    primary = Criterion(task=target.task, metric=target.metric, better=target.better)
-    guardrails = tuple(c for c in policy.guardrails if (c.task, c.metric) != (target.task, target.metric))
-    return replace(policy, primary=(primary,), guardrails=guardrails)

@@ -146,10 +146,11 @@ def results(
     overrides: Overrides = None,
     *,
     baseline: import_command.Baseline,
+    candidate: import_command.Candidate = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the seeds, missing scores and smallest detectable effect of external results."""
-    import_command.plan_results(overrides, table, baseline, as_json=as_json)
+    import_command.plan_results(overrides, table, baseline, candidate, as_json=as_json)
 
 
 def _show(space: Workspace, plan: Plan, *, as_json: bool, extra: Mapping[str, Any] | None = None) -> None:

@@ -478,6 +478,15 @@ class Code(StrEnum):
         "An earlier submission had other runs for the same arms; the newest submission replaces it.",
     )
 
+    SUMMARY = (
+        "summary",
+        "What was tested, the result with its size and uncertainty, and the decision. Subject and metric identify the decisive metric.",
+    )
+    SWEEP_SUMMARY = (
+        "sweep_summary",
+        "The decisions on the candidates of a sweep. The causes are the summaries of the candidates.",
+    )
+
     STATED = "stated", "The reason is a text without a specific code."
 
 

@@ -117,6 +117,34 @@ def probability(p: float | None) -> str:
     return f"{p:.2g}" if p >= 0.0001 else "< 0.0001"
 
 
+def signed_percent(value: float | None) -> str:
+    """Format an effect in percent of the baseline, with its sign.
+
+    >>> signed_percent(-3.217), signed_percent(0.0412), signed_percent(None)
+    ('−3.22%', '+0.0412%', '–')
+    """
+    return NOTHING if value is None else f"{_signed_digits(value, 3)}%"
+
+
+def signed_sds(value: float | None) -> str:
+    """Format an effect in SDs between seeds, with its sign.
+
+    >>> signed_sds(-3.217), signed_sds(342.4), signed_sds(None)
+    ('−3.2', '+342', '–')
+    """
+    return NOTHING if value is None else _signed_digits(value, 2)
+
+
+def _signed_digits(value: float, digits: int) -> str:
+    """Format a number with its sign and some significant digits, or as a whole number from 100 on."""
+    return (f"{value:+,.0f}" if abs(value) >= 99.5 else f"{value:+.{digits}g}").replace("-", MINUS)
+
+
+def claim(comparison: Comparison) -> str:
+    """Return the claim that the p-value of a comparison tests."""
+    return NOTHING if comparison.claim == "none" else comparison.claim
+
+
 def interval(metric: str, low: float | None, high: float | None) -> str:
     """Format an interval of differences.
 

@@ -303,8 +303,8 @@ def _two_sided(t: float, df: float) -> float:
 
 def _proxy_rows(results: pd.DataFrame | ResultsTable, policy: Policy, mixes: Sequence[str]) -> pd.DataFrame:
     """Return the compared mixes' finite rows at the proxy."""
-    table = ResultsTable.of(results).rows_at(policy.proxy_scale)
-    rows: pd.DataFrame = table[table["mix"].isin(mixes) & np.isfinite(table["value"])]
+    table = ResultsTable.of(results).rows_of_mixes_at(policy.proxy_scale, mixes)
+    rows: pd.DataFrame = table[np.isfinite(table["value"])]
     return rows
 
 

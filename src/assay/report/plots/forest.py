@@ -93,7 +93,19 @@ def _forest(report: Report, comparisons: Sequence[Comparison], place: int, *, pa
         described=f"Forest plot of {formatting.count(len(comparisons), 'comparison')} in {what}; "
         "the table of comparisons has the same figures.",
         spec=plain_spec(figure),
-        columns=("candidate", "task", "metric", "role", "effect", "ci_low", "ci_high", "p_adjusted", "signal", "seeds"),
+        columns=(
+            "candidate",
+            "task",
+            "metric",
+            "role",
+            "effect",
+            "ci_low",
+            "ci_high",
+            "p_claim",
+            "claim",
+            "signal",
+            "seeds",
+        ),
         rows=[_forest_row(c) for c in every],
         folded=parts,
     )
@@ -174,8 +186,8 @@ def _add_beyond(figure: Any, comparisons: Sequence[Comparison], ys: Sequence[flo
 
 def _forest_row(c: Comparison) -> list[Any]:
     seeds = " ".join(f"{seed}:{value:.6g}" for seed, value in seed_differences(c).items())
-    figures = [finite(value) for value in (c.effect, c.ci_low, c.ci_high, c.p_adjusted)]
-    return [c.candidate, c.task, c.metric, c.role, *figures, c.signal, seeds]
+    figures = [finite(value) for value in (c.effect, c.ci_low, c.ci_high, c.p_claim)]
+    return [c.candidate, c.task, c.metric, c.role, *figures, c.claim, c.signal, seeds]
 
 
 def seed_differences(comparison: Comparison) -> dict[str, float]:
@@ -290,7 +302,8 @@ def _forest_hover(c: Comparison) -> str:
         text(formatting.shortened(c.candidate, 60)),
         f"effect {formatting.signed(c.metric, finite(c.effect))} ({formatting.change(c)})",
         f"{c.level:.0%} interval {bounds}" if bounds != formatting.NOTHING else "no interval: too few seeds",
-        f"adjusted p {formatting.probability(finite(c.p_adjusted))}" + ("" if c.votes else "; does not vote"),
+        f"p {formatting.probability(finite(c.p_claim))} (claim: {formatting.claim(c)})"
+        + ("" if c.votes else "; does not vote"),
         f"{formatting.count(c.n_seeds, 'seed')}, {formatting.count(c.n_items or 0, 'item')}",
     ]
     if c.signal != "ok":
