@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from assay.analysis.gate import Decision, SweepVerdict, Verdict
+from assay.analysis.gate import Decision, SweepVerdict, Verdict, gate
+from assay.analysis.stats.tables import seed_order
 from assay.config.reason import Code, Reason
 from assay.plan.seed_stages import HELD, CandidateStage, current_stages, fingerprints, recorded, stages_of
 from assay.store.stage_decisions import StageDecision
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from assay.analysis.results import Results
+    from assay.analysis.stats.tables import Seed
     from assay.config.policy import Policy
     from assay.config.sequential_seeds import SequentialSeeds
     from assay.plan.plan import Plan, PlannedRun
@@ -39,10 +43,14 @@ class StageView:
     """Stages of the policy."""
     alpha: float
     """Alpha of all stages together."""
+    seeds: tuple[Seed, ...]
+    """Seeds of the verdict: those up to the end of its stage."""
     waiting: tuple[str, ...] = ()
     """Labels of the runs that the decision of the current stage waits for."""
     scored: bool = False
     """Whether both arms have a result in the current stage."""
+    left_out: tuple[Seed, ...] = ()
+    """Seeds with results that the verdict does not use, because no completed stage contains them."""
 
     @property
     def n_seeds(self) -> int:
@@ -83,13 +91,13 @@ def _view(
     stages: SequentialSeeds,
     current: Mapping[str, CandidateStage],
 ) -> StageView:
-    view = StageView(state=state, number=state.number, plan=stages, alpha=space.study.policy.alpha)
+    seeds = plan.sweep.seeds[: stages.stages[state.number - 1]]
+    view = StageView(state=state, number=state.number, plan=stages, alpha=space.study.policy.alpha, seeds=seeds)
     if state.decided is not None:
         return view
     own = {state.candidate, state.control}
     same = [other for other in current.values() if other.decided is None and other.number == state.number]
     others = {mix for other in same for mix in (other.candidate, other.control)} - own
-    seeds = plan.sweep.seeds[: view.n_seeds]
     runs = [run for run in plan.runs if run.seed in seeds and run.status not in {"reuse", "refused"}]
     active = [run for run in runs if not _ended(space, run)]
     waiting = [run for run in runs if run.mix in own]
@@ -99,8 +107,8 @@ def _view(
         waiting += [run for run in active if run.mix in others]
     scored = {run.mix for run in plan.runs if run.seed in seeds and run.mix in own and run.status == "reuse"}
     number = max(1, state.number - 1) if waiting else state.number
-    labels = tuple(run.label for run in waiting)
-    return replace(view, number=number, waiting=labels, scored=scored == own)
+    labels, of_verdict = tuple(run.label for run in waiting), plan.sweep.seeds[: stages.stages[number - 1]]
+    return replace(view, number=number, seeds=of_verdict, waiting=labels, scored=scored == own)
 
 
 def _ended(space: Workspace, run: PlannedRun) -> bool:
@@ -108,12 +116,53 @@ def _ended(space: Workspace, run: PlannedRun) -> bool:
     return run.fingerprint is not None and run.status != "running" and space.store.run(run.fingerprint).status().ended
 
 
+def gate_external(
+    frame: pd.DataFrame, policy: Policy, *, baseline: str, candidates: Sequence[str], **arguments: Any
+) -> SweepVerdict:
+    """Decide on external results under a policy with stages.
+
+    The stage of a candidate is the last one that its shared seeds with the baseline complete, in the order of the seeds.
+    Further seeds are not used before the next stage is complete, and the scope of the verdict names them.
+
+    Args:
+        frame: long results of all mixes.
+        policy: the policy, with the stages.
+        baseline: the mix to compare with.
+        candidates: the changed mixes.
+        **arguments: further arguments of `assay.analysis.gate.gate`.
+    """
+    stages = policy.sequential_seeds
+    assert stages is not None, "a policy with stages"
+    seeds_of = {mix: set(frame.loc[frame["mix"] == mix, "seed"]) for mix in (baseline, *candidates)}
+    views = {}
+    for name in candidates:
+        shared = tuple(sorted(seeds_of[baseline] & seeds_of[name], key=seed_order))
+        complete = sum(n_seeds <= len(shared) for n_seeds in stages.stages)
+        used = shared[: stages.stages[complete - 1]] if complete else shared
+        number = max(1, complete)
+        views[name] = StageView(
+            state=CandidateStage(candidate=name, control=baseline, number=number),
+            number=number,
+            plan=stages,
+            alpha=policy.alpha,
+            seeds=used,
+            waiting=() if complete else (f"{name} ({len(shared)} of {stages.stages[0]} shared seeds)",),
+            left_out=shared[len(used) :],
+        )
+
+    def decide(group: Sequence[str], seeds: tuple[Seed, ...], at_stage: Policy) -> SweepVerdict:
+        rows = frame[frame["seed"].isin(seeds)] if seeds else frame
+        return gate(rows, at_stage, baseline=baseline, candidates=group, **arguments)
+
+    return decide_by_stage(views, candidates, policy, decide)
+
+
 def without_held_runs(plan: Plan) -> Plan:
     """Return a plan without the runs of later stages and of decided candidates, which no result lacks."""
     return replace(plan, runs=tuple(run for run in plan.runs if run.status not in HELD))
 
 
-def results_of_seeds(results: Results, seeds: Sequence[int]) -> Results:
+def results_of_seeds(results: Results, seeds: Sequence[Seed]) -> Results:
     """Return the results of some seeds, with the missing runs among these seeds."""
     missing: dict[str, list[Reason]] = {}
     for mix, reasons in results.missing.items():
@@ -131,7 +180,7 @@ def decide_by_stage(
     views: Mapping[str, StageView],
     names: Sequence[str],
     policy: Policy,
-    decide: Callable[[Sequence[str], int, Policy], SweepVerdict],
+    decide: Callable[[Sequence[str], tuple[Seed, ...], Policy], SweepVerdict],
 ) -> SweepVerdict:
     """Decide on candidates with the same control, each at its own stage.
 
@@ -139,15 +188,12 @@ def decide_by_stage(
         views: stages of the candidates.
         names: the candidates, at least one.
         policy: the policy, with the stages.
-        decide: returns the verdict on some candidates from the first seeds, under the policy of a stage.
+        decide: returns the verdict on some candidates from some seeds, under the policy of a stage.
     """
-    groups: dict[int, list[str]] = {}
+    groups: dict[tuple[int, tuple[Seed, ...]], list[str]] = {}
     for name in names:
-        groups.setdefault(views[name].number, []).append(name)
-    verdicts = []
-    for number, group in groups.items():
-        at_stage = policy.at_stage(number)
-        verdicts.append(decide(group, views[group[0]].n_seeds, at_stage))
+        groups.setdefault((views[name].number, views[name].seeds), []).append(name)
+    verdicts = [decide(group, seeds, policy.at_stage(number)) for (number, seeds), group in groups.items()]
     decided = {name: verdict for group in verdicts for name, verdict in group.candidates.items()}
     candidates = {name: at_its_stage(decided[name], views[name]) for name in names}
     missing = {mix: reasons for group in verdicts for mix, reasons in group.missing.items()}
@@ -168,6 +214,7 @@ def at_its_stage(verdict: Verdict, view: StageView) -> Verdict:
         "levels": levels,
         "spending": view.plan.spending,
         "alpha": view.alpha,
+        "left_out": view.left_out,
     }
     scope = (*verdict.scope, Reason(code=Code.SCOPE_STAGES, subject=verdict.candidate, figures=figures))
     verdict = replace(verdict, scope=scope)

@@ -116,8 +116,8 @@ def decide_sweep(
                 views,
                 names,
                 space.study.policy,
-                lambda group, n_seeds, policy, control=control: decide(  # type: ignore[misc]  # mypy cannot infer a default argument here
-                    _evidence(space, results_of_seeds(results, sweep.seeds[:n_seeds]), policy), control, group
+                lambda group, seeds, policy, control=control: decide(  # type: ignore[misc]  # mypy cannot infer a default argument here
+                    _evidence(space, results_of_seeds(results, seeds), policy), control, group
                 ),
             )
             for control, names in groups.items()

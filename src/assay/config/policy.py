@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from assay.config.sequential_seeds import SequentialSeeds
+from assay.config.sequential_seeds import LEAST_LEVEL, SequentialSeeds
 from assay.config.suite import Role
 from assay.core.errors import ConfigError
 from assay.core.serde import from_mapping
@@ -176,6 +176,13 @@ class Policy:
                 f"policy {self.name!r}: sequential_seeds.stages {list(self.sequential_seeds.stages)} is invalid; expected at least"
                 f" {self.min_seeds} seeds in the first stage, because `min_seeds` is {self.min_seeds}.",
                 fix=f"Lower `min_seeds` to {first}, or raise the first stage.",
+            )
+        least = min(self.sequential_seeds.levels(self.alpha))
+        if least < LEAST_LEVEL:
+            raise ConfigError(
+                f"policy {self.name!r}: sequential_seeds.stages {list(self.sequential_seeds.stages)} is invalid; expected stages with"
+                f" levels of at least {LEAST_LEVEL:g}, but the smallest level is {least:.2g}.",
+                fix="Start with more seeds, use fewer stages, or set `spending: pocock`.",
             )
         if self.early_stopping.stop != "none":
             raise ConfigError(

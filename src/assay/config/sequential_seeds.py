@@ -16,7 +16,8 @@ from typing import Literal
 from assay.core.errors import ConfigError
 
 Spending = Literal["obrien_fleming", "pocock"]
-NORMAL = NormalDist()
+LEAST_LEVEL = 1e-6
+"""Smallest level of a stage. A stage with a smaller level decides nothing with a few seeds."""
 
 
 def spend_obrien_fleming(alpha: float, information: float) -> float:
@@ -31,8 +32,8 @@ def spend_obrien_fleming(alpha: float, information: float) -> float:
     >>> round(spend_obrien_fleming(0.05, 0.4), 4), round(spend_obrien_fleming(0.05, 1.0), 4)
     (0.0019, 0.05)
     """
-    quantile = NORMAL.inv_cdf(1 - alpha / 2)
-    return 2 * NORMAL.cdf(-quantile / math.sqrt(information))
+    quantile = NormalDist().inv_cdf(1 - alpha / 2)
+    return math.erfc(quantile / math.sqrt(2 * information))  # 2 - 2 Phi(x) is erfc(x / sqrt(2))
 
 
 def spend_pocock(alpha: float, information: float) -> float:
