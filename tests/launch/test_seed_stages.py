@@ -255,6 +255,6 @@ def test_a_cancelled_submission_gets_no_next_stage(study: Callable[..., Workspac
     train(space, 0, 1, more_web=EQUAL)
     assert submit(space, space.planner.plan()) is None
     (directory,) = submissions(space.store, "tiny")
-    directory.cancel(())
+    directory.cancel(None)
     assert submit_next_stage(directory) is None
     assert statuses(space) == {"base": "rrlll", "more_web": "rrlll"}

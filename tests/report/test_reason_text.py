@@ -158,6 +158,13 @@ RENDERED: list[tuple[Reason, str]] = [
     (reason(Code.NEED_STAGE, "new", stage=3, stages=3, seeds=2, n_seeds=5, level=0.0386, most=5, begun=False),
      ("stage 3 of 3: 2 more seeds planned, 5 in total (at most 5). Its level is 3.86%. The monitor job or the last worker"
       " submits the seeds, and `assay submit` does so too.")),
+    (reason(Code.NEED_STAGE, "new", stage=2, stages=3, seeds=1, n_seeds=3, level=0.0095, most=5, begun=True),
+     ("stage 2 of 3: the runs of up to 3 seeds must end. `assay submit` sends runs that no worker has. The level of the stage"
+      " is 0.95%.")),
+    (reason(Code.SCOPE_STAGES, stage=1, stages=(2, 3), levels=(0.01, 0.04), spending="pocock", alpha=0.05, left_out=(2,)),
+     ("The seeds are trained in 2 stages of 2, 3 seeds in total. The levels of the stages are 1.00%, 4.00% (pocock), and their"
+      " sum is 5.00%. The verdict rests on stage 1 (2 seeds). The verdict does not use seed 2, which no completed stage"
+      " contains.")),
     (reason(Code.STAGE_LATER, stage=2, stages=3), "stage 2 of 3: trained if a candidate is undecided before"),
     (reason(Code.STAGE_SKIPPED, stage=2, stages=3, decided=1), "stage 2 of 3: not needed, because stage 1 decided"),
     (reason(Code.STOPPED_EARLY, "new", outcome="loser", fraction=0.25, tokens=768.0),

@@ -72,8 +72,9 @@ def record_stages(space: Workspace) -> list[StageDecision]:
 def submit_next_stage(directory: SubmissionDirectory) -> Submission | None:
     """Record the decisions of a submission's sweep, and submit the runs of the next stage.
 
-    The function does nothing if the policy has no stages, if runs of the current stage have no result, or if another
-    submission has the runs. It also does nothing after the user cancelled runs of the submission.
+    The function does nothing if the policy has no stages, if every candidate still waits for its first stage, if another
+    submission has the runs, or if the user cancelled the submission. The cancelled runs of a partly cancelled submission
+    delay the next stage of their candidates only.
 
     Args:
         directory: a submission whose runs have ended.
@@ -82,7 +83,7 @@ def submit_next_stage(directory: SubmissionDirectory) -> Submission | None:
         The submission of the next stage; None without one.
     """
     submission = directory.read()
-    if submission.frozen_study().policy.sequential_seeds is None or directory.cancellation is not None:
+    if submission.frozen_study().policy.sequential_seeds is None or directory.all_cancelled:
         return None
     from assay.analysis.seed_stages import stage_views
     from assay.analysis.verdict import apply_registration

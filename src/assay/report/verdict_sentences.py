@@ -288,7 +288,10 @@ def _need_stage(reason: Reason) -> str:
     figures = reason.figures
     stage = f"stage {figures['stage']} of {figures['stages']}"
     if figures["begun"]:
-        return f"{stage}: the runs of up to {plural(figures['n_seeds'], 'seed')} must end. Its level is {figures['level']:.2%}."
+        return (
+            f"{stage}: the runs of up to {plural(figures['n_seeds'], 'seed')} must end. `assay submit` sends runs that no worker"
+            f" has. The level of the stage is {figures['level']:.2%}."
+        )
     seeds = plural(figures["seeds"], "more seed")
     return (
         f"{stage}: {seeds} planned, {figures['n_seeds']} in total (at most {figures['most']}). Its level is"
