@@ -65,6 +65,21 @@ def test_a_plan_in_stages_lists_levels_and_the_least_and_most_runs(assay: Callab
     assert assay("plan", "sweep=tiny", "--json").json["sequential_seeds"] is None
 
 
+def test_a_submission_records_the_decisions_of_complete_stages(assay: Callable[..., Said]) -> None:
+    space = Workspace(compose(list(STAGED)))
+    for mix in ("half", "less_code"):
+        for seed in (0, 1):
+            finish(space, mix, seed, bits={"prose": -0.4 if mix == "less_code" else 0.0})
+    said = assay("submit", *STAGED)
+    printed = " ".join(said.out.split())
+    assert said.code == 0
+    assert "stage 1: less_code ACCEPT at a level of 1.64%; no further seeds" in printed
+    assert "4 reuse, 2 skipped" in printed
+    verdict = assay("gate", "sweep=tiny", "--json").json
+    assert verdict["verdict"] == "ACCEPT"
+    assert "stage_decided" in {reason["code"] for reason in verdict["candidates"]["less_code"]["reasons"]}
+
+
 def test_a_sweep_with_another_number_of_seeds_than_its_stages_is_refused(assay: Callable[..., Said]) -> None:
     said = assay("plan", *STAGED, "sweep.seeds=[0,1]")
     assert said.code == 2
