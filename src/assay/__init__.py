@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from assay.analysis.stats.sequential import over_replicates
     from assay.config.policy import Averaging, Criterion, EarlyStopping, Policy, Target
     from assay.config.reason import Code, Reason
+    from assay.config.sequential_seeds import SequentialSeeds
     from assay.core.errors import AssayError, ConfigError, Damaged, NotFound, Refused, SchedulerError
     from assay.report.reason_text import text
 
@@ -38,6 +39,7 @@ __all__ = [
     "Reason",
     "Refused",
     "SchedulerError",
+    "SequentialSeeds",
     "SweepVerdict",
     "Target",
     "Verdict",
@@ -58,6 +60,7 @@ _MODULES = {
     "assay.analysis.stats.sequential": ("over_replicates",),
     "assay.config.policy": ("Averaging", "Criterion", "EarlyStopping", "Policy", "Target"),
     "assay.config.reason": ("Code", "Reason"),
+    "assay.config.sequential_seeds": ("SequentialSeeds",),
     "assay.core.errors": ("AssayError", "ConfigError", "Damaged", "NotFound", "Refused", "SchedulerError"),
     "assay.report.reason_text": ("text",),
 }

@@ -51,6 +51,41 @@ def _finish(*overrides: str, prose: Mapping[str, float] | None = None) -> None:
             finish(space, mix, seed, bits={"prose": (prose or {}).get(mix, 0.0)})
 
 
+STAGED = ("sweep=tiny", "+policy.sequential_seeds={stages:[2,3]}", "policy.min_seeds=2")
+
+
+def test_a_plan_in_stages_lists_levels_and_the_least_and_most_runs(assay: Callable[..., Said]) -> None:
+    plan = assay("plan", *STAGED, "--json").json
+    stages = plan["sequential_seeds"]
+    assert (stages["stages"], stages["runs"]["least"], stages["runs"]["most"]) == ([2, 3], 4, 6)
+    assert sum(stages["levels"]) == pytest.approx(0.05)
+    assert [run["status"] for run in plan["runs"]] == ["todo", "todo", "later"] * 2
+    printed = " ".join(assay("plan", *STAGED).out.split())
+    assert "stages: 2 seeds at 1.64%, 3 seeds at 3.36% (obrien_fleming, stop: both). 4 to 6 runs" in printed
+    assert assay("plan", "sweep=tiny", "--json").json["sequential_seeds"] is None
+
+
+def test_a_submission_records_the_decisions_of_complete_stages(assay: Callable[..., Said]) -> None:
+    space = Workspace(compose(list(STAGED)))
+    for mix in ("half", "less_code"):
+        for seed in (0, 1):
+            finish(space, mix, seed, bits={"prose": -0.4 if mix == "less_code" else 0.0})
+    said = assay("submit", *STAGED)
+    printed = " ".join(said.out.split())
+    assert said.code == 0
+    assert "stage 1: less_code ACCEPT at a level of 1.64%; no further seeds" in printed
+    assert "4 reuse, 2 skipped" in printed
+    verdict = assay("gate", "sweep=tiny", "--json").json
+    assert verdict["verdict"] == "ACCEPT"
+    assert "stage_decided" in {reason["code"] for reason in verdict["candidates"]["less_code"]["reasons"]}
+
+
+def test_a_sweep_with_another_number_of_seeds_than_its_stages_is_refused(assay: Callable[..., Said]) -> None:
+    said = assay("plan", *STAGED, "sweep.seeds=[0,1]")
+    assert said.code == 2
+    assert "2 seeds are invalid; expected 3 seeds" in said.err
+
+
 def test_before_anything_ran_the_smallest_effect_is_unknown_and_afterwards_it_is_the_verdicts(
     assay: Callable[..., Said],
 ) -> None:

@@ -186,6 +186,31 @@ RENDERED: list[tuple[Reason, str]] = [
      ("Seeds were added to sweep tiny after its verdict was known. Therefore the policy's error rate does not hold"
       " for this verdict. In simulations, adding seeds to an inconclusive sweep raises the false-positive rate"
       " from 5% to 9 or 10%.")),
+    (reason(Code.SCOPE_STAGES, "new", stage=2, stages=(2, 3, 5), levels=(0.0019, 0.0095, 0.0386), spending="obrien_fleming",
+            alpha=0.05),
+     ("The seeds are trained in 3 stages of 2, 3, 5 seeds in total. The levels of the stages are 0.19%, 0.95%, 3.86%"
+      " (obrien_fleming), and their sum is 5.00%. The verdict rests on stage 2 (3 seeds).")),
+    (reason(Code.STAGE_DECIDED, "new", stage=1, stages=3, n_seeds=2, left=3, level=0.0262),
+     "Stage 1 of 3 decided new with 2 seeds at a level of 2.62%. 3 further seeds of new are not needed."),
+    (reason(Code.STAGE_WAITS, "new", runs=("base s1", "new s1"), more=2),
+     "The decision waits for results: base s1, new s1 and 2 more."),
+    (reason(Code.STAGE_KEEPS_WINNERS),
+     "The results show that the candidate is better, but the policy ends only losers before the last stage."),
+    (reason(Code.STAGE_OPEN, "new", "", reason(Code.STAGE_KEEPS_WINNERS), stage=2, stages=3, n_seeds=3),
+     ("new is undecided in stage 2 of 3 (3 seeds). The results show that the candidate is better, but the policy ends only"
+      " losers before the last stage.")),
+    (reason(Code.NEED_STAGE, "new", stage=3, stages=3, seeds=2, n_seeds=5, level=0.0386, most=5, begun=False),
+     ("stage 3 of 3: 2 more seeds planned, 5 in total (at most 5). Its level is 3.86%. The monitor job or the last worker"
+      " submits the seeds, and `assay submit` does so too.")),
+    (reason(Code.NEED_STAGE, "new", stage=2, stages=3, seeds=1, n_seeds=3, level=0.0095, most=5, begun=True),
+     ("stage 2 of 3: the runs of up to 3 seeds must end. `assay submit` sends runs that no worker has. The level of the stage"
+      " is 0.95%.")),
+    (reason(Code.SCOPE_STAGES, stage=1, stages=(2, 3), levels=(0.01, 0.04), spending="pocock", alpha=0.05, left_out=(2,)),
+     ("The seeds are trained in 2 stages of 2, 3 seeds in total. The levels of the stages are 1.00%, 4.00% (pocock), and their"
+      " sum is 5.00%. The verdict rests on stage 1 (2 seeds). The verdict does not use seed 2, which no completed stage"
+      " contains.")),
+    (reason(Code.STAGE_LATER, stage=2, stages=3), "stage 2 of 3: trained if a candidate is undecided before"),
+    (reason(Code.STAGE_SKIPPED, stage=2, stages=3, decided=1), "stage 2 of 3: not needed, because stage 1 decided"),
     (reason(Code.STOPPED_EARLY, "new", outcome="loser", fraction=0.25, tokens=768.0),
      ("The interim analysis at 25% of the budget (768 tokens) stopped candidate new as a loser. The runs of new"
       " were canceled and did not fail.")),

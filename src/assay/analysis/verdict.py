@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assay.config.reason import Code, Reason
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from assay.analysis.gate import SweepVerdict
     from assay.analysis.next_steps import DecisionContext
     from assay.analysis.results import Results
+    from assay.config.policy import Policy
     from assay.config.sweep import Sweep
     from assay.plan.plan import Plan
     from assay.plan.registration import RegistrationState
@@ -92,11 +94,12 @@ def decide_sweep(
     """
     from assay.analysis.excluded_scores import with_excluded_scores
     from assay.analysis.results import collect
+    from assay.analysis.seed_stages import decide_by_stage, results_of_seeds, stage_views, without_held_runs
 
     sweep = plan.sweep
     if candidate is not None:
         sweep.check_candidate(candidate)
-    results = collect(space.store, plan)
+    results = collect(space.store, without_held_runs(plan))
     groups: dict[str, list[str]] = {}
     for name in sweep.candidates if candidate is None else [candidate]:
         groups.setdefault(sweep.control(name), []).append(name)
@@ -105,11 +108,23 @@ def decide_sweep(
     stops = {
         name: stop for name in sweep.candidates if (stop := early_stops.read(space.store, sweep.name, name)) is not None
     }
-    evidence = _evidence(space, results)
-    verdicts = [
-        _decide_against(evidence, control, names, blocked=blocked, context=context, stops=stops)
-        for control, names in groups.items()
-    ]
+    views = stage_views(space, plan)
+    decide = partial(_decide_against, blocked=blocked, context=context, stops=stops)
+    if views:
+        verdicts = [
+            decide_by_stage(
+                views,
+                names,
+                space.study.policy,
+                lambda group, seeds, policy, control=control: decide(  # type: ignore[misc]  # mypy cannot infer a default argument here
+                    _evidence(space, results_of_seeds(results, seeds), policy), control, group
+                ),
+            )
+            for control, names in groups.items()
+        ]
+    else:
+        evidence = _evidence(space, results, space.study.policy)
+        verdicts = [decide(evidence, control, names) for control, names in groups.items()]
     verdict = verdicts[0] if len(verdicts) == 1 else _merge(space, verdicts)
     if sweep.extends is not None:
         verdict = replace(verdict, note=(*verdict.note, added_seeds_reason(sweep)))
@@ -134,7 +149,7 @@ def _running(space: Workspace, plan: Plan) -> tuple[str, ...]:
     )
 
 
-def _evidence(space: Workspace, results: Results) -> dict[str, Any]:
+def _evidence(space: Workspace, results: Results, policy: Policy) -> dict[str, Any]:
     """Return the gate's tables and policy, which all controls share."""
     from assay.analysis.external.selection import for_policy
     from assay.analysis.external.verdict import history
@@ -142,9 +157,7 @@ def _evidence(space: Workspace, results: Results) -> dict[str, Any]:
     from assay.analysis.stats.item_table import ItemTable
     from assay.analysis.stats.results_table import ResultsTable
 
-    scores, policy = for_policy(
-        results.scores, space.study.policy, proxy=space.study.proxy.name, parameters=space.runs.parameters
-    )
+    scores, policy = for_policy(results.scores, policy, proxy=space.study.proxy.name, parameters=space.runs.parameters)
     past = history(space.study, space.store)
     return {
         "results": ResultsTable.of(scores),

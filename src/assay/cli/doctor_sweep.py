@@ -174,7 +174,7 @@ def _tasks(space: Workspace) -> Iterator[Check]:
 
 def _plan(space: Workspace) -> Check:
     plan = space.planner.plan()
-    counts = {status: len(plan.of(status)) for status in ("todo", "running", "reuse", "refused")}
+    counts = {status: len(plan.of(status)) for status in ("todo", "running", "reuse", "refused", "later", "skipped")}
     value = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
     if counts["refused"]:
         return Check(name="plan", value=value, status="error", fix="Read the reasons in `assay plan`.")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Column, Table
 
-from assay.cli import import_command, plan_designs
+from assay.cli import import_command, plan_designs, plan_stages
 from assay.cli.arguments import AsJson, Overrides, load_sweep, load_workspace, print_selection, program
 from assay.cli.command_group import add_command, make_group
 from assay.cli.console import console, print_json
@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     from assay.plan.plan import Plan, PlannedRun
     from assay.plan.workspace import Workspace
 
-COLORS = {"todo": "yellow", "reuse": "green", "running": "cyan", "refused": "red"}
+COLORS = {
+    "todo": "yellow",
+    "reuse": "green",
+    "running": "cyan",
+    "refused": "red",
+    "later": "yellow",
+    "skipped": "green",
+}
 ABOUT = """Print the runs that a sweep would train, reuse or refuse, their cost, and the smallest detectable effect.
 
 No command of this group starts a run. The default command is `show`. `extend` and `repair` write a follow-up sweep. `designs`
@@ -169,12 +176,14 @@ def _show(space: Workspace, plan: Plan, *, as_json: bool, extra: Mapping[str, An
                 **plan_mapping(plan),
                 "benchmarks": "hub" if mirror is None else mirror,
                 "registration": registration,
+                "sequential_seeds": plan_stages.to_mapping(space, plan),
                 "detectable": detectable,
                 **(extra or {}),
             }
         )
     else:
         print_plan(plan)
+        plan_stages.show(space, plan)
         _print_benchmarks(space)
         print_registration(space)
         plan_power.show(effects, policy)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from assay.cli import import_command
+from assay.cli import import_command, plan_stages
 from assay.cli.arguments import (
     AsJson,
     Current,
@@ -72,6 +72,7 @@ def submit(
     """
     space = load_workspace(overrides)
     import_command.require_history(space)
+    from assay.launch.seed_stages import record_stages
     from assay.plan.prepare import prepare_corpora
 
     unmeasured = space.mixes.untokenized()
@@ -79,7 +80,10 @@ def submit(
         with progress_bars(quiet=as_json) as report:
             prepare_corpora(space.sources, unmeasured, progress=report)
     with spinner("planning", quiet=as_json):
+        decisions = record_stages(space)
         plan = with_probed_suite(space, space.planner.plan(retry_failed=retry_failed))
+    if not as_json:
+        plan_stages.show_decisions(decisions)
     _submit(space, plan, overrides, as_json=as_json, replace=replace)
 
 
@@ -139,6 +143,7 @@ def _submit(
         print_json({**plan_mapping(plan), "submission": sent.id if sent else None, "sent": runs})
     else:
         print_plan(plan)
+        plan_stages.show(space, plan)
         if sent is not None:
             print_sent(sent, space, overrides)
         elif plan.of("todo"):

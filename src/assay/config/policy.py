@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from assay.config.metrics import Better, is_loss, metric_facts, without_filter
+from assay.config.sequential_seeds import LEAST_LEVEL, SequentialSeeds
 from assay.config.suite import Role
 from assay.core.errors import ConfigError
 from assay.core.serde import from_mapping
@@ -159,6 +160,8 @@ class Policy:
     directions: dict[str, Literal["higher", "lower"]] = field(default_factory=dict, hash=False)
     """Directions of improvement of other metrics, by `METRIC` or `TASK METRIC`, such as `{toxicity: lower}`. Required for metrics
     that assay does not know and that predict the target. Without a direction, a monitor metric is neither better nor worse."""
+    sequential_seeds: SequentialSeeds | None = None
+    """Stages in which the seeds of a sweep are trained. Null trains all seeds at once."""
 
     def __post_init__(self) -> None:
         if not self.primary and self.target is None:
@@ -176,6 +179,7 @@ class Policy:
                 f"policy {self.name!r}: `min_seeds` {self.min_seeds} is invalid; expected at least 1.",
                 fix="Set `min_seeds` to 1 or more.",
             )
+        self._check_sequential_seeds()
         pairs = [(c.task, c.metric) for c in (*self.primary, *self.guardrails)]
         twice = sorted({f"{task} {metric}" for task, metric in pairs if pairs.count((task, metric)) > 1})
         if twice:
@@ -227,6 +231,31 @@ class Policy:
         own = self.criterion_direction(task, metric) or self._declared(task, metric)
         return own or metric_facts(metric).better
 
+    def _check_sequential_seeds(self) -> None:
+        """Raise an error for stages that cannot decide, or that would spend alpha twice."""
+        if self.sequential_seeds is None:
+            return
+        first = self.sequential_seeds.stages[0]
+        if first < self.min_seeds:
+            raise ConfigError(
+                f"policy {self.name!r}: sequential_seeds.stages {list(self.sequential_seeds.stages)} is invalid; expected at least"
+                f" {self.min_seeds} seeds in the first stage, because `min_seeds` is {self.min_seeds}.",
+                fix=f"Lower `min_seeds` to {first}, or raise the first stage.",
+            )
+        least = min(self.sequential_seeds.levels(self.alpha))
+        if least < LEAST_LEVEL:
+            raise ConfigError(
+                f"policy {self.name!r}: sequential_seeds.stages {list(self.sequential_seeds.stages)} is invalid; expected stages with"
+                f" levels of at least {LEAST_LEVEL:g}, but the smallest level is {least:.2g}.",
+                fix="Start with more seeds, use fewer stages, or set `spending: pocock`.",
+            )
+        if self.early_stopping.stop != "none":
+            raise ConfigError(
+                f"policy {self.name!r}: `sequential_seeds` with early_stopping.stop {self.early_stopping.stop!r} is invalid; expected"
+                " only one of the two, because each spends alpha.",
+                fix="Set `early_stopping.stop: none`, or `sequential_seeds: null`.",
+            )
+
     def criterion(self, task: str, metric: str) -> tuple[Role, Criterion | None]:
         """Return the role of a metric, and its criterion if the metric votes."""
         for role, criteria in (("primary", self.primary), ("guardrail", self.guardrails)):
@@ -237,12 +266,23 @@ class Policy:
 
     @property
     def at_the_end(self) -> Policy:
-        """The policy of the final verdict: alpha without the fraction for interim analyses."""
+        """The policy of the final verdict: alpha without the fraction for interim analyses and earlier stages."""
+        if self.sequential_seeds is not None:
+            return self.at_stage(len(self.sequential_seeds.stages))
         if self.early_stopping.stop == "none":
             return self
         return replace(
             self, alpha=self.alpha * (1 - self.early_stopping.alpha_fraction), early_stopping=EarlyStopping()
         )
+
+    def at_stage(self, number: int) -> Policy:
+        """Return the policy of one stage of the seeds: alpha is the level of the stage.
+
+        Args:
+            number: number of the stage, from 1.
+        """
+        assert self.sequential_seeds is not None, "a policy with stages"
+        return replace(self, alpha=self.sequential_seeds.levels(self.alpha)[number - 1], sequential_seeds=None)
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> Policy:

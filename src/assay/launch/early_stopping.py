@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from assay.core.errors import NotFound, Refused
 from assay.launch.cancel import WAIT_SECONDS, Cancelled, cancel
 from assay.plan.frozen_workspace import frozen_workspace
+from assay.plan.seed_stages import HELD
 from assay.report.reason_text import text
 from assay.store import early_stops
 
@@ -181,9 +182,9 @@ def _budget(plan: Plan, candidate: str) -> float:
 
 
 def _seeds(plan: Plan, candidate: str) -> list[int]:
-    """Return the seeds to wait for, without seeds in which an arm is refused."""
+    """Return the seeds to wait for, without seeds in which an arm is refused or has no run in the current stage."""
     arms = {candidate, plan.sweep.control(candidate)}
-    refused = {run.seed for run in plan.runs if run.mix in arms and run.status == "refused"}
+    refused = {run.seed for run in plan.runs if run.mix in arms and run.status in {"refused", *HELD}}
     return [seed for seed in plan.sweep.seeds if seed not in refused]
 
 

@@ -29,7 +29,8 @@ def start(directory: SubmissionDirectory) -> list[ProcessIdentity]:
     """
     submission = directory.read()
     # submitit's local executor hides GPUs that it does not assign. The worker assigns the caller's GPUs.
-    os.environ[GPUS] = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    # A worker that submits the next stage has the variable of its own submitter.
+    os.environ.setdefault(GPUS, os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
     executor = submitit.LocalExecutor(folder=directory.submitit)
     executor.update_parameters(**job_parameters(submission.frozen_study().cluster))
     processes = []

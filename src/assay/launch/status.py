@@ -15,6 +15,7 @@ from assay.core.serde import json_shape
 from assay.launch.logs import line_that_matters
 from assay.launch.slurm.status import read_jobs
 from assay.launch.sparkline import losses
+from assay.plan.seed_stages import HELD
 from assay.store.runs import DAMAGED, FAILED, Failure, Status
 from assay.store.submissions import Worker, submissions
 
@@ -41,7 +42,7 @@ class RunProgress:
     fingerprint: str | None
     state: str
     """`queued`, `preparing`, `training`, `trained` (not evaluated), `evaluating`, `done`, `failed`, `diverged`,
-    `cancelled`, `refused`; `stale` if the run was started and no process works on the run any more."""
+    `cancelled`, `refused`; `later` or `skipped` for runs of later stages (see `assay.plan.seed_stages`); `stale` if the run was started and no process works on the run any more."""
     step: int = 0
     steps: int = 0
     tokens: int = 0
@@ -166,8 +167,8 @@ class SweepProgress:
 
     @property
     def complete(self) -> bool:
-        """Whether every run is done, so that the gate can decide on the sweep."""
-        return all(run.state == "done" for run in self.runs)
+        """Whether every needed run is done, so that the gate can decide on the sweep."""
+        return all(run.state in {"done", "skipped"} for run in self.runs)
 
 
 def overview(store: Store, plan: Plan, *, now: float) -> SweepProgress:
@@ -307,6 +308,8 @@ def _run_state(store: Store, planned: PlannedRun, evaluation: str, live: _Live) 
     state: str = status.state
     if run.evaluated(evaluation):
         state = "done"
+    elif planned.status in HELD and state == "queued" and fingerprint not in live.sent:
+        state = planned.status
     elif planned.status == "refused" and not status.ended:
         state = "refused"
     elif state == "done":
@@ -374,7 +377,7 @@ def _damaged(failure: Failure | None) -> bool:
 def _seconds_left(run_state: _RunState, speeds: _Speeds, *, now: float) -> float | None:
     planned, _, state, status, _, _ = run_state
     evaluate = speeds.evaluate or 0.0
-    if planned.spec is None or state in {"done", "refused", "diverged"}:
+    if planned.spec is None or state in {"done", "refused", "diverged", *HELD}:
         return None
     if state == "evaluating" and status.step >= status.steps:
         return None if speeds.evaluate is None else max(0.0, evaluate - (now - status.updated))

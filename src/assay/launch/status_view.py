@@ -33,6 +33,8 @@ COLORS = {
     "suspended": "magenta",
     "held": "magenta",
     "queued": "yellow",
+    "later": "yellow",
+    "skipped": "green",
     "cancelled": "magenta",
     "stale": "red",
     "failed": "red",
@@ -284,4 +286,7 @@ def _hint(progress: SweepProgress, arguments: str) -> Text | None:
         runs = len(progress.left_behind)
         wait = f"{count(runs, 'run')} {'waits' if runs == 1 else 'wait'} for"
         return Text(f"{wait}: assay submit {arguments}", style="yellow")
+    if progress.counts.get("later") and not progress.active:
+        later = f"{count(progress.counts['later'], 'run')} of later stages"
+        return Text(f"{later}: assay submit {arguments} decides the current stage and starts the next", style="yellow")
     return None

@@ -45,6 +45,7 @@ def submit(
     *,
     only: Collection[str] | None = None,
     replace_runs: bool = False,
+    from_job: bool = False,
     clock: Callable[[], float] = time.time,
     warn: Callable[[str], None] | None = None,
 ) -> Submission | None:
@@ -60,6 +61,8 @@ def submit(
         plan: the sweep's plan, whose `todo` runs are submitted.
         only: fingerprints of the only runs to submit (default: all `todo` runs).
         replace_runs: whether runs of earlier submissions with results may leave the sweep (see `plan.submitted_sweep`).
+        from_job: whether a job or worker of the sweep submits. It neither checks the cluster, which runs the job, nor
+            monitors open submissions, which would close the job's own submission before the new one exists.
         clock: returns seconds since the epoch.
         warn: called with each warning that does not prevent the submission.
 
@@ -72,10 +75,10 @@ def submit(
     """
     store, cluster, sweep = workspace.store, workspace.study.cluster, plan.sweep.name
     check_store(store)
-    if cluster.executor == "slurm":
+    if cluster.executor == "slurm" and not from_job:
         monitor_open_submissions(store, sweep)
     wanted = [run for run in _in_order(plan) if only is None or run.fingerprint in only]
-    if wanted and cluster.executor == "slurm":
+    if wanted and cluster.executor == "slurm" and not from_job:
         from assay.launch.slurm.submit import check_cluster
 
         for warning in check_cluster(cluster):

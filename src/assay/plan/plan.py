@@ -14,8 +14,10 @@ from assay.config.policy import Averaging
 from assay.config.reason import Code, Reason
 from assay.config.recipe import RunSpec
 from assay.config.sweep import Sweep
+from assay.plan.seed_stages import Held
 
-PlanStatus = Literal["todo", "reuse", "running", "refused"]
+PlanStatus = Literal["todo", "reuse", "running", "refused", "later", "skipped"]
+"""Planned action of a run. `later` and `skipped` occur only with `sequential_seeds` (see `assay.plan.seed_stages`)."""
 
 
 class StoredRun(NamedTuple):
@@ -107,8 +109,8 @@ class Plan:
 
     @property
     def complete(self) -> bool:
-        """Whether every run has a result."""
-        return all(run.status == "reuse" for run in self.runs)
+        """Whether every run has a result, or is not needed."""
+        return all(run.status in {"reuse", "skipped"} for run in self.runs)
 
 
 class Speed(NamedTuple):
@@ -140,6 +142,7 @@ def make_plan(
     tainted: Mapping[str, Sequence[Reason]] = MappingProxyType({}),
     warnings: Sequence[Reason] = (),
     average: Averaging | None = None,
+    held: Mapping[tuple[str, int], Held] = MappingProxyType({}),
 ) -> Plan:
     """Decide the action for each mix and seed of a sweep.
 
@@ -158,6 +161,7 @@ def make_plan(
             kept and displayed.
         warnings: problems that do not prevent a run.
         average: checkpoints over which a run's scores are averaged (default: the final weights only).
+        held: runs that are not submitted now, because they belong to a later stage or are not needed.
     """
     runs = []
     for mix in sweep.mixes:
@@ -167,6 +171,9 @@ def make_plan(
             taints = tuple(tainted.get(mix, ())) if status != "refused" else ()
             if taints and status == "todo":
                 status, reasons, taints = "refused", taints, ()
+            if status == "todo" and (mix, seed) in held:
+                status, reason = held[mix, seed]
+                reasons = (reason,)
             trained = spec is not None and spec.fingerprint in known and known[spec.fingerprint].trained
             seconds = _seconds(0 if trained else tokens, speed) if status == "todo" else None
             runs.append(

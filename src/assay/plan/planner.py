@@ -15,6 +15,7 @@ from assay.core.errors import AssayError, ConfigError, did_you_mean
 from assay.evaluate.task_check import check_tasks
 from assay.plan.mix_check import check_mixes
 from assay.plan.plan import Plan, StoredRun, make_plan
+from assay.plan.seed_stages import current_stages, held_runs, recorded, stages_of
 from assay.plan.speed import estimate_speed
 from assay.plan.tokenizer_check import check_tokenizer
 from assay.store.runs import RunDirectory
@@ -58,6 +59,8 @@ class Planner:
         specs = {(mix, seed): self.runs.spec(mix, seed) for mix in ready for seed in sweep.seeds}
         evaluation = self.runs.evaluation.fingerprint if specs else ""
         runs = [self.store.run(spec.fingerprint) for spec in specs.values()] if read_runs else []
+        stages = stages_of(self.study.policy, sweep)
+        current = current_stages(self.study.policy, sweep, specs, evaluation, recorded(self.store, sweep))
         plan = make_plan(
             sweep,
             specs=specs,
@@ -78,6 +81,7 @@ class Planner:
                 *self._listing_notes(),
             ],
             average=self.study.policy.average,
+            held={} if stages is None else held_runs(current, sweep, stages),
         )
         return replace(plan, warnings=(*self._check_tokenizer(plan), *plan.warnings)) if read_runs else plan
 

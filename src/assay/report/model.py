@@ -163,10 +163,11 @@ class RunShown:
     def state(self) -> str:
         """The recorded state of the run.
 
-        Without a record, the state is `refused` if the plan refuses the run, and `never run` otherwise.
+        Without a record, the state is the planned action if the plan refuses the run or holds it back for a later
+        stage, and `never run` otherwise.
         """
         if self.result is None:
-            return "refused" if self.planned == "refused" else "never run"
+            return self.planned if self.planned in {"refused", "later", "skipped"} else "never run"
         return self.result.status.state
 
     @property

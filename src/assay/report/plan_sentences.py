@@ -208,6 +208,12 @@ SENTENCES: Mapping[Code, Render] = {
     Code.DEFECT: _defect,
     Code.FINDINGS_UNREADABLE: lambda r: f"the audit record of {_version(r)} cannot be read: {r.figures['error']}",
     Code.NEVER_RUN: lambda _: "never run",
+    Code.STAGE_LATER: lambda r: (
+        f"stage {r.figures['stage']} of {r.figures['stages']}: trained if a candidate is undecided before"
+    ),
+    Code.STAGE_SKIPPED: lambda r: (
+        f"stage {r.figures['stage']} of {r.figures['stages']}: not needed, because stage {r.figures['decided']} decided"
+    ),
     Code.TRAINED_AND_EVALUATED: lambda _: "trained and evaluated",
     Code.EVALUATION_MISSING: lambda _: "trained, but not yet evaluated with the sweep's suite",
     Code.IN_PROGRESS: lambda r: str(r.figures["state"]),

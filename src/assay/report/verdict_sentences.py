@@ -264,7 +264,69 @@ def _expected_errors(reason: Reason, difference: str) -> str:
     )
 
 
+# --- sequential seeds
+
+
+def _scope_stages(reason: Reason) -> str:
+    figures = reason.figures
+    levels = ", ".join(f"{level:.2%}" for level in figures["levels"])
+    sizes = ", ".join(map(str, figures["stages"]))
+    seeds = plural(figures["stages"][figures["stage"] - 1], "seed")
+    return (
+        f"The seeds are trained in {len(figures['stages'])} stages of {sizes} seeds in total. The levels of the stages are"
+        f" {levels} ({figures['spending']}), and their sum is {figures['alpha']:.2%}. The verdict rests on stage"
+        f" {figures['stage']} ({seeds})." + _left_out(figures)
+    )
+
+
+def _left_out(figures: Mapping[str, Any]) -> str:
+    seeds = figures.get("left_out")
+    return f" The verdict does not use {seed_list(seeds)}, which no completed stage contains." if seeds else ""
+
+
+def _stage_decided(reason: Reason) -> str:
+    figures = reason.figures
+    left = plural(figures["left"], "further seed")
+    return (
+        f"Stage {figures['stage']} of {figures['stages']} decided {reason.subject} with {plural(figures['n_seeds'], 'seed')} at"
+        f" a level of {figures['level']:.2%}. {left} of {reason.subject} {'is' if figures['left'] == 1 else 'are'} not needed."
+    )
+
+
+def _stage_waits(reason: Reason) -> str:
+    more = f" and {reason.figures['more']} more" if reason.figures["more"] else ""
+    return f"The decision waits for results: {', '.join(reason.figures['runs'])}{more}."
+
+
+def _stage_open(reason: Reason, causes: Sequence[str]) -> str:
+    figures = reason.figures
+    stage = f"{reason.subject} is undecided in stage {figures['stage']} of {figures['stages']}"
+    return " ".join([f"{stage} ({plural(figures['n_seeds'], 'seed')}).", *map(as_sentence, causes)])
+
+
+def _need_stage(reason: Reason) -> str:
+    figures = reason.figures
+    stage = f"stage {figures['stage']} of {figures['stages']}"
+    if figures["begun"]:
+        return (
+            f"{stage}: the runs of up to {plural(figures['n_seeds'], 'seed')} must end. `assay submit` sends runs that no worker"
+            f" has. The level of the stage is {figures['level']:.2%}."
+        )
+    seeds = plural(figures["seeds"], "more seed")
+    return (
+        f"{stage}: {seeds} planned, {figures['n_seeds']} in total (at most {figures['most']}). Its level is"
+        f" {figures['level']:.2%}. The monitor job or the last worker submits the seeds, and `assay submit` does so too."
+    )
+
+
 SENTENCES: Mapping[Code, Render] = {
+    Code.SCOPE_STAGES: _scope_stages,
+    Code.STAGE_DECIDED: _stage_decided,
+    Code.STAGE_WAITS: _stage_waits,
+    Code.STAGE_KEEPS_WINNERS: lambda _: (
+        "The results show that the candidate is better, but the policy ends only losers before the last stage."
+    ),
+    Code.NEED_STAGE: _need_stage,
     Code.BETTER: _better,
     Code.WORSE: _worse,
     Code.WITHIN_MARGIN: _within_margin,
@@ -350,6 +412,7 @@ SENTENCES: Mapping[Code, Render] = {
 
 WITH_CAUSES: Mapping[Code, RenderWithCauses] = {
     Code.SEEDS_MISSING: _seeds_missing,
+    Code.STAGE_OPEN: _stage_open,
     Code.RUNS_EXCLUDED: lambda r, causes: " ".join(
         [f"The results exclude some seeds of {r.subject}.", *map(as_sentence, causes)]
     ),

@@ -102,9 +102,11 @@ def decide(study: Study, store: Store, *, name: str, baseline: str, candidate: s
         AssayError: the results are invalid.
     """
     from assay.analysis.gate import gate
+    from assay.analysis.seed_stages import gate_external
 
     selected = chosen(study, store, name=name, baseline=baseline, candidate=candidate)
-    verdict = gate(
+    decide_on = gate if selected.policy.sequential_seeds is None else gate_external
+    verdict = decide_on(
         selected.frame,
         selected.policy,
         baseline=baseline,

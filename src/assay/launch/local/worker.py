@@ -10,6 +10,8 @@ import logging
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -69,6 +71,22 @@ def work(folder: str, number: int) -> None:
                 first = number % len(submission.runs)
                 runs = (*submission.runs[first:], *submission.runs[:first])
                 RunLoop(directory, worker, runs, asked=stop_requested).work()
+            if has_slot and not stop_requested():
+                _submit_next_stage(directory, study)
+
+
+def _submit_next_stage(directory: SubmissionDirectory, study: Study) -> None:
+    """Submit the next stage of the sweep, if the policy has stages and this worker ended the last run of a stage.
+
+    A separate process loads the statistics. Its errors do not fail this worker, whose runs have ended well: `assay submit`
+    repeats the step.
+    """
+    if study.policy.sequential_seeds is None:
+        return
+    command = [sys.executable, "-m", "assay.launch.seed_stages", str(directory.path.absolute())]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
+    if done.returncode != 0:
+        log.error("the next stage could not be submitted (exit code %d); repeat with `assay submit`", done.returncode)
 
 
 def use_benchmarks(submission: Submission, study: Study) -> None:

@@ -26,6 +26,7 @@ from assay.launch.local.process_pool import RunProcesses
 from assay.launch.local.run_loop import RunLoop, alone
 from assay.launch.local.run_output import log_to_stderr
 from assay.launch.local.worker import use_benchmarks, worker_environment
+from assay.launch.seed_stages import submit_next_stage
 from assay.launch.slurm.batches import ArrayTask, Ledger
 from assay.launch.slurm.commands import Unreachable, run
 from assay.launch.slurm.finalize import finish_submission
@@ -90,7 +91,8 @@ def _prepare(directory: SubmissionDirectory) -> None:
 def _monitor(directory: SubmissionDirectory) -> None:
     """Monitor the runs, stop candidates early, and publish the verdict after all runs ended.
 
-    Candidates are stopped only if the policy allows early stopping.
+    Candidates are stopped only if the policy allows early stopping. If the policy has stages, the job submits the next
+    stage.
     """
     if directory.closed is None:
         apply_stopping_policy(directory)
@@ -101,7 +103,26 @@ def _monitor(directory: SubmissionDirectory) -> None:
         time.sleep(seconds)
         result = _monitor_once(directory)
     if result.over and directory.closed is None:
+        # Submit the next stage first: a job that is killed in between leaves the submission open for the next monitor job.
+        _submit_next_stage(directory)
         finish_submission(directory)
+
+
+def _submit_next_stage(directory: SubmissionDirectory) -> None:
+    """Submit the next stage of the sweep, if the policy has stages; repeat the step after errors of SLURM.
+
+    After the last attempt, the error is logged and not raised, because the submission must be closed with its verdict.
+    `assay submit` repeats the step.
+    """
+    for seconds in (*MONITOR_WAITS_SECONDS, None):
+        try:
+            submit_next_stage(directory)
+        except Exception:
+            log.exception("the next stage could not be submitted; `assay submit` repeats this step")
+            if seconds is not None:
+                time.sleep(seconds)
+        else:
+            return
 
 
 def _monitor_once(directory: SubmissionDirectory) -> MonitorResult:
