@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from assay.config.compose import GROUPS, compose
 from assay.config.mixes import names_of
+from assay.config.override import split_override, unquoted
 from assay.config.reason import Code, Reason
+from assay.config.sources import NAME
 from assay.config.study import Study
 from assay.core.errors import ConfigError, Damaged, NotFound, Refused
 from assay.core.fingerprint import Difference, differences
@@ -159,13 +161,30 @@ def locate_sweep(overrides: Sequence[str], *, root: Path | None = None) -> tuple
 
 
 def _compose(overrides: Sequence[str], root: Path | None) -> tuple[Study | None, ConfigError | None]:
-    """Compose the current configuration; return its error if a sweep is named, since a submission may replace it."""
+    """Compose the current configuration; return its error if a submission may replace the invalid files.
+
+    Raises:
+        ConfigError: no sweep is selected, or the overrides are invalid rather than the files.
+    """
     try:
         return compose(overrides, root=root), None
     except ConfigError as error:
-        if _sweep_of(overrides) is None:
+        name = _sweep_of(overrides)
+        if name is None or _fault_of_overrides(name, overrides, root):
             raise
         return None, error
+
+
+def _fault_of_overrides(name: str, overrides: Sequence[str], root: Path | None) -> bool:
+    """Return whether the sweep's files are valid without the other overrides."""
+    others = [override for override in overrides if _key(override) != "sweep"]
+    if not others:
+        return False
+    try:
+        compose([f"sweep='{name}'"], root=root)
+    except ConfigError:
+        return False
+    return True
 
 
 def _read(place: Study, name: str, *, current: bool) -> SubmittedSweep | None:
@@ -181,11 +200,16 @@ def _read(place: Study, name: str, *, current: bool) -> SubmittedSweep | None:
 
 
 def _key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0]
+    return split_override(override).key
 
 
 def _sweep_of(overrides: Sequence[str]) -> str | None:
-    return next((override.partition("=")[2] for override in overrides if _key(override) == "sweep"), None)
+    """Return the name of the selected sweep; ``None`` without exactly one override `sweep=NAME` with a valid name."""
+    selecting = [parsed for parsed in map(split_override, overrides) if parsed.key == "sweep"]
+    if len(selecting) != 1 or selecting[0].action != "set":
+        return None
+    name = unquoted((selecting[0].raw or "").strip())
+    return name if NAME.fullmatch(name) else None
 
 
 def _without_sweep(overrides: Sequence[str]) -> list[str]:
