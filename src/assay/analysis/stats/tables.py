@@ -151,16 +151,20 @@ def at_scale(frame: pd.DataFrame, scale: str | None) -> pd.DataFrame:
 
 
 def last_checkpoints(frame: pd.DataFrame) -> pd.DataFrame:
-    """Keep the row of each score with the most tokens; keep a table without `tokens` unchanged.
+    """Keep the rows of each run's last checkpoint; keep a table without `tokens` unchanged.
 
-    Rows with equal tokens are duplicates rather than checkpoints. The function keeps duplicates, and the caller refuses
-    them.
+    A score that is missing at the run's last checkpoint is missing: the score of an earlier checkpoint does not replace
+    it. Rows with equal tokens are duplicates rather than checkpoints. The function keeps duplicates, and the caller
+    refuses them.
     """
-    if "tokens" not in frame or not frame.duplicated(SCORE_KEY).any():
+    if "tokens" not in frame:
         return frame
-    most = frame.groupby(SCORE_KEY, sort=False)["tokens"].transform("max")
+    tokens = frame["tokens"].to_numpy(dtype=float)
+    codes, first = group_codes(frame, ["mix", "seed"])
+    most = np.full(len(first), math.nan)
+    np.fmax.at(most, codes, tokens)
     # A row with unknown tokens may be the last one, so the function keeps the row.
-    return frame[(frame["tokens"] == most) | frame["tokens"].isna() | most.isna()]
+    return frame[(tokens == most[codes]) | np.isnan(tokens)]
 
 
 def _as_numbers(column: pd.Series[Any], what: str) -> pd.Series[Any]:
