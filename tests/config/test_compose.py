@@ -105,6 +105,33 @@ def test_a_file_that_is_not_yaml_is_refused(team: Path) -> None:
         compose(["sweep=first"], root=team)
 
 
+@pytest.mark.parametrize(
+    ("path", "text", "parts"),
+    [
+        (
+            "conf/source/new.yaml",
+            "{files: [new.txt], language: en, license: MIT}",
+            ["source 'new': 'domain' is missing.", "Add the missing key.", "declared in conf/source/new.yaml"],
+        ),
+        ("conf/source/a::b.yaml", "{files: [a]}", ["conf/source/a::b.yaml", "'a::b' is invalid", "Rename the file."]),
+        ("conf/mix/new.yaml", "{weights: {ours: many}}", ["mix 'new'", "declared in conf/mix/new.yaml"]),
+        (
+            "conf/policy/default.yaml",
+            "{primary: [], guardrails: [], min_seeds: 2}",
+            ["policy: 'alpha' is missing", "Add the missing key.", "policy 'default' is declared in conf/policy/default.yaml"],
+        ),
+        ("conf/config.yaml", "{budget: {tokens: null}}", ["budget", "declared in conf/config.yaml"]),
+    ],
+)  # fmt: skip
+def test_an_incomplete_file_is_named_with_the_fix(team: Path, path: str, text: str, parts: list[str]) -> None:
+    (team / path).parent.mkdir(exist_ok=True)
+    (team / path).write_text(text)
+    with pytest.raises(AssayError) as error:
+        compose([], root=team)
+    for part in parts:
+        assert part.removesuffix(".") in str(error.value)
+
+
 @pytest.mark.parametrize("folder", ["with space", "qu'ote", "ünïcode", "a,b=c"])
 def test_a_project_folder_may_have_any_name(team: Path, folder: str) -> None:
     moved = team.rename(team.parent / folder)

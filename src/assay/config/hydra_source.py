@@ -191,7 +191,7 @@ class ConfigFiles:
 
     def _entry(self, group: str, body: dict[str, Any], path: Path) -> dict[str, Any]:
         """Prepare the content of a source's or mix's file."""
-        keys = {key: self._shown(path) for key in body if key != "defaults"}
+        keys = {key: self.shown(path) for key in body if key != "defaults"}
         return {**(_pairs(body, path) if group == "mix" else body), FILES: keys}
 
     def _marked(self, body: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -212,7 +212,8 @@ class ConfigFiles:
             }
         return marked
 
-    def _shown(self, path: Path) -> str:
+    def shown(self, path: Path) -> str:
+        """Return a file's path as messages show it, relative to its root."""
         for root in self._roots:
             if path.is_relative_to(root):
                 prefix = "" if root == self._roots[0] else "packaged "
