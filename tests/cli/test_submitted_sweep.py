@@ -196,6 +196,19 @@ def test_a_submission_replaces_invalid_files(submitted: Project, command: str) -
     assert (invalid.code, "tracking.mode=[a" in invalid.err) == (2, True)
 
 
+def test_an_override_of_the_registered_rules_is_refused_without_the_option(submitted: Project) -> None:
+    for command in ("gate", "compare", "report", "sync", "interim"):
+        said = submitted.call(command, "sweep=tiny", "policy.alpha=0.001")
+        assert (said.code, said.out) == (2, ""), (command, said)
+        assert "policy.alpha 0.05 -> 0.001" in said.err
+        assert "--policy-now" in said.err
+    suite = submitted.call("gate", "sweep=tiny", "suite.validation_bytes=1000")
+    assert (suite.code, "would be ignored" in suite.err) == (2, True)
+    assert submitted.call("gate", "sweep=tiny", "policy.alpha=0.05").code == 0, "the override changes nothing"
+    assert submitted.json("gate", "sweep=tiny", "policy.alpha=0.001", "--policy-now")["registration"]["changed"]
+    assert submitted.call("status", "sweep=tiny", "policy.alpha=0.001").code == 0, "no verdict"
+
+
 # --- pages
 
 

@@ -63,6 +63,8 @@ class SelectedSweep:
     """The current configuration of a submitted sweep; ``None`` if it is invalid."""
     problem: ConfigError | None = None
     """Error of the current configuration; ``None`` if it is valid."""
+    overrides: tuple[str, ...] = ()
+    """Overrides of the command line."""
 
     @property
     def other_runs(self) -> bool:
@@ -81,6 +83,31 @@ class SelectedSweep:
         covered = present or registered
         kept = tuple(key for key in self.changed if not (covered and _section(key.split(" ")[0]) in RULES))
         return self._reasons(kept)
+
+    def refuse_unapplied_rules(self, unapplied: Sequence[str]) -> None:
+        """Refuse overrides of policy and suite that a verdict under the registered or submitted rules would ignore.
+
+        Args:
+            unapplied: keys in which the current configuration differs from the rules of the verdict, with both values.
+
+        Raises:
+            Refused: an override sets one of these keys, or the current configuration is invalid.
+        """
+        for override in self.overrides:
+            key = _key(override)
+            section = _section(key)
+            if section not in RULES:
+                continue
+            paths = [(change, change.split(" ")[0]) for change in unapplied]
+            found = [c for c, path in paths if _covers(section if section == "suite" else key, path)]
+            if not found and self.problem is None:
+                continue
+            what = ", ".join(found) if found else "the current configuration is invalid"
+            raise Refused(
+                f"override {override!r} would be ignored: the verdict uses the registered policy and suite ({what}).",
+                fix="Remove the override. Where a command has --policy-now, this option selects the configured policy and"
+                " suite, and the verdict records this choice.",
+            )
 
     def _reasons(self, changed: tuple[str, ...]) -> tuple[Reason, ...]:
         if self.submitted is None:
@@ -129,7 +156,13 @@ def select_sweep(overrides: Sequence[str], *, current: bool = False, root: Path 
         raise problem
     if configured is not None and (submitted is None or current):
         changed = () if submitted is None else describe(compare(submitted.study, configured))
-        return SelectedSweep(workspace=Workspace(configured), submitted=submitted, current=current, changed=changed)
+        return SelectedSweep(
+            workspace=Workspace(configured),
+            submitted=submitted,
+            current=current,
+            changed=changed,
+            overrides=tuple(overrides),
+        )
     assert submitted is not None, "returned or raised above"
     found = [] if configured is None else compare(submitted.study, configured)
     _refuse_other_runs(submitted, overrides, found, invalid=configured is None)
@@ -141,6 +174,7 @@ def select_sweep(overrides: Sequence[str], *, current: bool = False, root: Path 
         changed=describe(found),
         declared=configured,
         problem=problem,
+        overrides=tuple(overrides),
     )
 
 
