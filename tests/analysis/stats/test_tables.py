@@ -114,6 +114,24 @@ def test_seeds_with_unequal_token_counts_are_reported_and_unequal_arms_are_refus
     assert first(verdict.reasons, Code.UNEVEN_MIX_TOKENS).figures["baseline"] == "0"
 
 
+@pytest.mark.parametrize(
+    ("seeds", "message"),
+    [
+        ([0, "0"], "denote one seed"),
+        (["0", "00"], "denote one seed"),
+        ([0.0, 1.5], "seed 1.5 is invalid"),
+        ([0.0, 1e30], "is invalid; expected a whole number"),
+        (["0", "1e30"], "seed 1e30 is invalid"),
+    ],
+)
+def test_seeds_are_whole_numbers_or_names_in_one_spelling(seeds: list[object], message: str) -> None:
+    rows = [("m", seed, "t", "acc", 0.5) for seed in seeds]
+    frame = pd.DataFrame(rows, columns=["mix", "seed", "task", "metric", "value"])
+    with pytest.raises(AssayError, match=message):
+        ResultsTable.of(frame)
+    ResultsTable.of(frame.assign(seed=["first", "second"]))
+
+
 def test_a_score_that_the_last_checkpoint_lacks_is_missing() -> None:
     """The earlier score of a run does not replace a score that its last checkpoint lacks."""
     rows = [
