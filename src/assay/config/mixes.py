@@ -17,6 +17,10 @@ MAX_WEIGHT = 10.0**LARGEST_POWER
 """Maximum weight before normalization. Sums of larger numbers could overflow."""
 
 
+MIN_FRACTION = 1e-12
+"""Smallest positive fraction that a mix may declare: one token of a budget of 1e12 tokens."""
+
+
 def normalize(weights: Mapping[str, float], *, mix: str) -> Weights:
     """Scale weights to a sum of 1; omit sources of weight 0; sort by name.
 
@@ -83,6 +87,11 @@ class Replace:
                 f"replace: `fraction` {self.fraction} is invalid; expected a number above 0 and at most 1.",
                 fix="Set `fraction` to a number above 0 and at most 1.",
             )
+        if self.source == self.by:
+            raise ConfigError(
+                f"replace: {self.source!r} by {self.by!r} changes nothing; expected two different sources.",
+                fix="Name another source in `by`, or remove the edit.",
+            )
 
     def apply(self, weights: Weights, sources: Mapping[str, Source]) -> Weights:
         """Return the weights after the edit, not normalized."""
@@ -91,7 +100,7 @@ class Replace:
         return {
             **weights,
             self.source: weights[self.source] - moved,
-            self.by: (weights.get(self.by, 0.0) if self.by != self.source else weights[self.source] - moved) + moved,
+            self.by: weights.get(self.by, 0.0) + moved,
         }
 
     def __str__(self) -> str:
@@ -225,6 +234,13 @@ def parse_edit(raw: Mapping[str, Any], *, mix: str) -> Edit:
             fix="Write each edit as its own list entry.",
         )
     ((kind, body),) = raw.items()
+    neutral = (
+        kind in ("scale", "multiply") and isinstance(body, Mapping) and all(factor == 1 for factor in body.values())
+    )
+    if neutral or (kind == "set" and body == {}):
+        raise ConfigError(
+            f"{where} {kind}: {body!r} changes nothing; expected a change of a weight.", fix="Remove the edit."
+        )
     match kind:
         case "replace":
             return from_mapping(Replace, body, where=f"{where} replace")
@@ -305,6 +321,7 @@ class MixDeclaration:
                 f"mix {self.name!r}: the number of given keys is invalid; expected exactly one of `weights`, `natural` and `base`.",
                 fix="Keep one of the three keys.",
             )
+        _refuse_tiny(self.name, self.weights or {})
         if self.max_epochs is not None and not self.max_epochs > 0:
             raise ConfigError(
                 f"mix {self.name!r}: `max_epochs` {self.max_epochs} is invalid; expected a number above 0.",
@@ -326,11 +343,28 @@ class MixDeclaration:
                 f"mix {name!r}: `edits` is a {type(raw_edits).__name__}; expected a list.",
                 fix="Write for example `edits: [drop: books]`.",
             )
+        if raw_edits == () and raw.get("edits") is not None:
+            raise ConfigError(
+                f"mix {name!r}: `edits` is empty; expected at least one edit.",
+                fix="Add an edit such as `- drop: books`, or remove `edits` to declare a copy of the base mix.",
+            )
         edits = tuple(parse_edit(edit, mix=name) for edit in raw_edits)
         if natural is not None:
             natural = _parse_natural(natural, where=f"mix {name!r}: natural")
         plain = from_mapping(_PlainDeclaration, body, where=f"mix {name!r}")
         return cls(**{**vars(plain), "name": name, "edits": edits, "natural": natural})
+
+
+def _refuse_tiny(mix: str, weights: Mapping[str, float]) -> None:
+    """Refuse positive weights that are too small for one token of any run."""
+    total = math.fsum(weight for weight in weights.values() if 0 < weight <= MAX_WEIGHT)
+    for source, weight in weights.items():
+        if 0 < weight < MIN_FRACTION * total:
+            raise ConfigError(
+                f"mix {mix!r}: weight {weight:g} of {source!r} is invalid; expected 0, or at least {MIN_FRACTION:g} of the"
+                " sum of the weights.",
+                fix=f"Raise the weight of {source!r}, or remove the source.",
+            )
 
 
 def _parse_natural(raw: Any, *, where: str) -> Natural:
