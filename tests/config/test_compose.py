@@ -10,6 +10,7 @@ import pytest
 from assay.config.compose import compose, names
 from assay.config.search_path import packaged, project_root
 from assay.core.errors import AssayError
+from assay.plan.workspace import Workspace
 
 
 @pytest.fixture
@@ -103,6 +104,20 @@ def test_a_file_that_is_not_yaml_is_refused(team: Path) -> None:
     (team / "conf/mix/more.yaml").write_text("weights: {a: [1\n")
     with pytest.raises(AssayError, match="not YAML"):
         compose(["sweep=first"], root=team)
+
+
+def test_a_choice_that_is_based_on_another_does_not_inherit_its_name(team: Path) -> None:
+    (team / "conf/policy").mkdir()
+    (team / "conf/policy/ours.yaml").write_text("defaults: [default]\nalpha: 0.01\n")
+    policy = compose(["policy=ours"], root=team).policy
+    assert (policy.name, policy.alpha) == ("ours", 0.01)
+
+
+@pytest.mark.parametrize("below", ["", "/inner"])
+def test_a_store_that_is_a_file_is_refused_with_the_fix(team: Path, below: str) -> None:
+    (team / "file").write_text("")
+    with pytest.raises(AssayError, match=r"paths.store: .* is a file.\nSet `paths.store`"):
+        Workspace(compose([f"paths.store=file{below}"], root=team))
 
 
 @pytest.mark.parametrize(

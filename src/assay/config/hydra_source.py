@@ -77,7 +77,10 @@ class ConfigFiles:
         self._check_defaults(body.get("defaults", []), path)
         if group in self._catalogs:
             return self._entry(group, body, path), {"package": None}
-        return self._marked(body, path), _header(text)
+        header = _header(text)
+        if group in self._groups and header["package"] is None:
+            body = {"name": path.stem, **body}  # a file that is based on another one does not inherit its name
+        return self._marked(body, path), header
 
     def find(self, name: str) -> Path | None:
         """Return the file of a configuration by Hydra's name, such as `policy/default`, or ``None``."""
