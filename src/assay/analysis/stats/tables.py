@@ -209,7 +209,8 @@ def last_checkpoints(frame: pd.DataFrame) -> pd.DataFrame:
     most = np.full(len(first), math.nan)
     np.fmax.at(most, codes, tokens)
     # A row with unknown tokens may be the last one, so the function keeps the row.
-    return frame[(tokens == most[codes]) | np.isnan(tokens)]
+    kept: pd.DataFrame = frame[(tokens == most[codes]) | np.isnan(tokens)]
+    return kept
 
 
 def _as_numbers(column: pd.Series[Any], what: str) -> pd.Series[Any]:
