@@ -1,4 +1,4 @@
-"""Check the content of a source before a job reads it: formats, files without a document, and sources with too few."""
+"""Check the content of a source before a job reads it: formats, files without a document, and sources without text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from assay.corpus.source_reader import documents, empty_file, size_of
 from assay.corpus.source_stream import open_source
 
 SMALL = 64_000_000
-"""Maximum stored bytes of a source whose documents are counted up to two. A larger source is assumed to have more."""
+"""Maximum stored bytes of a source that is read up to its first text. A larger source is assumed to have text."""
 _ALL = ReadOptions()
 
 
@@ -25,8 +25,8 @@ def check_content(source: Source) -> None:
 
     Raises:
         AssayError: a pattern matches no file, assay does not read the format of a file, or the content contradicts the
-            declaration; a file has no document; or a source of at most `SMALL` bytes has fewer than two different
-            documents with text. Reading reports damaged files.
+            declaration; a file has no document; or all documents of a source of at most `SMALL` bytes are empty.
+            Reading reports damaged files, and the build of a corpus reports a source with only one document.
     """
     for file in list_files(source).files:
         has_document = True
@@ -36,8 +36,7 @@ def check_content(source: Source) -> None:
             raise empty_file(file.url, source)
     if size_of(source) <= SMALL:
         with contextlib.suppress(Damaged):
-            different = _count_up_to_two(source)
-            check_counts(source, train=max(0, different - 1), validation=min(1, different))
+            check_counts(source, train=int(any(document.text for document in documents(source))), validation=0)
 
 
 def check_counts(source: Source, *, train: int, validation: int) -> None:
@@ -74,18 +73,3 @@ def _has_document(file: SourceFile, source: Source) -> bool:
             case "arrow":
                 found = read_arrow(opened, source, _ALL, lambda _: None)
         return next(found, None) is not None
-
-
-def _count_up_to_two(source: Source) -> int:
-    """Count the different documents with text, up to two.
-
-    Raises:
-        Damaged: a file is damaged, so that the number is unknown.
-    """
-    different: set[str] = set()
-    for document in documents(source):
-        if document.text:
-            different.add(document.text)
-        if len(different) > 1:
-            break
-    return len(different)
