@@ -135,6 +135,8 @@ def test_a_store_that_is_a_file_is_refused_with_the_fix(team: Path, below: str) 
             "{primary: [], guardrails: [], min_seeds: 2}",
             ["policy: 'alpha' is missing", "Add the missing key.", "policy 'default' is declared in conf/policy/default.yaml"],
         ),
+        ("conf/mix/new.yaml", "{base: today, edits: []}", ["conf/mix/new.yaml: `edits` is empty"]),
+        ("conf/mix/new.yaml", "{weights: {ours: 1, books: 1.0e-320}}", ["conf/mix/new.yaml: weight", "at least 1e-12"]),
         ("conf/config.yaml", "{budget: {tokens: null}}", ["budget", "declared in conf/config.yaml"]),
     ],
 )  # fmt: skip

@@ -16,6 +16,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from assay.config.mixes import check_declaration
 from assay.config.override import merge
 from assay.config.search_path import (
     SWEEPS,
@@ -194,6 +195,8 @@ class ConfigFiles:
 
     def _entry(self, group: str, body: dict[str, Any], path: Path) -> dict[str, Any]:
         """Prepare the content of a source's or mix's file."""
+        if group == "mix":
+            check_declaration(self.shown(path), body)
         keys = {key: self.shown(path) for key in body if key != "defaults"}
         return {**(_pairs(body, path) if group == "mix" else body), FILES: keys}
 

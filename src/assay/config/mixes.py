@@ -21,6 +21,34 @@ MIN_FRACTION = 1e-12
 """Smallest positive fraction that a mix may declare: one token of a budget of 1e12 tokens."""
 
 
+def check_declaration(where: str, body: Mapping[str, Any]) -> None:
+    """Refuse keys of a mix's file that have no effect: empty `edits`, and weights too small for one token of any run.
+
+    Mixes that assay generates may contain both, for example a weight of 1e-17 from rounding.
+
+    Args:
+        where: the file, for messages.
+        body: its content, before any other check.
+    """
+    if body.get("edits") == []:
+        raise ConfigError(
+            f"{where}: `edits` is empty; expected at least one edit.",
+            fix="Add an edit such as `- drop: books`, or remove `edits` to declare a copy of the base mix.",
+        )
+    weights = body.get("weights")
+    numbers = (
+        {key: w for key, w in weights.items() if isinstance(w, int | float)} if isinstance(weights, Mapping) else {}
+    )
+    total = math.fsum(weight for weight in numbers.values() if 0 < weight <= MAX_WEIGHT)
+    for source, weight in numbers.items():
+        if 0 < weight < MIN_FRACTION * total:
+            raise ConfigError(
+                f"{where}: weight {weight:g} of {source!r} is invalid; expected 0, or at least {MIN_FRACTION:g} of the sum of the"
+                " weights.",
+                fix=f"Raise the weight of {source!r}, or remove the source.",
+            )
+
+
 def normalize(weights: Mapping[str, float], *, mix: str) -> Weights:
     """Scale weights to a sum of 1; omit sources of weight 0; sort by name.
 
@@ -321,7 +349,6 @@ class MixDeclaration:
                 f"mix {self.name!r}: the number of given keys is invalid; expected exactly one of `weights`, `natural` and `base`.",
                 fix="Keep one of the three keys.",
             )
-        _refuse_tiny(self.name, self.weights or {})
         if self.max_epochs is not None and not self.max_epochs > 0:
             raise ConfigError(
                 f"mix {self.name!r}: `max_epochs` {self.max_epochs} is invalid; expected a number above 0.",
@@ -343,28 +370,11 @@ class MixDeclaration:
                 f"mix {name!r}: `edits` is a {type(raw_edits).__name__}; expected a list.",
                 fix="Write for example `edits: [drop: books]`.",
             )
-        if raw_edits == () and raw.get("edits") is not None:
-            raise ConfigError(
-                f"mix {name!r}: `edits` is empty; expected at least one edit.",
-                fix="Add an edit such as `- drop: books`, or remove `edits` to declare a copy of the base mix.",
-            )
         edits = tuple(parse_edit(edit, mix=name) for edit in raw_edits)
         if natural is not None:
             natural = _parse_natural(natural, where=f"mix {name!r}: natural")
         plain = from_mapping(_PlainDeclaration, body, where=f"mix {name!r}")
         return cls(**{**vars(plain), "name": name, "edits": edits, "natural": natural})
-
-
-def _refuse_tiny(mix: str, weights: Mapping[str, float]) -> None:
-    """Refuse positive weights that are too small for one token of any run."""
-    total = math.fsum(weight for weight in weights.values() if 0 < weight <= MAX_WEIGHT)
-    for source, weight in weights.items():
-        if 0 < weight < MIN_FRACTION * total:
-            raise ConfigError(
-                f"mix {mix!r}: weight {weight:g} of {source!r} is invalid; expected 0, or at least {MIN_FRACTION:g} of the"
-                " sum of the weights.",
-                fix=f"Raise the weight of {source!r}, or remove the source.",
-            )
 
 
 def _parse_natural(raw: Any, *, where: str) -> Natural:
