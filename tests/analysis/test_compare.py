@@ -52,6 +52,8 @@ def test_non_inferiority_equals_one_side_of_the_tost_of_statsmodels() -> None:
     base, new = _pivot(table, "validation/books")
     _, _, (_, below_margin, _) = ttost_paired(new, base, -0.03, 0.03)
     assert c.p_noninferior == pytest.approx(below_margin, abs=1e-10)
+    assert c.noninferiority_bound == pytest.approx(stats.ttest_rel(new, base).confidence_interval(0.90).high)
+    assert (c.noninferiority_bound < 0.03) == (c.p_noninferior < 0.05), "the bound decides as the p-value does"
 
 
 def test_seeds_of_only_one_arm_are_excluded() -> None:

@@ -370,3 +370,18 @@ def test_a_history_in_percent_is_converted_and_stated(assay: Callable[..., Said]
     assert decided["target"]["effect"] == pytest.approx(expected["target"]["effect"], abs=1e-4)
     [stated] = [reason for reason in decided["reasons"] if reason["code"] == "unit_converted"]
     assert stated["subject"] == "history"
+
+
+@pytest.mark.parametrize(
+    "content", [b"a,b\x1b[31mred\x00,c\nx,1\n", bytes(range(256)) * 9, b"\x7fELF\x02\x01\x01\x00\n"]
+)
+def test_a_binary_file_is_no_csv_and_prints_no_control_character(assay: Callable[..., Said], content: bytes) -> None:
+    Path("binary.csv").write_bytes(content)
+    found = assay("import", "add", "binary.csv", "--name", "binary")
+    assert (found.code, "is binary and no CSV table" in found.err) == (2, True)
+    assert not any(ord(character) < 32 for character in found.err)
+
+
+def test_control_characters_of_a_name_are_printed_as_escapes(assay: Callable[..., Said]) -> None:
+    found = assay("gate", "results", "team.csv", "--baseline", "to\x1b[31mday", "policy=arc")
+    assert (found.code, "\\x1b" in found.err, "\x1b" in found.err) == (2, True, False)

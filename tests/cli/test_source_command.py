@@ -145,3 +145,15 @@ def test_a_source_with_a_separator_is_repaired_to_json_lines(assay: Callable[...
     assert repaired.code == 0, repaired.err
     [audited] = assay("audit", "code_repaired", "--workers", "0", "--json").json["sources"]
     assert audited["documents"] == len(pages)
+
+
+def test_a_problem_is_printed_once(assay: Callable[..., Said]) -> None:
+    jsonl("data/good.jsonl")
+    declare("good", "good.jsonl")
+    for name in ("bad", "worse"):
+        Path(f"data/{name}.jsonl").write_text("")
+        declare(name, f"{name}.jsonl")
+    said = assay("sources")
+    assert said.code == 2
+    for name in ("bad", "worse"):
+        assert flat(said.out + said.err).count(f"{name}.jsonl: the file of source '{name}' is empty") == 1

@@ -151,6 +151,64 @@ def test_overrides_that_change_no_run_apply(submitted: Project) -> None:
     assert (blocked.code, "BLOCKED" in blocked.out) == (4, True)
 
 
+INVALID = [
+    ("sweep=tiny", "sweep=tiny"),
+    ("sweep=tiny", "sweep=code_replace"),
+    ("+sweep=tiny",),
+    ("++sweep=tiny",),
+    ("~sweep",),
+    ("sweep=tiny", "~sweep"),
+    ("sweep=",),
+    ("sweep=*",),
+    ("sweep=tiny", "policy.alpha=many"),
+    ("sweep=tiny", "policy=nowhere"),
+    ("sweep=tiny", "suite.no_key=1"),
+    ("sweep=tiny", "cluster=nowhere"),
+    ("sweep=tiny", "sweep.seeds=none"),
+    ("sweep=tiny", "no_section.key=1"),
+    ("sweep=tiny", "tracking.mode=[a"),
+    ("sweep=tiny", "=1"),
+]
+"""Overrides that are invalid whatever was submitted."""
+COMMANDS = [
+    *(("compare",), ("report",), ("sync",), ("interim",), ("status",), ("cancel",), ("retry", "--failed"), ("plan",)),
+    *(("plan", "extend"), ("plan", "repair"), ("submit",), ("register",), ("logs", "0"), ("gate", "branch", "HEAD")),
+]
+
+
+def test_a_submission_does_not_replace_invalid_overrides(submitted: Project) -> None:
+    for overrides in INVALID:
+        said = submitted.call("gate", *overrides)
+        assert (said.code, said.out) == (2, ""), (overrides, said)
+    for command in COMMANDS:
+        for overrides in INVALID[1:4]:
+            said = submitted.call(*command, *overrides)
+            assert (said.code, said.out) == (2, ""), (command, overrides, said)
+
+
+@pytest.mark.parametrize("command", ["gate", "status", "cancel"])
+def test_a_submission_replaces_invalid_files(submitted: Project, command: str) -> None:
+    submitted.edit("sweeps/tiny.yaml", "tokens: 3072", "tokens: many")
+    assert submitted.call(command, "sweep='tiny'").code == 0
+    (submitted.root / "sweeps/tiny.yaml").unlink()
+    assert submitted.call(command, "sweep=tiny").code == 0
+    invalid = submitted.call(command, "sweep=tiny", "tracking.mode=[a")
+    assert (invalid.code, "tracking.mode=[a" in invalid.err) == (2, True)
+
+
+def test_an_override_of_the_registered_rules_is_refused_without_the_option(submitted: Project) -> None:
+    for command in ("gate", "compare", "report", "sync", "interim"):
+        said = submitted.call(command, "sweep=tiny", "policy.alpha=0.001")
+        assert (said.code, said.out) == (2, ""), (command, said)
+        assert "policy.alpha 0.05 -> 0.001" in said.err
+        assert "--policy-now" in said.err
+    suite = submitted.call("gate", "sweep=tiny", "suite.validation_bytes=1000")
+    assert (suite.code, "would be ignored" in suite.err) == (2, True)
+    assert submitted.call("gate", "sweep=tiny", "policy.alpha=0.05").code == 0, "the override changes nothing"
+    assert submitted.json("gate", "sweep=tiny", "policy.alpha=0.001", "--policy-now")["registration"]["changed"]
+    assert submitted.call("status", "sweep=tiny", "policy.alpha=0.001").code == 0, "no verdict"
+
+
 # --- pages
 
 

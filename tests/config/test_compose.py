@@ -10,6 +10,7 @@ import pytest
 from assay.config.compose import compose, names
 from assay.config.search_path import packaged, project_root
 from assay.core.errors import AssayError
+from assay.plan.workspace import Workspace
 
 
 @pytest.fixture
@@ -103,6 +104,49 @@ def test_a_file_that_is_not_yaml_is_refused(team: Path) -> None:
     (team / "conf/mix/more.yaml").write_text("weights: {a: [1\n")
     with pytest.raises(AssayError, match="not YAML"):
         compose(["sweep=first"], root=team)
+
+
+def test_a_choice_that_is_based_on_another_does_not_inherit_its_name(team: Path) -> None:
+    (team / "conf/policy").mkdir()
+    (team / "conf/policy/ours.yaml").write_text("defaults: [default]\nalpha: 0.01\n")
+    policy = compose(["policy=ours"], root=team).policy
+    assert (policy.name, policy.alpha) == ("ours", 0.01)
+
+
+@pytest.mark.parametrize("below", ["", "/inner"])
+def test_a_store_that_is_a_file_is_refused_with_the_fix(team: Path, below: str) -> None:
+    (team / "file").write_text("")
+    with pytest.raises(AssayError, match=r"paths.store: .* is a file.\nSet `paths.store`"):
+        Workspace(compose([f"paths.store=file{below}"], root=team))
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "parts"),
+    [
+        (
+            "conf/source/new.yaml",
+            "{files: [new.txt], language: en, license: MIT}",
+            ["source 'new': 'domain' is missing.", "Add the missing key.", "declared in conf/source/new.yaml"],
+        ),
+        ("conf/source/a::b.yaml", "{files: [a]}", ["conf/source/a::b.yaml", "'a::b' is invalid", "Rename the file."]),
+        ("conf/mix/new.yaml", "{weights: {ours: many}}", ["mix 'new'", "declared in conf/mix/new.yaml"]),
+        (
+            "conf/policy/default.yaml",
+            "{primary: [], guardrails: [], min_seeds: 2}",
+            ["policy: 'alpha' is missing", "Add the missing key.", "policy 'default' is declared in conf/policy/default.yaml"],
+        ),
+        ("conf/mix/new.yaml", "{base: today, edits: []}", ["conf/mix/new.yaml: `edits` is empty"]),
+        ("conf/mix/new.yaml", "{weights: {ours: 1, books: 1.0e-320}}", ["conf/mix/new.yaml: weight", "at least 1e-12"]),
+        ("conf/config.yaml", "{budget: {tokens: null}}", ["budget", "declared in conf/config.yaml"]),
+    ],
+)  # fmt: skip
+def test_an_incomplete_file_is_named_with_the_fix(team: Path, path: str, text: str, parts: list[str]) -> None:
+    (team / path).parent.mkdir(exist_ok=True)
+    (team / path).write_text(text)
+    with pytest.raises(AssayError) as error:
+        compose([], root=team)
+    for part in parts:
+        assert part.removesuffix(".") in str(error.value)
 
 
 @pytest.mark.parametrize("folder", ["with space", "qu'ote", "ünïcode", "a,b=c"])

@@ -10,7 +10,7 @@ import pytest
 from assay.config.suite import SuiteTask
 from assay.evaluate.items import item_rows
 from assay.evaluate.log_filter import capture_harness_log
-from assay.evaluate.scores import describe, digest_items, task_scores
+from assay.evaluate.scores import BITS, _bits_record, describe, digest_items, task_scores
 from assay.evaluate.tasks import LoadedTask
 from tests.evaluate.conftest import local_task
 
@@ -109,3 +109,11 @@ def test_metrics_that_are_not_finite_are_recorded_as_text() -> None:
         {**facts, "metric": "acc,strict", "value": 0.5},
     ]
     json.dumps(records, allow_nan=False)
+
+
+def test_a_document_without_bytes_has_no_weight_in_bits_per_byte() -> None:
+    """Such a document does not replace total bits per total bytes by a mean over documents."""
+    rows = [{BITS: bits / size if size else 0.0, "bits": bits, "bytes": size} for bits, size in ((8.0, 2), (30.0, 30))]
+    empty = {BITS: 0.0, "bits": 0.0, "bytes": 0}
+    assert _bits_record("t", [*rows, empty])["value"] == pytest.approx(38 / 32)
+    assert _bits_record("t", [empty, empty])["value"] == 0.0

@@ -148,3 +148,11 @@ def test_a_damaged_manifest_is_reported_as_damaged_not_as_untokenized(tiny_study
         assert error.value.fix
     (folder / "manifest.json").unlink()
     assert "books" not in damaged.sources.tokens(names)
+
+
+def test_a_source_with_an_empty_file_is_refused_before_its_corpus_is_made(tiny_study: MakeStudy) -> None:
+    study = tiny_study()
+    text_of(study, "web").write_bytes(b"")
+    (reason,) = index(study).refusals("web")
+    assert reason.code is Code.SOURCE_UNAVAILABLE
+    assert "is empty; expected at least one document" in reason.figures["error"]

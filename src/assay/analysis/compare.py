@@ -80,6 +80,8 @@ class Comparison:
             monitors, it is `p` adjusted by Benjamini and Hochberg over the candidate's monitors.
         p_noninferior: for guardrails, the one-sided p-value of the non-inferiority test. It is at most alpha if the
             candidate is non-inferior. NaN for other roles.
+        noninferiority_bound: for guardrails, the one-sided confidence bound of the effect toward a loss, at `level`. The
+            candidate is non-inferior if and only if the bound is within the margin. NaN for other roles.
         baseline_mean: mean score of the baseline over the shared seeds.
         candidate_mean: mean score of the candidate over the shared seeds.
         n_seeds: number of seeds that both arms have, paired.
@@ -128,6 +130,7 @@ class Comparison:
     q: float = math.nan
     noise_df: float = math.nan
     noise_moderated: float = math.nan
+    noninferiority_bound: float = math.nan
 
     @property
     def gain(self) -> float:
@@ -554,6 +557,7 @@ def _adjusted(measured: list[tuple[Comparison, Estimate]], policy: Policy) -> li
                 known,
                 p_adjusted=monitor if known.role == "monitor" else claim,
                 p_noninferior=_p_of_gain(known, estimate, above=-known.margin) if guards else math.nan,
+                noninferiority_bound=_bound_of_loss(known, estimate, policy.alpha) if guards else math.nan,
                 q=q,
                 mde=power.smallest_detectable(se=estimate.se, df=estimate.df(tail), tail=tail),
             )
@@ -582,6 +586,14 @@ def _p_of_gain(c: Comparison, estimate: Estimate, *, above: float | None = None,
     rising = (above is not None) == (c.better == "higher")
     on_effect = bar if c.better == "higher" else -bar
     return estimate.p_above(on_effect) if rising else estimate.p_below(on_effect)
+
+
+def _bound_of_loss(c: Comparison, estimate: Estimate, alpha: float) -> float:
+    """Return the one-sided confidence bound of the effect toward a loss; NaN if the noise is unknown."""
+    if not estimate.parts:
+        return math.nan
+    distance = estimate.critical(alpha) * estimate.se
+    return estimate.effect - distance if c.better == "higher" else estimate.effect + distance
 
 
 def _mean(scores: Scores, seeds: list[Seed]) -> float:

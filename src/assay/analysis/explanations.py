@@ -55,7 +55,7 @@ def worse(c: Comparison) -> Reason:
 
 def within_margin(c: Comparison) -> Reason:
     """State that a guardrail stays within its margin."""
-    return statement(Code.WITHIN_MARGIN, c, *EFFECT, "margin", "p_noninferior")
+    return statement(Code.WITHIN_MARGIN, c, *EFFECT, "margin", "p_noninferior", "noninferiority_bound")
 
 
 def no_signal(c: Comparison) -> Reason:
@@ -88,7 +88,7 @@ def _undecided(c: Comparison) -> Reason:
     if not c.votes:
         return statement(Code.NO_VOTE, c, detail=c.signal_reason)
     if c.role == "guardrail":
-        return statement(Code.MARGIN_NOT_SHOWN, c, *EFFECT, "margin", "p_noninferior")
+        return statement(Code.MARGIN_NOT_SHOWN, c, *EFFECT, "margin", "p_noninferior", "noninferiority_bound")
     return statement(Code.NOT_SIGNIFICANT, c, *EFFECT, "margin", "p_adjusted", "mde")
 
 

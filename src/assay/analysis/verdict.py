@@ -70,11 +70,15 @@ def register_selection(selected: SelectedSweep, *, present: bool = False) -> Reg
 
     Raises:
         ConfigError: the current policy and suite are requested, and the current configuration is invalid.
+        Refused: an override changes the policy or the suite, and the current ones are not requested.
     """
     if present and selected.problem is not None:
         raise selected.problem
     case = apply_registration(selected.workspace, present=present, configured=selected.configured)
-    reasons = selected.reasons_for(present=present, registered=case.registration.at is not None)
+    registered = case.registration.at is not None
+    if not present and (registered or (selected.submitted is not None and not selected.current)):
+        selected.refuse_unapplied_rules(case.registration.configured if registered else selected.changed)
+    reasons = selected.reasons_for(present=present, registered=registered)
     return case._replace(registration=replace(case.registration, reasons=(*case.registration.reasons, *reasons)))
 
 

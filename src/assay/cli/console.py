@@ -41,6 +41,15 @@ def readable() -> Iterator[None]:
         log.removeHandler(handler)
 
 
+def visible(text: str) -> str:
+    r"""Escape control characters, which could change the terminal. Line ends and tabs remain.
+
+    >>> visible("a\x1b[31m\n")
+    'a\\x1b[31m\n'
+    """
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda character: f"\\x{ord(character[0]):02x}", text)
+
+
 def print_json(value: Any) -> None:
     """Print plain values as JSON on standard output; not-a-number becomes null."""
     from assay.report.reason_text import to_json
@@ -82,7 +91,7 @@ class _WarningHandler(logging.Handler):
         text = record.getMessage() if record.levelno < logging.ERROR else self.format(record)
         if text not in self._seen:
             self._seen.add(text)
-            errors.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+            errors.print(f"warning: {visible(text)}", style="yellow", markup=False, soft_wrap=True)
 
 
 PIPED = 80

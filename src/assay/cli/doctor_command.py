@@ -34,7 +34,8 @@ def doctor(overrides: Overrides = None, *, as_json: AsJson = False) -> None:
 
     With sweep=NAME, also check what the sweep's runs need: sources, tokenizer, benchmarks, tasks, plan, disk space and
     W&B. With cluster=slurm or another SLURM profile, do not measure the speed. Instead, check that SLURM answers and would
-    accept the jobs. The exit code is 1 if a check ends with an error.
+    accept the jobs. Exits with 0 if no check ends with an error, 1 if a check does, and 2 if the command itself fails. These codes differ
+    from the codes of `assay gate`, where 1 means REJECT.
     """
     from assay.cli.doctor_machine import check_disk, check_store, check_versions
     from assay.cli.doctor_sweep import check_sweep, check_tokenizer

@@ -32,7 +32,7 @@ from assay.cli import (
     taint_command,
 )
 from assay.cli.command_group import examples
-from assay.cli.console import errors, readable
+from assay.cli.console import errors, readable, visible
 from assay.core.errors import AssayError
 
 if TYPE_CHECKING:
@@ -165,6 +165,6 @@ def _run() -> None:
 def _print_error(what: str, fix: str = "") -> None:
     from rich.markup import escape
 
-    errors.print(f"[bold red]error:[/] {escape(what)}", soft_wrap=True)
+    errors.print(f"[bold red]error:[/] {escape(visible(what))}", soft_wrap=True)
     if fix:
-        errors.print(escape(fix), soft_wrap=True)
+        errors.print(escape(visible(fix)), soft_wrap=True)

@@ -319,6 +319,10 @@ def _why(run: PlannedRun) -> str:
 
 def print_sent(sent: Any, space: Workspace, overrides: Overrides) -> None:
     """Print the jobs or workers of a submission, and the commands that show their progress."""
+    if sent.executor == "debug":
+        console.print(f"ran {count(len(sent.runs), 'run')} in this process; show the results with:", markup=False)
+        console.print(f"  {program()} status {shlex.join(overrides or ())}", markup=False, soft_wrap=True)
+        return
     where = count(sent.workers, "job" if sent.executor == "slurm" else "worker")
     of = f" on SLURM ({sent.cluster})" if sent.executor == "slurm" else ""
     console.print(f"submitted {count(len(sent.runs), 'run')} to {where}{of}; follow them with:", markup=False)

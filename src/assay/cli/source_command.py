@@ -20,7 +20,7 @@ from assay.cli.command_group import add_command
 from assay.cli.console import console, print_json
 from assay.cli.progress import progress_bars, spinner
 from assay.cli.source_notes import print_notes, size_cells
-from assay.core.errors import ConfigError, Damaged, NotFound, Refused
+from assay.core.errors import AssayError, ConfigError, Damaged, NotFound, Refused
 from assay.plan.token_counts import count_by_tokenizer
 from assay.report.formatting import amount, count
 
@@ -104,9 +104,10 @@ def sources(
         return
     shown = [_as_cleared(space, source) for source in listed]
     console.print(_table(shown, tokens, audits, reports, narrow=console.width < NARROW))
+    raised = _first_invalid(reports)
     for report in reports.values():
         print_notes(report.notes)
-        if report.error is not None:
+        if report.error is not None and report.error is not raised:
             console.print(str(report.error).replace("\n", " "), style="yellow", markup=False)
     if oldest is not None:
         console.print(
@@ -124,9 +125,14 @@ def sources(
 
 def _require_valid(reports: Mapping[str, SourceReport]) -> None:
     """Raise the error of the first source with a wrong declaration. Files may be absent before they are downloaded."""
-    for report in reports.values():
-        if report.error is not None and not isinstance(report.error, NotFound):
-            raise report.error
+    error = _first_invalid(reports)
+    if error is not None:
+        raise error
+
+
+def _first_invalid(reports: Mapping[str, SourceReport]) -> AssayError | None:
+    errors = (report.error for report in reports.values())
+    return next((error for error in errors if error is not None and not isinstance(error, NotFound)), None)
 
 
 def prepare(overrides: Overrides = None, *, as_json: AsJson = False) -> None:

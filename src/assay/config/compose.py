@@ -9,7 +9,7 @@ other modules that use Hydra's objects.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,10 +82,29 @@ def compose(overrides: Sequence[str], *, root: Path | None = None) -> Study:
         for (catalog, name), files in sorted(origins.items())
         if len(set(files.values())) > 1
     ]
-    study = Study.parse(_with_mirror(_resolved(plain)))
+    try:
+        study = Study.parse(_with_mirror(_resolved(plain)))
+    except ConfigError as error:
+        declared = _declared_in(error.what, plain, origins, files)
+        raise ConfigError(error.what, fix=" ".join(filter(None, (error.fix, declared)))) from None
     if "sweep" in choices and study.sweep is not None:
         _check_sweep_name(study.sweep.name, choices["sweep"], parsed, roots)
     return study
+
+
+def _declared_in(
+    what: str, plain: Mapping[str, Any], origins: Mapping[tuple[str, str], Mapping[str, str]], files: ConfigFiles
+) -> str:
+    """Return which file declares the section with which a message begins; empty if the message names no section."""
+    match = re.match(r"(\w+)(?: '([^']*)')?(?=[\s:,.]|$)", what)
+    section, name = (match[1], match[2]) if match else ("", None)
+    if name is not None and (entry := origins.get((section, name))):
+        return f"{section} {name!r} is declared in {' and '.join(dict.fromkeys(entry.values()))}."
+    body = plain.get(section)
+    if section in (*GROUPS, "sweep") and isinstance(body, Mapping):
+        path = files.find(f"{SWEEPS if section == 'sweep' else section}/{body.get('name')}")
+        return "" if path is None else f"{section} {body['name']!r} is declared in {files.shown(path)}."
+    return f"`{section}` is declared in conf/config.yaml, unless the sweep's file declares it." if body else ""
 
 
 def _check_sweep_name(name: str, file: str, overrides: Sequence[Override], roots: Sequence[Path]) -> None:

@@ -16,6 +16,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from assay.config.mixes import check_declaration
 from assay.config.override import merge
 from assay.config.search_path import (
     SWEEPS,
@@ -77,7 +78,10 @@ class ConfigFiles:
         self._check_defaults(body.get("defaults", []), path)
         if group in self._catalogs:
             return self._entry(group, body, path), {"package": None}
-        return self._marked(body, path), _header(text)
+        header = _header(text)
+        if group in self._groups and header["package"] is None:
+            body = {"name": path.stem, **body}  # a file that is based on another one does not inherit its name
+        return self._marked(body, path), header
 
     def find(self, name: str) -> Path | None:
         """Return the file of a configuration by Hydra's name, such as `policy/default`, or ``None``."""
@@ -191,7 +195,9 @@ class ConfigFiles:
 
     def _entry(self, group: str, body: dict[str, Any], path: Path) -> dict[str, Any]:
         """Prepare the content of a source's or mix's file."""
-        keys = {key: self._shown(path) for key in body if key != "defaults"}
+        if group == "mix":
+            check_declaration(self.shown(path), body)
+        keys = {key: self.shown(path) for key in body if key != "defaults"}
         return {**(_pairs(body, path) if group == "mix" else body), FILES: keys}
 
     def _marked(self, body: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -212,7 +218,8 @@ class ConfigFiles:
             }
         return marked
 
-    def _shown(self, path: Path) -> str:
+    def shown(self, path: Path) -> str:
+        """Return a file's path as messages show it, relative to its root."""
         for root in self._roots:
             if path.is_relative_to(root):
                 prefix = "" if root == self._roots[0] else "packaged "

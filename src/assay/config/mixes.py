@@ -17,6 +17,38 @@ MAX_WEIGHT = 10.0**LARGEST_POWER
 """Maximum weight before normalization. Sums of larger numbers could overflow."""
 
 
+MIN_FRACTION = 1e-12
+"""Smallest positive fraction that a mix may declare: one token of a budget of 1e12 tokens."""
+
+
+def check_declaration(where: str, body: Mapping[str, Any]) -> None:
+    """Refuse keys of a mix's file that have no effect: empty `edits`, and weights too small for one token of any run.
+
+    Mixes that assay generates may contain both, for example a weight of 1e-17 from rounding.
+
+    Args:
+        where: the file, for messages.
+        body: its content, before any other check.
+    """
+    if body.get("edits") == []:
+        raise ConfigError(
+            f"{where}: `edits` is empty; expected at least one edit.",
+            fix="Add an edit such as `- drop: books`, or remove `edits` to declare a copy of the base mix.",
+        )
+    weights = body.get("weights")
+    numbers = (
+        {key: w for key, w in weights.items() if isinstance(w, int | float)} if isinstance(weights, Mapping) else {}
+    )
+    total = math.fsum(weight for weight in numbers.values() if 0 < weight <= MAX_WEIGHT)
+    for source, weight in numbers.items():
+        if 0 < weight < MIN_FRACTION * total:
+            raise ConfigError(
+                f"{where}: weight {weight:g} of {source!r} is invalid; expected 0, or at least {MIN_FRACTION:g} of the sum of the"
+                " weights.",
+                fix=f"Raise the weight of {source!r}, or remove the source.",
+            )
+
+
 def normalize(weights: Mapping[str, float], *, mix: str) -> Weights:
     """Scale weights to a sum of 1; omit sources of weight 0; sort by name.
 
@@ -83,6 +115,11 @@ class Replace:
                 f"replace: `fraction` {self.fraction} is invalid; expected a number above 0 and at most 1.",
                 fix="Set `fraction` to a number above 0 and at most 1.",
             )
+        if self.source == self.by:
+            raise ConfigError(
+                f"replace: {self.source!r} by {self.by!r} changes nothing; expected two different sources.",
+                fix="Name another source in `by`, or remove the edit.",
+            )
 
     def apply(self, weights: Weights, sources: Mapping[str, Source]) -> Weights:
         """Return the weights after the edit, not normalized."""
@@ -91,7 +128,7 @@ class Replace:
         return {
             **weights,
             self.source: weights[self.source] - moved,
-            self.by: (weights.get(self.by, 0.0) if self.by != self.source else weights[self.source] - moved) + moved,
+            self.by: weights.get(self.by, 0.0) + moved,
         }
 
     def __str__(self) -> str:
@@ -225,6 +262,13 @@ def parse_edit(raw: Mapping[str, Any], *, mix: str) -> Edit:
             fix="Write each edit as its own list entry.",
         )
     ((kind, body),) = raw.items()
+    neutral = (
+        kind in ("scale", "multiply") and isinstance(body, Mapping) and all(factor == 1 for factor in body.values())
+    )
+    if neutral or (kind == "set" and body == {}):
+        raise ConfigError(
+            f"{where} {kind}: {body!r} changes nothing; expected a change of a weight.", fix="Remove the edit."
+        )
     match kind:
         case "replace":
             return from_mapping(Replace, body, where=f"{where} replace")

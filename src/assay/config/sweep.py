@@ -57,6 +57,10 @@ class Sweep:
             raise ConfigError(
                 f"{where}: seed {min(self.seeds)} is invalid; expected at least 0.", fix="Use seeds of 0 or more."
             )
+        if max(self.seeds) >= 2**63:
+            raise ConfigError(
+                f"{where}: seed {max(self.seeds)} is invalid; expected less than 2^63.", fix="Use smaller seeds."
+            )
         arms = [arm.name for arm in self.arms]
         for name in (*arms, *(arm.control for arm in self.arms if arm.control is not None)):
             if name not in self.mixes or arms.count(name) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 
 
@@ -78,9 +79,34 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if not names:
         return "None is defined."
     listed = ", ".join(names[:30]) + (", ..." if len(names) > 30 else "")
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = [known for known in difflib.get_close_matches(name, names, n=5, cutoff=0.5) if _is_near(name, known)]
     hint = f"Did you mean {near[0]!r}? " if near else ""
     return f"{hint}Known: {listed}."
+
+
+def _is_near(name: str, known: str) -> bool:
+    """Return whether few edits separate two names, or one name contains the other.
+
+    >>> _is_near("hellaswg", "hellaswag"), _is_near("scale", "value")
+    (True, False)
+    """
+    name, known = name.lower(), known.lower()
+    if min(len(name), len(known)) > 2 and (name in known or known in name):
+        return True
+    if sorted(name) == sorted(known):  # transposed letters
+        return True
+    return _count_edits(name, known) <= max(1, math.ceil(len(name) / 3))
+
+
+def _count_edits(left: str, right: str) -> int:
+    """Return the Levenshtein distance of two names: the fewest insertions, deletions and substitutions."""
+    above = list(range(len(right) + 1))
+    for i, character in enumerate(left, start=1):
+        row = [i]
+        for j, other in enumerate(right, start=1):
+            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (character != other)))
+        above = row
+    return above[-1]
 
 
 def shortened(text: str, length: int = 120) -> str:

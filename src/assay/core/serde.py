@@ -22,6 +22,8 @@ from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, Iterabl
 from assay.core.errors import ConfigError, Damaged, did_you_mean, shortened
 
 T = TypeVar("T")
+MISSING = " is missing"
+"""End of the message about a required key without a value."""
 
 
 def from_mapping(kind: type[T], mapping: Mapping[str, Any], *, where: str) -> T:
@@ -44,7 +46,8 @@ def from_mapping(kind: type[T], mapping: Mapping[str, Any], *, where: str) -> T:
         return _converter.structure(mapping, kind)
     except ClassValidationError as error:
         problem = _first_problem(error, kind)
-        raise ConfigError(problem if problem.startswith(where) else f"{where}: {problem}") from None
+        fix = "Add the missing key." if problem.endswith(MISSING) else ""
+        raise ConfigError(problem if problem.startswith(where) else f"{where}: {problem}", fix=fix) from None
     except IterableValidationError as error:
         raise ConfigError(f"{where}: {error}") from None
 
@@ -64,7 +67,7 @@ def from_record(kind: type[T], record: Mapping[str, Any], *, where: str, fix: st
     try:
         return from_mapping(kind, record, where=where)
     except ConfigError as error:
-        raise Damaged(error.what, fix=error.fix or fix) from None
+        raise Damaged(error.what, fix=fix) from None
 
 
 def to_mapping(value: Any) -> Any:
@@ -229,7 +232,7 @@ def _first_problem(error: BaseException, kind: Any, path: str = "") -> str:
         key = min(error.extra_fields)
         return f"{place}no field is called {key!r}. {did_you_mean(str(key), names)}"
     if isinstance(error, KeyError):
-        return f"{path or str(error.args[0])!r} is missing"
+        return f"{path or str(error.args[0])!r}{MISSING}"
     if isinstance(error, TypeError) and "is not iterable" in str(error):
         return f"{place}expected a list, such as [0, 1, 2]"
     literal = re.fullmatch(r"(.*) not in literal typing\.Literal\[(.*)\]", str(error))

@@ -14,15 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.config.sources import Source
-from assay.core.errors import ConfigError, Refused
+from assay.core.errors import Refused
 from assay.core.files import exclusive, replacing, write_json
 from assay.core.serde import to_mapping
+from assay.corpus.content_check import check_content, check_counts
 from assay.corpus.encoder import TextEncoder
 from assay.corpus.holdout import document_hash, held_out_by_rank, is_held_out
 from assay.corpus.manifest import FORMAT_VERSION, Manifest, ShardFileRecord
 from assay.corpus.round_trip import RoundTrip, check_loss, lost_characters
 from assay.corpus.shards import Corpus, Side, sha256_of
-from assay.corpus.source_reader import check_formats, documents, size_of, unchanged
+from assay.corpus.source_reader import documents, size_of, unchanged
 from assay.corpus.tokenizer_file import id_count
 
 SHARD_TOKENS = 1 << 27
@@ -64,7 +65,7 @@ def prepare(
         with exclusive(folder / f".{identity}.lock", wait=True):
             if not path.exists():
                 _remove_leftovers(folder, identity)
-                check_formats(source)  # before the hours that tokenization takes
+                check_content(source)  # before the hours that tokenization takes
                 with replacing(path) as temporary, unchanged(source, digest, what="tokenized"):
                     temporary.mkdir()
                     counts = _build(source, tokenizer, temporary, progress, max_lost_fraction)
@@ -109,7 +110,7 @@ def _build(
                     lost += lost_characters(document, encoder.decode(ids))
                 empty += not text
                 ranked += digest in by_rank
-    _check_counts(source, train.documents, validation.documents)
+    check_counts(source, train=train.documents, validation=validation.documents)
     measured = RoundTrip.of(lost, validation.bytes)
     check_loss(source.name, measured, max_lost_fraction)
     json_file = tokenizer_path if tokenizer_path.name == "tokenizer.json" else tokenizer_path / "tokenizer.json"
@@ -145,19 +146,6 @@ def _hashes(source: Source) -> Iterator[tuple[bytes, int]]:
     for document in documents(source):
         if text := document.text.encode():
             yield document_hash(text), len(text)
-
-
-def _check_counts(source: Source, train: int, validation: int) -> None:
-    if not train + validation:
-        raise ConfigError(
-            f"source {source.name!r}: all documents are empty; expected text.",
-            fix="Correct `text_field` of the source.",
-        )
-    if not train:
-        raise Refused(
-            f"source {source.name!r}: one document is held out for validation, so no document is left for training.",
-            fix="Split the source into at least two different documents, for example by chapter.",
-        )
 
 
 def _batches(source: Source, progress: Callable[[float], None] | None) -> Iterator[list[str]]:

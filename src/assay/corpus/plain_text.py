@@ -42,6 +42,18 @@ def read_text(opened: OpenSource, source: Source, options: ReadOptions) -> Itera
         raise unreadable(opened.file, error, number + 1) from error
 
 
+def has_text(opened: OpenSource) -> bool:
+    """Return whether an undivided file has text, from its first bytes.
+
+    Raises:
+        Damaged: the file is truncated.
+    """
+    try:
+        return bool(opened.stream.read(_CHUNK).replace(MARK.encode(), b""))
+    except BROKEN as error:
+        raise unreadable(opened.file, error) from error
+
+
 def _whole(opened: OpenSource, options: ReadOptions) -> Iterator[SourceDocument]:
     if options.part > 0:
         return

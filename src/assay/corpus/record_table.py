@@ -54,6 +54,25 @@ def read_parquet(
         raise unreadable(opened.file, error, row + 1) from error
 
 
+def count_parquet_rows(opened: OpenSource, source: Source) -> int:
+    """Return the number of rows of a Parquet file, from its footer.
+
+    Raises:
+        ConfigError: the file has no column of text under the source's field.
+        Damaged: the file is truncated.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        opened.handle.seek(0)
+        with pq.ParquetFile(opened.handle) as table:
+            _Rows(opened, source, ReadOptions(), table.schema_arrow)  # refuses a missing column
+            return int(table.metadata.num_rows)
+    except (*BROKEN, pa.ArrowException) as error:
+        raise unreadable(opened.file, error) from error
+
+
 def read_arrow(
     opened: OpenSource, source: Source, options: ReadOptions, progress: Progress
 ) -> Iterator[SourceDocument]:

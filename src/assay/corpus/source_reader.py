@@ -24,6 +24,7 @@ __all__ = [
     "SourceDocument",
     "check_formats",
     "documents",
+    "empty_file",
     "expand",
     "file_digests",
     "fresh_digest",
@@ -88,12 +89,15 @@ def documents(
             look.missed(error)
             has_documents = True
         if not has_documents:
-            look.missed(
-                Damaged(
-                    f"{file.url}: the file of source {source.name!r} is empty; expected at least one document.",
-                    fix="Delete the file, or download it again.",
-                )
-            )
+            look.missed(empty_file(file.url, source))
+
+
+def empty_file(url: str, source: Source) -> Damaged:
+    """Return the error of a file without a document."""
+    return Damaged(
+        f"{url}: the file of source {source.name!r} is empty; expected at least one document.",
+        fix="Delete the file, or download it again.",
+    )
 
 
 def _read(

@@ -123,8 +123,11 @@ def _members(group: Any, leaves: Mapping[str, list[Record]]) -> dict[str, list[R
 
 
 def _bits_record(task: str, items: Sequence[Row]) -> Record:
-    """Compute bits per byte: total bits divided by total bytes for documents, and the mean over items for choices."""
-    if all(row.get("bytes") for row in items):
+    """Compute bits per byte: total bits divided by total bytes for documents, and the mean over items for choices.
+
+    A document of 0 bytes has weight 0. Without any byte, the mean over items remains.
+    """
+    if all(row.get("bytes") is not None for row in items) and any(row["bytes"] for row in items):
         return split_score(task, items)
     bits = [row[BITS] for row in items]
     stderr = statistics.stdev(bits) / math.sqrt(len(bits)) if len(bits) > 1 else None

@@ -15,11 +15,12 @@ from assay.config.reason import Code, Reason
 from assay.core.errors import AssayError, ConfigError, Damaged, NotFound, Refused, did_you_mean
 from assay.core.files import read_json, write_json
 from assay.core.fingerprint import fingerprint
+from assay.corpus.content_check import check_content
 from assay.corpus.encoder import TextEncoder
 from assay.corpus.manifest import Manifest, corpus_identity, read_manifest
 from assay.corpus.round_trip import PROBE, measure_round_trip
 from assay.corpus.source_notes import listing_notes
-from assay.corpus.source_reader import check_formats, source_digest
+from assay.corpus.source_reader import source_digest
 from assay.corpus.tokenizer import tokenizer_identity
 from assay.corpus.tokenizer_file import EndToken, TokenizerFile
 
@@ -254,13 +255,13 @@ class SourceIndex:
             self.digest(name)
             if name not in self._from_files and not self.corpus_folder(name).exists():
                 source_digest(source, cache=self.store.root)  # the error names the missing file
-            self._check_formats(name)
+            self._check_content(name)
         except AssayError as error:
             message = str(error).replace("\n", " ")
             refusals.append(Reason(code=Code.SOURCE_UNAVAILABLE, subject=name, figures={"error": message}))
         return refusals
 
-    def _check_formats(self, name: str) -> None:
+    def _check_content(self, name: str) -> None:
         """Refuse files that cannot be tokenized, before a cluster job fails. Skip tokenized sources."""
         if name in self._checked or name not in self._from_files:
             return
@@ -269,7 +270,7 @@ class SourceIndex:
         ):  # the tokenizer is not identified, for example without its sources
             if self.corpus_folder(name).exists():
                 return
-        check_formats(self.source(name))
+        check_content(self.source(name))
         self._checked.add(name)
 
 

@@ -10,10 +10,11 @@ from assay.config.reason import Code, Reason
 from assay.core.errors import AssayError, Damaged, NotFound
 from assay.core.files import exclusive, read_json, write_json
 from assay.core.serde import from_record, to_mapping
+from assay.corpus.content_check import check_content
 from assay.corpus.document_sizes import DocumentSizes, corpus_sizes, read_sizes
 from assay.corpus.source_format import named_format
 from assay.corpus.source_notes import listing_notes
-from assay.corpus.source_reader import check_formats, size_of
+from assay.corpus.source_reader import size_of
 
 if TYPE_CHECKING:
     from assay.config.sources import Source
@@ -75,12 +76,12 @@ def _tokenized_sizes(index: SourceIndex, name: str) -> DocumentSizes | None:
 
 
 def _read_sizes(cache: Path, source: Source, digest: str) -> DocumentSizes | None:
-    """Measure the documents of a small source, once per version. For a large source, only check the formats."""
+    """Measure the documents of a small source, once per version. For a large source, only check the content."""
     known = _cached(cache)
     if digest in known:
         return from_record(DocumentSizes, known[digest], where=str(cache))
+    check_content(source)
     if size_of(source) > READ_BYTES:
-        check_formats(source)
         return None
     sizes = read_sizes(source)
     with exclusive(cache.with_suffix(".lock"), wait=True):

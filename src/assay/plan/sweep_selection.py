@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from assay.config.compose import GROUPS, compose
 from assay.config.mixes import names_of
+from assay.config.override import split_override, unquoted
 from assay.config.reason import Code, Reason
+from assay.config.sources import NAME
 from assay.config.study import Study
 from assay.core.errors import ConfigError, Damaged, NotFound, Refused
 from assay.core.fingerprint import Difference, differences
@@ -61,6 +63,8 @@ class SelectedSweep:
     """The current configuration of a submitted sweep; ``None`` if it is invalid."""
     problem: ConfigError | None = None
     """Error of the current configuration; ``None`` if it is valid."""
+    overrides: tuple[str, ...] = ()
+    """Overrides of the command line."""
 
     @property
     def other_runs(self) -> bool:
@@ -79,6 +83,31 @@ class SelectedSweep:
         covered = present or registered
         kept = tuple(key for key in self.changed if not (covered and _section(key.split(" ")[0]) in RULES))
         return self._reasons(kept)
+
+    def refuse_unapplied_rules(self, unapplied: Sequence[str]) -> None:
+        """Refuse overrides of policy and suite that a verdict under the registered or submitted rules would ignore.
+
+        Args:
+            unapplied: keys in which the current configuration differs from the rules of the verdict, with both values.
+
+        Raises:
+            Refused: an override sets one of these keys, or the current configuration is invalid.
+        """
+        for override in self.overrides:
+            key = _key(override)
+            section = _section(key)
+            if section not in RULES:
+                continue
+            paths = [(change, change.split(" ")[0]) for change in unapplied]
+            found = [c for c, path in paths if _covers(section if section == "suite" else key, path)]
+            if not found and self.problem is None:
+                continue
+            what = ", ".join(found) if found else "the current configuration is invalid"
+            raise Refused(
+                f"override {override!r} would be ignored: the verdict uses the registered policy and suite ({what}).",
+                fix="Remove the override. Where a command has --policy-now, this option selects the configured policy and"
+                " suite, and the verdict records this choice.",
+            )
 
     def _reasons(self, changed: tuple[str, ...]) -> tuple[Reason, ...]:
         if self.submitted is None:
@@ -127,7 +156,13 @@ def select_sweep(overrides: Sequence[str], *, current: bool = False, root: Path 
         raise problem
     if configured is not None and (submitted is None or current):
         changed = () if submitted is None else describe(compare(submitted.study, configured))
-        return SelectedSweep(workspace=Workspace(configured), submitted=submitted, current=current, changed=changed)
+        return SelectedSweep(
+            workspace=Workspace(configured),
+            submitted=submitted,
+            current=current,
+            changed=changed,
+            overrides=tuple(overrides),
+        )
     assert submitted is not None, "returned or raised above"
     found = [] if configured is None else compare(submitted.study, configured)
     _refuse_other_runs(submitted, overrides, found, invalid=configured is None)
@@ -139,6 +174,7 @@ def select_sweep(overrides: Sequence[str], *, current: bool = False, root: Path 
         changed=describe(found),
         declared=configured,
         problem=problem,
+        overrides=tuple(overrides),
     )
 
 
@@ -159,13 +195,30 @@ def locate_sweep(overrides: Sequence[str], *, root: Path | None = None) -> tuple
 
 
 def _compose(overrides: Sequence[str], root: Path | None) -> tuple[Study | None, ConfigError | None]:
-    """Compose the current configuration; return its error if a sweep is named, since a submission may replace it."""
+    """Compose the current configuration; return its error if a submission may replace the invalid files.
+
+    Raises:
+        ConfigError: no sweep is selected, or the overrides are invalid rather than the files.
+    """
     try:
         return compose(overrides, root=root), None
     except ConfigError as error:
-        if _sweep_of(overrides) is None:
+        name = _sweep_of(overrides)
+        if name is None or _fault_of_overrides(name, overrides, root):
             raise
         return None, error
+
+
+def _fault_of_overrides(name: str, overrides: Sequence[str], root: Path | None) -> bool:
+    """Return whether the sweep's files are valid without the other overrides."""
+    others = [override for override in overrides if _key(override) != "sweep"]
+    if not others:
+        return False
+    try:
+        compose([f"sweep='{name}'"], root=root)
+    except ConfigError:
+        return False
+    return True
 
 
 def _read(place: Study, name: str, *, current: bool) -> SubmittedSweep | None:
@@ -181,11 +234,16 @@ def _read(place: Study, name: str, *, current: bool) -> SubmittedSweep | None:
 
 
 def _key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0]
+    return split_override(override).key
 
 
 def _sweep_of(overrides: Sequence[str]) -> str | None:
-    return next((override.partition("=")[2] for override in overrides if _key(override) == "sweep"), None)
+    """Return the name of the selected sweep; ``None`` without exactly one override `sweep=NAME` with a valid name."""
+    selecting = [parsed for parsed in map(split_override, overrides) if parsed.key == "sweep"]
+    if len(selecting) != 1 or selecting[0].action != "set":
+        return None
+    name = unquoted((selecting[0].raw or "").strip())
+    return name if NAME.fullmatch(name) else None
 
 
 def _without_sweep(overrides: Sequence[str]) -> list[str]:

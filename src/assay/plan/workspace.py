@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from assay.core.errors import ConfigError
 from assay.plan.mix_resolver import MixResolver
 from assay.plan.planner import Planner
 from assay.plan.run_specs import RunSpecs
@@ -12,6 +14,8 @@ from assay.plan.source_index import SourceIndex
 from assay.store.runs import Store
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from assay.config.recipe import RunSpec
     from assay.config.study import Study
     from assay.config.suite import EvaluationSpec
@@ -46,7 +50,7 @@ class Workspace:
             specs: recorded specs of submitted runs by arm (default: derived from the study).
         """
         self.study: Final = study
-        self.store: Final = Store(study.paths.resolve(study.paths.store))
+        self.store: Final = Store(_store_folder(study))
         self.sources: Final = SourceIndex(study, self.store, digests=digests, tokenizer_id=_tokenizer_of(specs))
         self.mixes: Final = MixResolver(study, self.sources)
         self.runs: Final = RunSpecs(study, self.mixes, evaluation=evaluation, recorded=specs)
@@ -58,6 +62,24 @@ class Workspace:
         The evaluation is fixed.
         """
         return Workspace(study, digests=self.sources.known_digests, evaluation=evaluation, specs=self.runs.recorded)
+
+
+def _store_folder(study: Study) -> Path:
+    """Return the folder of the store, which may not exist yet.
+
+    Raises:
+        ConfigError: the path is, or is below, a file.
+    """
+    folder = study.paths.resolve(study.paths.store)
+    file = None
+    with contextlib.suppress(OSError):  # a folder that cannot be read; the first access reports it
+        file = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None)
+    if file is not None:
+        raise ConfigError(
+            f"paths.store: {folder} is invalid; expected a folder, but {file} is a file.",
+            fix="Set `paths.store` in conf/config.yaml, or the environment variable ASSAY_STORE, to a folder.",
+        )
+    return folder
 
 
 def _tokenizer_of(specs: Mapping[str, RunSpec] | None) -> str | None:

@@ -35,19 +35,23 @@ def review_branch(overrides: list[str], revision: str, progress: Callable[[str, 
     """
     from assay.config.compose import compose, names
     from assay.config.diff import mixes_changed, sources_changed
+    from assay.config.override import split_override, unquoted
     from assay.config.search_path import project_root
     from assay.core.git import Repository
     from assay.plan.workspace import Workspace
     from assay.report.pull_request import Review
 
     root = project_root()
+    if overrides:
+        compose(overrides, root=root)  # refuses invalid overrides, even if the branch changes nothing
     repository = Repository(root)
     base = repository.base(revision)
     empty = Review(revision=revision, base=base.short)
     if not repository.differs(base.commit, FOLDERS):
         return empty
-    named = [override.removeprefix("sweep=") for override in overrides if override.startswith("sweep=")]
-    rest = [override for override in overrides if not override.startswith("sweep=")]
+    parsed = [split_override(override) for override in overrides]
+    named = [unquoted((override.raw or "").strip()) for override in parsed if override.key == "sweep"]
+    rest = [override.text for override in parsed if override.key != "sweep"]
     now = compose(rest, root=root)
     with tempfile.TemporaryDirectory(prefix="assay-base-") as folder:
         exported = repository.export(base.commit, FOLDERS, Path(folder))

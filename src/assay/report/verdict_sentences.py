@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +38,16 @@ def _adjusted_p(reason: Reason) -> str:
     return f"adjusted p {probability(reason.figures['p_adjusted'])}"
 
 
-def _noninferiority_p(reason: Reason) -> str:
-    return f"non-inferiority p {probability(reason.figures['p_noninferior'])}"
+def _noninferiority(reason: Reason) -> str:
+    """State the one-sided bound that decides, and its p-value. The two-sided interval may cross the margin."""
+    bound, p = (
+        reason.figures.get("noninferiority_bound"),
+        f"non-inferiority p {probability(reason.figures['p_noninferior'])}",
+    )
+    if bound is None or math.isnan(bound):  # earlier versions did not record the bound
+        return p
+    level = percent(reason.figures["level"])
+    return f"one-sided {level} bound {size(reason, 'noninferiority_bound', sign=True)}, {p}"
 
 
 def _better(reason: Reason) -> str:
@@ -53,12 +62,12 @@ def _worse(reason: Reason) -> str:
 
 def _within_margin(reason: Reason) -> str:
     margin = f"its margin of {size(reason, 'margin')}"
-    return f"{reason.name} stays within {margin}. {effect(reason, _noninferiority_p(reason))}"
+    return f"{reason.name} stays within {margin}. {effect(reason, _noninferiority(reason))}"
 
 
 def _margin_not_shown(reason: Reason) -> str:
     margin = f"its margin of {size(reason, 'margin')}"
-    return f"The runs do not show that {reason.name} stays within {margin}. {effect(reason, _noninferiority_p(reason))}"
+    return f"The runs do not show that {reason.name} stays within {margin}. {effect(reason, _noninferiority(reason))}"
 
 
 def _not_significant(reason: Reason) -> str:

@@ -187,7 +187,7 @@ def test_a_column_declares_units_and_an_option_those_of_fractions(tmp_path: Path
     path = write(tmp_path / "t.csv", header + ROW.strip().replace("0.25", "0.9") + ",%\n")
     result = table(path)
     assert result.frame["value"].tolist() == [0.9], "the table keeps the file's values"
-    assert "is declared to be in percent, such as 0.9; 1 values are converted" in result.notes[0]
+    assert "is declared to be in percent, such as 0.9; 1 value is converted" in result.notes[0]
     loss = ROW.replace("acc,0.25", "nll,2.5")
     plain = write(tmp_path / "p.csv", HEADER + "\n" + ROW.replace("0.25", "0.9") + loss)
     given = read([plain], RunLabels.parse({"unit": "percent"}, None)).table.frame

@@ -8,7 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from assay.analysis.excluded_scores import list_excluded_scores
 from assay.analysis.gate import decide
+from assay.analysis.stats.results_table import ResultsTable
+from assay.analysis.stats.tables import SCORE_KEY
 from assay.config.policy import Criterion, Policy, Target
 from assay.config.reason import Code
 from assay.core.errors import AssayError
@@ -109,3 +112,39 @@ def test_seeds_with_unequal_token_counts_are_reported_and_unequal_arms_are_refus
     early = table.assign(tokens=table["tokens"].mask(table["mix"].eq("13"), table["tokens"] * 0.97))
     verdict = decide(early, RULE, baseline="0", candidate="13")
     assert first(verdict.reasons, Code.UNEVEN_MIX_TOKENS).figures["baseline"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "message"),
+    [
+        ([0, "0"], "denote one seed"),
+        (["0", "00"], "denote one seed"),
+        ([0.0, 1.5], "seed 1.5 is invalid"),
+        ([0.0, 1e30], "is invalid; expected a whole number"),
+        (["0", "1e30"], "seed 1e30 is invalid"),
+    ],
+)
+def test_seeds_are_whole_numbers_or_names_in_one_spelling(seeds: list[object], message: str) -> None:
+    rows = [("m", seed, "t", "acc", 0.5) for seed in seeds]
+    frame = pd.DataFrame(rows, columns=["mix", "seed", "task", "metric", "value"])
+    with pytest.raises(AssayError, match=message):
+        ResultsTable.of(frame)
+    ResultsTable.of(frame.assign(seed=["first", "second"]))
+
+
+def test_a_score_that_the_last_checkpoint_lacks_is_missing() -> None:
+    """The earlier score of a run does not replace a score that its last checkpoint lacks."""
+    rows = [
+        (mix, seed, tokens, "t", metric, 0.5 + 0.01 * seed + (mix == "new") / 10)
+        for mix in ("old", "new")
+        for seed in range(3)
+        for tokens, metrics in ((1e9, ["acc", "exact"]), (2e9, ["acc"] if mix == "new" else ["acc", "exact"]))
+        for metric in metrics
+    ]
+    frame = pd.DataFrame(rows, columns=["mix", "seed", "tokens", "task", "metric", "value"])
+    for table in (frame, frame.drop_duplicates(SCORE_KEY, keep="last")):
+        scores = ResultsTable.of(table).scores_at(None)
+        assert scores.scores("new", "t", "exact").by_seed == {}
+        assert set(scores.scores("old", "t", "exact").by_seed) == {0, 1, 2}
+        (reason,) = list_excluded_scores(scores, "old", "new", known={})
+        assert (reason.code, reason.subject, reason.figures["seeds"]) == (Code.SCORES_MISSING, "new", (0, 1, 2))

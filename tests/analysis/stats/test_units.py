@@ -72,7 +72,7 @@ def _with_new(factor: float, *, seeds: Sequence[int] = (0, 1, 2), old: float = 0
     ("frame", "parts"),
     [
         (_with_new(100), ("sums acc is 46", "new seed 0", "old seed 0", "percent and fractions are mixed")),
-        (_with_new(100, seeds=[2]), ("new seed 2", "1 values are above 1")),
+        (_with_new(100, seeds=[2]), ("new seed 2", "1 value is above 1")),
         (_with_new(2.6, seeds=[1]), ("new seed 1",)),
         (_with_new(100, old=0.009, new=0.0088), ("old seed 1", "new seed 2", "percent and fractions appear to be mixed")),
         (_with_new(100, old=0.009, new=0.0088, seeds=[1]), ("new seed 1,", "appear to be mixed")),
@@ -264,3 +264,23 @@ def test_scores_of_one_evaluation_have_one_unit() -> None:
     assert set(broken["unit"]) == {"percent"}
     losses = rows(2.0, 1.9, metric="nll")
     assert with_units(losses) is losses
+
+
+def test_declared_units_that_leave_the_arms_apart_are_refused() -> None:
+    """Declarations of percent and fraction that contradict the values are wrong declarations."""
+    fractions = rows(0.40, 0.45)
+    wrong = fractions.assign(unit=fractions["mix"].map({"old": "percent", "new": "fraction"}))
+    message = refusal(wrong)
+    assert "declared as percent" in message
+    assert "differ by a factor of 1" in message
+    right = fractions.assign(value=fractions["value"].where(fractions["mix"] == "new", fractions["value"] * 100))
+    [measured] = compare(right.assign(unit=wrong["unit"]), MATH, baseline="old")
+    assert measured.baseline_mean == pytest.approx(0.4, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("high", "expected"), [(1, "1 value is above 1 and 5 are not"), (5, "5 values are above 1 and 1 is not")]
+)
+def test_the_refusal_of_a_mixture_counts_in_grammatical_english(high: int, expected: str) -> None:
+    frame = rows(0.40, 0.45)
+    assert expected in refusal(frame.assign(value=[40.0] * high + [0.4] * (6 - high)))

@@ -28,6 +28,8 @@ PARQUET = (".parquet", ".pq")
 JSON = (".json",)
 CHUNK = 200_000
 """Number of rows per validated chunk: about 100 MB of text."""
+LONGEST_HEADER = 1 << 24
+"""Maximum bytes of the row with the column names."""
 DELIMITERS = (",", "\t", ";")
 
 Progress = Callable[[str, float], None]
@@ -258,7 +260,13 @@ def _is_compressed(path: Path) -> bool:
 
 
 def _header(handle: IO[bytes], file: str) -> tuple[list[str], str]:
-    line = handle.readline().removeprefix(b"\xef\xbb\xbf").decode("utf-8").strip("\r\n")
+    first = handle.readline(LONGEST_HEADER)
+    if not first.startswith((b"\xff\xfe", b"\xfe\xff")) and (control := re.search(rb"[\x00-\x08\x0e-\x1f\x7f]", first)):
+        raise Damaged(
+            f"{file}: row 1 contains the control byte 0x{control[0][0]:02x}, so the file is binary and no CSV table.",
+            fix="Pass a CSV file. A Parquet file needs the suffix .parquet, and a compressed file .csv.gz.",
+        )
+    line = first.removeprefix(b"\xef\xbb\xbf").decode("utf-8").strip("\r\n")
     delimiter = max(DELIMITERS, key=line.count)
     names = next(csv.reader(io.StringIO(line), delimiter=delimiter), [])
     if not any(name.strip() for name in names):

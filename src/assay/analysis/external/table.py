@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assay.analysis.stats.evaluation_columns import require_chance_levels, require_item_counts
+from assay.analysis.stats.tables import WHOLE_SEED, normalized_seed
 from assay.analysis.stats.units import UNIT, find_gap, require_possible, to_one_unit
 from assay.config.metrics import FRACTIONS, without_filter
 from assay.core.errors import ConfigError, Damaged, NotFound, did_you_mean
@@ -167,7 +168,9 @@ def checked(
     place = _Place(file, rows)
     for name in REQUIRED:
         column = frame[name] if name in frame else pd.Series([given[name]] * len(frame), index=frame.index)
-        if name == "value":
+        if name == "seed":
+            made[name] = _seeds(column, place).astype("category")
+        elif name == "value":
             made[name] = _values(column, place, finite=finite)
         elif name in NAMES:
             made[name] = _names(column, name, place).astype("category")
@@ -201,7 +204,7 @@ def assemble(parts: Iterable[pd.DataFrame], notes: Sequence[str] = ()) -> Extern
         if name not in frame:
             frame[name] = math.nan if name in NUMBERS else None
         frame[name] = frame[name].astype("float64" if name in NUMBERS else "str")
-    if frame["seed"].str.fullmatch(r"-?[0-9]{1,18}").all():
+    if frame["seed"].str.fullmatch(r"-?[0-9]+").all():
         frame["seed"] = frame["seed"].astype("int64")
     frame, filter_notes = _without_none_filter(frame)
     frame, duplicate_notes = _deduplicated(frame)
@@ -225,7 +228,7 @@ class _Place(NamedTuple):
         more = int(np.sum(np.asarray(bad))) - 1
         row = f"row {self.rows[at]}, " if self.rows[at] else ""
         shown = str(values.iloc[at])[:60]
-        others = f" ({more:,} more such rows in this part of the file)" if more else ""
+        others = f" ({more:,} more such row{'s' * (more > 1)} in this part of the file)" if more else ""
         raise Damaged(f"{self.file}: {row}column {column!r}: {problem.format(repr(shown))}{others}.", fix=fix)
 
 
@@ -248,6 +251,23 @@ def _names(column: pd.Series, name: str, place: _Place) -> pd.Series:
     if (text == "").any():
         place.refuse(text == "", name, text, "the cell is empty", f"Give every row a {name}.")
     return text
+
+
+def _seeds(column: pd.Series, place: _Place) -> pd.Series:
+    """Parse seeds: names, or whole numbers of 64 bits in one spelling. Parse each distinct text once.
+
+    Raises:
+        AssayError: a seed is a number that is not whole, or exceeds 64 bits.
+    """
+    text = _names(column, "seed", place)
+    known: dict[str, str] = {}
+    for value in text.unique():
+        try:
+            known[value] = normalized_seed(value)
+        except ValueError:
+            fix = "Write each seed as a whole number such as 0, or as a name."
+            place.refuse(text == value, "seed", text, f"{{}} is invalid; expected {WHOLE_SEED}, or a name", fix)
+    return text.map(known)
 
 
 def _values(column: pd.Series, place: _Place, *, finite: bool) -> Any:
@@ -351,7 +371,8 @@ def _odd(frame: pd.DataFrame) -> Iterator[str]:
         if figures.get("column") == "chance":
             appears = "has chance levels that appear to be in percent"
         yield (
-            f"{_some(names)} {appears}, such as {figures['example']:g}; {figures['values']:,} values are converted to"
+            f"{_some(names)} {appears}, such as {figures['example']:g}; {figures['values']:,}"
+            f" {'value is' if figures['values'] == 1 else 'values are'} converted to"
             f" {figures['to']}s for every comparison."
         )
     yield from _gaps(frame)

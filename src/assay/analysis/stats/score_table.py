@@ -268,12 +268,10 @@ def _without_duplicates(frame: pd.DataFrame) -> pd.DataFrame:
     Raises:
         AssayError: a mix, seed, task and metric has several rows.
     """
+    frame = last_checkpoints(frame)
     if len(group_codes(frame, SCORE_KEY)[1]) == len(frame):
         return frame
-    frame = last_checkpoints(frame)
     duplicates = frame[frame.duplicated(SCORE_KEY, keep=False)]
-    if duplicates.empty:
-        return frame
     row = duplicates.iloc[0]
     place = f"mix {row['mix']}, seed {row['seed']}, task {row['task']}, metric {row['metric']}"
     same = duplicates[(duplicates[SCORE_KEY] == row[SCORE_KEY]).all(axis=1)]

@@ -31,6 +31,9 @@ Seed = int | str
 Metric = tuple[str, str]
 """A task and its metric."""
 
+WHOLE_SEED = "a whole number from -2^63 to 2^63 - 1"
+"""Bounds of a seed, for messages."""
+
 SCORE_KEY = ["mix", "seed", "task", "metric"]
 ITEM_KEY = [*SCORE_KEY, "item"]
 NUMBERS = ("value", "tokens", "n", "stderr", "chance")
@@ -92,13 +95,55 @@ def with_columns(frame: pd.DataFrame, needed: list[str], what: str) -> pd.DataFr
         frame = frame.assign(**{name: _as_numbers(frame[name], f"{what}: {label}")})
     for name in needed[:-1]:
         if frame[name].isna().any():
+            lacking = int(frame[name].isna().sum())
             raise Damaged(
-                f"{what}: {int(frame[name].isna().sum())} rows have no {name}.",
+                f"{what}: {lacking} {'row has' if lacking == 1 else 'rows have'} no {name}.",
                 fix=f"Add the {name} to these rows, or remove them.",
             )
+    if "seed" in needed:
+        _require_seeds(frame, what)
     if "mix" in needed:
         frame = frame.assign(mix=frame["mix"].astype(str))  # pandas reads the mix name 7 as a number
     return frame
+
+
+def normalized_seed(text: str) -> str:
+    """Return one spelling of a seed that is a whole number, and other names unchanged.
+
+    >>> normalized_seed("007"), normalized_seed("1.0"), normalized_seed("first")
+    ('7', '1', 'first')
+
+    Raises:
+        ValueError: the seed is a number, but not a whole number of 64 bits.
+    """
+    text = text.strip()
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    match = re.fullmatch(r"([+-]?[0-9]+)(\.0*)?", text)
+    if match is None or not -(2**63) <= int(match[1]) < 2**63:
+        raise ValueError(number)
+    return str(int(match[1]))
+
+
+def _require_seeds(frame: pd.DataFrame, what: str) -> None:
+    """Refuse seeds that are no whole numbers, and seeds in two spellings, such as `0` and `"0"`."""
+    spellings: dict[str, Any] = {}
+    for seed in frame["seed"].drop_duplicates():
+        text = str(plain_seed(seed))
+        try:
+            same = spellings.setdefault(normalized_seed(text), seed)
+        except ValueError:
+            raise Damaged(
+                f"{what}: seed {text} is invalid; expected {WHOLE_SEED}, or a name.",
+                fix="Write each seed as a whole number such as 0, or as a name.",
+            ) from None
+        if same != seed:
+            raise Damaged(
+                f"{what}: the seeds {same!r} and {seed!r} denote one seed; expected one spelling.",
+                fix="Write the seed of every row as a number, or as text in one spelling.",
+            )
 
 
 def require_frame(frame: object, what: str) -> None:
@@ -152,16 +197,21 @@ def at_scale(frame: pd.DataFrame, scale: str | None) -> pd.DataFrame:
 
 
 def last_checkpoints(frame: pd.DataFrame) -> pd.DataFrame:
-    """Keep the row of each score with the most tokens; keep a table without `tokens` unchanged.
+    """Keep the rows of each run's last checkpoint; keep a table without `tokens` unchanged.
 
-    Rows with equal tokens are duplicates rather than checkpoints. The function keeps duplicates, and the caller refuses
-    them.
+    A score that is missing at the run's last checkpoint is missing: the score of an earlier checkpoint does not replace
+    it. Rows with equal tokens are duplicates rather than checkpoints. The function keeps duplicates, and the caller
+    refuses them.
     """
-    if "tokens" not in frame or not frame.duplicated(SCORE_KEY).any():
+    if "tokens" not in frame:
         return frame
-    most = frame.groupby(SCORE_KEY, sort=False)["tokens"].transform("max")
+    tokens = frame["tokens"].to_numpy(dtype=float)
+    codes, first = group_codes(frame, ["mix", "seed"])
+    most = np.full(len(first), math.nan)
+    np.fmax.at(most, codes, tokens)
     # A row with unknown tokens may be the last one, so the function keeps the row.
-    return frame[(frame["tokens"] == most) | frame["tokens"].isna() | most.isna()]
+    kept: pd.DataFrame = frame[(tokens == most[codes]) | np.isnan(tokens)]
+    return kept
 
 
 def _as_numbers(column: pd.Series[Any], what: str) -> pd.Series[Any]:

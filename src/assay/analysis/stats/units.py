@@ -281,7 +281,28 @@ class _Rows:
                 fix="Correct the column `unit`, or leave it empty.",
             )
         percent = rows[units == "percent"]
+        self._refuse_apart(percent, rows[units == "fraction"])
         return [_Conversion(percent, 0.01, "percent", "fraction", declared=True)] if len(percent) else []
+
+    def _refuse_apart(self, percent: NDArray[np.intp], fraction: NDArray[np.intp]) -> None:
+        """Refuse declarations of two units if the arms' medians still differ by a factor of `APART` after conversion."""
+        arms: list[tuple[float, int]] = []
+        for rows, factor in ((percent, 0.01), (fraction, 1.0)):
+            marked = np.zeros(len(self.numbers), dtype=bool)
+            marked[rows] = self.numbers[rows] > 0
+            of_mixes = self.groups(marked, by=("mix",))
+            arms += [(float(np.median(self.numbers[own])) * factor, int(own[0])) for own in of_mixes]
+        if not arms or not len(percent) or not len(fraction):
+            return
+        (low, a), (high, b) = min(arms), max(arms)
+        assert self._units is not None
+        if high >= APART * low and self._units[a] != self._units[b]:
+            raise Refused(
+                f"{self.metric(a)} is {self.numbers[a]:g} for {self._place(a)}, declared as {self._units[a]}, and"
+                f" {self.numbers[b]:g} for {self._place(b)}, declared as {self._units[b]}: after conversion to fractions, the"
+                f" mixes differ by a factor of {high / low:.0f}.",
+                fix="Correct the declared units.",
+            )
 
     def _declared_others(self, rows: NDArray[np.intp]) -> list[_Conversion]:
         """Convert nats to bits if a metric has both units or is defined in bits. Refuse other mixtures of units."""
@@ -354,7 +375,8 @@ class _Rows:
         a, b = (high[0], low[0])
         raise Refused(
             f"{self.metric(a)} is {self.numbers[a]:g} for {self._place(a)} and {self.numbers[b]:g} for {self._place(b)}:"
-            f" {len(high):,} values are above 1 and {len(low):,} are not, so percent and fractions are mixed.",
+            f" {_values(len(high))} above 1 and {len(low):,} {'is' if len(low) == 1 else 'are'} not, so percent and fractions"
+            " are mixed.",
             fix=DECLARE,
         )
 
@@ -491,5 +513,15 @@ def _normalized(unit: object) -> str:
     return f"{known} per {rest}" if rest else known
 
 
+def _values(number: int) -> str:
+    """Return a number of values as a subject with its verb.
+
+    >>> _values(1), _values(2)
+    ('1 value is', '2 values are')
+    """
+    return "1 value is" if number == 1 else f"{number:,} values are"
+
+
 def _more(rows: NDArray[np.intp]) -> str:
-    return f" ({len(rows) - 1:,} more such rows)" if len(rows) > 1 else ""
+    others = len(rows) - 1
+    return f" ({others:,} more such row{'s' * (others > 1)})" if others else ""
