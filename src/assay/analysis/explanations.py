@@ -171,13 +171,12 @@ def _on_target(code: Code, target: TargetEffect, *names: str, **more: Any) -> Re
 
 def predicted(target: TargetEffect, *, baseline: str, candidate: str) -> list[Reason]:
     """State the prediction at the target, its basis, and how often past predictions were correct."""
-    notes = [Reason(code=Code.TARGET_NOTE, figures={"text": note}) for note in target.notes]
-    return [_winner(target, baseline, candidate), *_ranking(target), *notes]
+    return [_winner(target, baseline, candidate), *_ranking(target), *target.notes]
 
 
 PREDICTION = (
     *("effect", "ci_low", "ci_high", "level", "proxy_effect", "predictor", "n_seeds"),
-    *("p_noise", "chance_other", "allowed"),
+    *("p_noise", "noise_known", "chance_other", "allowed"),
 )
 """Figures that every prediction at the target contains."""
 

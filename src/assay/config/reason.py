@@ -92,6 +92,14 @@ class Code(StrEnum):
         "States for which percentage of past pairs of mixes the proxy predicted the winner at the target scale.",
     )
     TARGET_NOTE = "target_note", "States which rows of the history were excluded."
+    HISTORY_EXCLUDED = (
+        "history_excluded",
+        "Some mixes of the history do not fit the compared mixes or the other past mixes, and were excluded.",
+    )
+    TARGET_WIDENED = (
+        "target_widened",
+        "A compared mix differs from the history's mixes, so the interval at the target scale is wider.",
+    )
 
     # --- what would decide
     NEED_SEEDS = "need_seeds", "Each mix needs as many finished seeds as the policy requires."

@@ -61,7 +61,8 @@ def between(history: pd.DataFrame, predicted: TargetEffect, *, proxy_scale: Any)
         rest = fit([means[1][mix] for mix in onward], [target[mix] for mix in onward])
         if step is None or rest is None or not rest.slope:
             continue
-        bar = rest.interval(0.0, 1 - 2 * predicted.allowed).high / abs(rest.slope)
+        allowed = rest.allowed(predicted.alpha)
+        bar = rest.smallest(1 - 2 * allowed) if allowed else math.inf
         center, df = abs(step.slope * predicted.proxy_effect), step.reliability.n_mixes - 2
         power = float(stdtr(df, (center - bar) / step.scale) + stdtr(df, (-center - bar) / step.scale))
         scales.append(IntermediateScale(names[key], _budget(history, names[key]), power, min(len(both), len(onward))))
