@@ -81,11 +81,11 @@ RENDERED: list[tuple[Reason, str]] = [
       " difference in scores.")),
     (reason(Code.TARGET_BETTER, "mmlu", "acc", **PREDICTION),
      ("mmlu acc at 1B is predicted to be better. The predicted effect is +8.00 points (90% interval +5.00 to"
-      " +11.00). The effect at the proxy is +6.00 points (3 baseline and 4 candidate seeds, p below 0.0001 for"
+      " +11.00, the level of the decision). The effect at the proxy is +6.00 points (3 baseline and 4 candidate seeds, p below 0.0001 for"
       " seed noise alone). The probability that base wins at 1B is below 0.1%, at most the allowed 5.0%.")),
     (reason(Code.TARGET_NOT_SHOWN, "mmlu", "acc", **{**PREDICTION, "chance_other": 0.2, "predictor": "the mean of 3 metrics"}),
      ("mmlu acc at 1B is not significantly better or worse. The predicted effect is +8.00 points (90% interval"
-      " +5.00 to +11.00). The effect at the proxy on the mean of 3 metrics is +0.06 (3 baseline and 4 candidate"
+      " +5.00 to +11.00, the level of the decision). The effect at the proxy on the mean of 3 metrics is +0.06 (3 baseline and 4 candidate"
       " seeds, p below 0.0001 for seed noise alone). The probability that base does not win at 1B is 20.0%, more"
       " than the allowed 5.0%.")),
     (reason(Code.TARGET_UNKNOWN, "mmlu", "acc", scale="1B", problem="too few"),
@@ -265,11 +265,11 @@ RENDERED: list[tuple[Reason, str]] = [
       " registered values. The option --policy-now selects the configured values.")),
     (reason(Code.TARGET_NOT_SHOWN, "mmlu", "acc", **{**PREDICTION, "p_noise": 0.4}),
      ("mmlu acc at 1B is not significantly better or worse. The predicted effect is +8.00 points (90% interval"
-      " +5.00 to +11.00). The effect at the proxy is +6.00 points (3 baseline and 4 candidate seeds, p 0.4 for"
+      " +5.00 to +11.00, the level of the decision). The effect at the proxy is +6.00 points (3 baseline and 4 candidate seeds, p 0.4 for"
       " seed noise alone). The effect at the proxy may be seed noise.")),
     (reason(Code.TARGET_BETTER, "mmlu", "acc", **{**PREDICTION, "noise_known": False, "n_seeds": (1, 1), "p_noise": 0.01}),
      ("mmlu acc at 1B is predicted to be better. The predicted effect is +8.00 points (90% interval +5.00 to"
-      " +11.00). The effect at the proxy is +6.00 points (1 baseline and 1 candidate seeds, p 0.01 for seed noise"
+      " +11.00, the level of the decision). The effect at the proxy is +6.00 points (1 baseline and 1 candidate seeds, p 0.01 for seed noise"
       " alone, whose size is bounded by the history, as no replicates show it). The probability that base wins at 1B"
       " is below 0.1%, at most the allowed 5.0%.")),
     (reason(Code.NEED_SEEDS_TO_SHOW, "web", "loss", claim="holds", likely=6, at_most=None, most=100, n_seeds=1,

@@ -203,7 +203,7 @@ def target_needed(target: TargetEffect, policy: Policy) -> list[Reason]:
     """State the data that would decide at the target."""
     if target.problem:
         enough = need_seeds(max(policy.min_seeds, 2), shared=False)
-        return [enough if target.reliability else Reason(code=Code.NEED_LARGER_HISTORY)]
+        return [enough if target.reliability and not target.misfit else Reason(code=Code.NEED_LARGER_HISTORY)]
     reasons = []
     if target.p_noise > policy.alpha and target.seeds is not None:
         reasons.append(_on_target(Code.NEED_SEEDS_AT_PROXY, target, "p_noise"))

@@ -127,7 +127,7 @@ class Code(StrEnum):
         "need_history_or_primary",
         "A primary metric is needed, or a history with other mixes at the proxy and the target scale.",
     )
-    NEED_LARGER_HISTORY = "need_larger_history", "The history needs more mixes."
+    NEED_LARGER_HISTORY = "need_larger_history", "The history needs more mixes like the compared mixes."
     NEED_SEEDS_AT_PROXY = (
         "need_seeds_at_proxy",
         "Each mix needs more seeds, because the difference at the proxy may be seed noise.",

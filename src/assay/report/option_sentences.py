@@ -154,7 +154,7 @@ SENTENCES: Mapping[Code, Render] = {
     Code.NEED_HISTORY_OR_PRIMARY: lambda _: (
         "A primary metric is needed, or a history with other mixes at the proxy and the target scale."
     ),
-    Code.NEED_LARGER_HISTORY: lambda _: "The history needs more mixes.",
+    Code.NEED_LARGER_HISTORY: lambda _: "The history needs more mixes like the compared mixes.",
     Code.NEED_SEEDS_AT_PROXY: lambda _: (
         "Each mix needs more seeds, because the difference at the proxy may be seed noise."
     ),

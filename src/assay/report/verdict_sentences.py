@@ -190,6 +190,7 @@ def _at(reason: Reason) -> str:
 def _predicted(reason: Reason) -> str:
     figures = reason.figures
     interval = f"{percent(figures['level'])} interval {ends(reason.metric, figures['ci_low'], figures['ci_high'])}"
+    interval += ", the level of the decision"
     if figures["predictor"] == reason.name:
         basis = f"The effect at the proxy is {size(reason, 'proxy_effect', sign=True)}"
     else:

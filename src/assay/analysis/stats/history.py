@@ -111,6 +111,27 @@ class TransferHistory:
         return _wide(self.proxy)
 
     @cached_property
+    def columns(self) -> Mapping[Metric, NDArray[np.float64]]:
+        """Column of each metric in `means`, NaN for a mix without it."""
+        values = self.means.to_numpy(dtype=float)
+        tasks, metrics = (self.means.columns.get_level_values(level).astype(str) for level in (0, 1))
+        return {metric: values[:, i] for i, metric in enumerate(zip(tasks, metrics, strict=True))}
+
+    @cached_property
+    def _computed(self) -> dict[Hashable, Any]:
+        return {}
+
+    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return a value that all candidates share, computed at the first call with this key."""
+        if key not in self._computed:
+            self._computed[key] = compute()
+        return self._computed[key]  # type: ignore[no-any-return]  # the key identifies the computation
+
+    def scores(self, predictor: Predictor) -> dict[str, NDArray[np.float64]]:
+        """Return the predictor's scores of each past mix at the proxy."""
+        return self.once(("scores", *predictor.weights.items()), lambda: predictor.scores(self.proxy))
+
+    @cached_property
     def metrics(self) -> frozenset[Metric]:
         """Metrics measured at the proxy."""
         names = self.proxy[["task", "metric"]].drop_duplicates()
@@ -123,7 +144,7 @@ class TransferHistory:
         """
         if not len(self.means):
             return []
-        return [m for m in sorted(measured & self.metrics) if self.means[m].notna().mean() > 0.8]
+        return [m for m in sorted(measured & self.metrics) if np.isfinite(self.columns[m]).mean() > 0.8]
 
     def predictor(self, target: Target, measured: set[Metric]) -> Predictor | None:
         """Choose the predictor; return None if the history and the compared mixes share no metric.

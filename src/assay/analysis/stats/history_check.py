@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assay.analysis.stats.score_table import EVALUATION_SETTINGS
+from assay.analysis.stats.tables import FAMILY
 from assay.analysis.stats.transfer import theil_sen
 from assay.config.reason import Code, Reason
 from assay.core.errors import Damaged
@@ -30,9 +31,6 @@ FAR = 10.0
 
 MOST_ABSURD = 0.1
 """Largest fraction of the mixes that can be outliers. A larger group is a second kind of mixes."""
-
-FAMILY = "family"
-"""Optional column with the recipe family of a mix."""
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ class TargetEffect:
         n_seeds: number of replicates of the baseline and of the candidate.
         reliability: how often past rankings at the proxy held at the target; None if the history is too small.
         problem: why there is no prediction; empty with a prediction.
+        misfit: whether the history does not apply to the compared mixes, which more seeds do not change.
         notes: reasons for excluded rows of the history, and for a wider interval.
         alpha: the policy's error rate.
         best_chance: `chance_other` if the observed proxy difference had no noise. This is a lower bound for any number
@@ -97,6 +98,7 @@ class TargetEffect:
     n_seeds: tuple[int, int] = (0, 0)
     reliability: Reliability | None = None
     problem: str = ""
+    misfit: bool = False
     notes: tuple[Reason, ...] = ()
     alpha: float
     noise_known: bool = True
@@ -155,6 +157,8 @@ def predict_target(
     if predictor is None:
         return prediction.unknown(
             "no metric was measured both on the compared mixes and on the history's mixes at the proxy"
+            if len(known.proxy)
+            else "no other mix of the history has results at the proxy that are comparable to the compared mixes"
         )
     arms = predictor.scores(table)
     empty = np.empty(0)
@@ -202,7 +206,7 @@ class _Prediction:
     notes: tuple[Reason, ...] = ()
 
     def predict(self, predictor: Predictor, runs: _Arms) -> TargetEffect:
-        seeds, past_scores = runs.seeds, predictor.scores(self.history.proxy)
+        seeds, past_scores = runs.seeds, self.history.scores(predictor)
         mixes = [mix for mix in self.history.target if mix in past_scores]
         mixes, notes = _kept(mixes, past_scores, self.history.target, runs)
         noted = replace(self, notes=notes)
@@ -213,7 +217,7 @@ class _Prediction:
                 n_seeds=seeds,
             )
         x, y = [float(past_scores[mix].mean()) for mix in mixes], [self.history.target[mix] for mix in mixes]
-        learned = fit(x, y)
+        learned = self.history.once(("fit", *predictor.weights.items(), *mixes), lambda: fit(x, y))
         if learned is None:
             return noted.unknown("most of the history's mixes have equal scores", n_seeds=seeds)
         foreign = self._foreign(mixes)
@@ -225,8 +229,10 @@ class _Prediction:
                     f"the history has no mixes of the family {' or '.join(foreign)}, and too few other families to"
                     " estimate the error for a new family",
                     n_seeds=seeds,
+                    misfit=True,
                 )
         problem = self._problem(predictor, learned, runs)
+        misfit = bool(problem)
         if not problem and min(seeds) < self.policy.min_seeds:
             problem = (
                 f"the verdict needs {self.policy.min_seeds} seeds of each mix, and there are {seeds[0]} and {seeds[1]}"
@@ -239,7 +245,7 @@ class _Prediction:
                 f" {ALONE} degrees of freedom that this requires"
             )
         if problem:
-            return noted.unknown(problem, n_seeds=seeds, reliability=learned.reliability)
+            return noted.unknown(problem, n_seeds=seeds, reliability=learned.reliability, misfit=misfit)
         usual = past.seed_variance(past_scores, mixes)
         return noted._known(predictor, learned, runs, prior=noise, usual=usual, contained=contained)  # noqa: SLF001
 
@@ -345,13 +351,19 @@ class _Prediction:
         return (*self.history.notes, *self.notes)
 
     def unknown(
-        self, problem: str, *, n_seeds: tuple[int, int] = (0, 0), reliability: Reliability | None = None
+        self,
+        problem: str,
+        *,
+        n_seeds: tuple[int, int] = (0, 0),
+        reliability: Reliability | None = None,
+        misfit: bool = False,
     ) -> TargetEffect:
         """Return an effect without a prediction, with the reason."""
         return TargetEffect(
             **self._question,
             level=1 - self.policy.alpha,
             problem=problem,
+            misfit=misfit,
             n_seeds=n_seeds,
             reliability=reliability,
             notes=self._all_notes,
@@ -395,26 +407,22 @@ def _widened(kind: str, **figures: Any) -> Reason:
 def _profiles(table: pd.DataFrame, known: TransferHistory, predictor: Predictor, measured: set[Metric]) -> float:
     """Return the larger relative distance of the compared mixes' profiles; 0 if unknown."""
     metrics = [metric for metric in known.common(measured) if metric not in predictor.weights or not predictor.single]
-    if len(metrics) < profile.FEWEST_METRICS:
+    if len(metrics) < profile.FEWEST_METRICS or not set(predictor.weights) <= set(known.columns):
         return 0.0
-    named = zip(table["task"], table["metric"], strict=True)
-    wanted = set(metrics) | set(predictor.weights)
-    rows = table[[metric in wanted for metric in named]]
-    arms = rows.pivot_table(index="mix", columns=["task", "metric"], values="value")
-    past_means = known.means
-    if not wanted <= set(arms.columns) or not wanted <= set(past_means.columns):
-        return 0.0
-    weights = np.array(list(predictor.weights.values()))
+    means = table.groupby(["mix", "task", "metric"], sort=False)["value"].mean()
+    arms: dict[str, dict[Metric, float]] = {}
+    for (mix, task, metric), value in zip(means.index.tolist(), means.tolist(), strict=True):
+        arms.setdefault(str(mix), {})[str(task), str(metric)] = value
+    compared = {metric: np.array([scores[metric] for scores in arms.values()]) for metric in measured}
 
-    def matrix(means: pd.DataFrame) -> NDArray[np.float64]:
-        whole = means[list(dict.fromkeys([*predictor.weights, *metrics]))].dropna()
-        values: NDArray[np.float64] = np.column_stack(
-            [whole[list(predictor.weights)].to_numpy() @ weights, whole[metrics].to_numpy()]
-        )
-        return values
+    def matrix(columns: Mapping[Metric, NDArray[np.float64]]) -> NDArray[np.float64]:
+        score = sum(weight * columns[metric] for metric, weight in predictor.weights.items())
+        values = np.column_stack([score, *(columns[metric] for metric in metrics)])
+        whole: NDArray[np.float64] = values[np.isfinite(values).all(axis=1)]
+        return whole
 
-    compared = matrix(arms)
-    return float(profile.relative_distances(matrix(past_means), compared).max()) if len(compared) == 2 else 0.0
+    past_rows = known.once(("profile", *predictor.weights.items(), *metrics), lambda: matrix(known.columns))
+    return float(profile.relative_distances(past_rows, matrix(compared)).max())
 
 
 def _pooled(a: NDArray[np.float64], b: NDArray[np.float64], prior: Prior) -> tuple[float, float]:
