@@ -102,7 +102,7 @@ def at_decision(studies: int, rng: np.random.Generator) -> Iterator[Row]:
                 interval = learned.interval(x[b] - x[a], 1 - 2 * (allowed or 0.05), outside=outside)
                 levels.append(interval.level)
                 covered.append(interval.low <= y[b] - y[a] <= interval.high)
-                decided.append(0 < allowed and learned.chance_other(x[b] - x[a], outside=outside) <= allowed)
+                decided.append(allowed > 0 and learned.chance_other(x[b] - x[a], outside=outside) <= allowed)
         for which, rows in (("all", np.full(len(decided), fill_value=True)), ("decided", np.array(decided))):
             case = f"{mixes} mixes, {name}, {which} pairs"
             yield "verdict at the target", case, np.mean(np.array(levels)[rows]), np.mean(np.array(covered)[rows])

@@ -1,6 +1,7 @@
 """Compare the old and the new rule of target verdicts: `python benchmarks/target.py [--regmix DIR] [--dclm FILE] [--draws N]`.
 
-Each draw has a history of past mixes and eight other mixes, which form 28 pairs. A row prints, for both rules, the
+Each draw has a history of past mixes and eight other mixes, which form 28 pairs (DCLM: ten times as many draws of one
+pair). A row prints, for both rules, the
 percentage of decided pairs, of correct winners among them, and the coverage of the printed interval minus its level in
 points, over all predicted pairs and over decided pairs. *A/A* is the percentage of decided comparisons of a mix with
 itself. The simulated tables need no data.
@@ -16,6 +17,7 @@ import argparse
 import itertools
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from scipy.special import stdtr, stdtrit
 from tests.analysis.stats.simulated_tables import World
 
+from assay.analysis.gate import decide
 from assay.analysis.stats.history import HistoryTable
 from assay.analysis.stats.results_table import ResultsTable
 from assay.analysis.stats.target import TargetEffect, predict_target
@@ -284,21 +287,19 @@ def regmix(folder: Path, metric: int, other: int, *, mixes: int, foreign: bool, 
     return Draw(x[past, None], y[past], x[arms, None], y[arms])
 
 
-def dclm(path: Path, metric: str, *, rng: np.random.Generator) -> Draw | None:
-    """Draw data sets of DCLM at 412M (8B tokens) or 1.4B (29B tokens) and 7B (138B tokens)."""
+def dclm(path: Path, metric: str, *, rng: np.random.Generator) -> Draw:
+    """Draw a pair of the 17 data sets of DCLM at 1.4B (29B tokens) and 7B (138B tokens)."""
     table = pd.read_csv(path, low_memory=False)
     size, tokens = (pd.to_numeric(table[name], errors="coerce") for name in ("params", "tokens"))
     near = table[(size.round(-8) == 1.4e9) & (tokens.round(-9) == 29e9)].groupby("Dataset")[metric].mean()
     far = table[(size.round(-8) == 6.9e9) & (tokens.round(-9) == 138e9)].groupby("Dataset")[metric].mean()
     both = pd.concat([near, far], axis=1).dropna().to_numpy()
     order = rng.permutation(len(both))
-    past, arms = order[COMPARED:], order[:COMPARED]
-    if len(past) < 6:
-        return None
+    past, arms = order[2:], order[:2]
     return Draw(both[past, :1, None], both[past, 1], both[arms, :1, None], both[arms, 1])
 
 
-Source = Callable[..., Draw | None]
+Source = Callable[..., Draw]
 
 
 def simulated() -> Iterator[tuple[str, Source]]:
@@ -336,6 +337,23 @@ def public(folder: Path | None, path: Path | None) -> Iterator[tuple[str, Source
             yield f"DCLM 1.4B to 7B, {metric}", partial(dclm, path, metric)
 
 
+def print_speed(mixes: int = 3000) -> None:
+    """Print the CPU time of one target verdict with a large history, including validation of the tables."""
+    for metrics in (1, 13):
+        rng = np.random.default_rng(0)
+        quality = rng.standard_normal(mixes)
+        past = quality[:, None, None] + 0.2 * rng.standard_normal((mixes, 1, metrics))
+        names = [f"p{i}" for i in range(mixes)]
+        near = _table(past, names, None)
+        far = _table((quality + 0.2 * rng.standard_normal(mixes))[:, None, None], names, None).assign(scale="1B")
+        arms = _table(
+            np.array([-1.0, 1.0])[:, None, None] + 0.1 * rng.standard_normal((2, 3, metrics)), ["a", "b"], None
+        )
+        start = time.process_time()
+        decide(arms, POLICY, baseline="a", candidate="b", history=pd.concat([near, far], ignore_index=True))
+        print(f"{mixes} past mixes, {metrics} metrics: {time.process_time() - start:.2f} s of CPU time")
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -343,7 +361,11 @@ def main() -> None:
     parser.add_argument("--dclm", type=Path, help="table of DCLM")
     parser.add_argument("--draws", type=int, default=40, help="draws of each table (default: 40)")
     parser.add_argument("--only", default="", help="evaluate only tables whose name contains this text")
+    parser.add_argument("--speed", action="store_true", help="print only the time of a verdict with 3,000 past mixes")
     given = parser.parse_args()
+    if given.speed:
+        print_speed()
+        return
     names = ("decided", "correct", "coverage", "coverage, decided", "A/A")
     print("| table | " + " | ".join(f"{rule}: {name}" for rule in ("old", "new") for name in names) + " |")
     print("| --- |" + " --- |" * 10)
@@ -351,10 +373,8 @@ def main() -> None:
         if given.only not in name:
             continue
         rng, old, new = np.random.default_rng(14), Tally(), Tally()
-        for _ in range(given.draws):
-            draw = source(rng=rng)
-            if draw is not None:
-                evaluate(draw, old, new)
+        for _ in range(given.draws * (10 if name.startswith("DCLM") else 1)):
+            evaluate(source(rng=rng), old, new)
         print(f"| {name} | {old.cells()} | {new.cells()} |", flush=True)
 
 

@@ -102,13 +102,24 @@ def test_past_runs_with_other_settings_or_tokens_are_excluded(subject: str, chan
     assert alone.reasons[0].code is Code.TARGET_UNKNOWN
 
 
-@pytest.mark.parametrize(("scale", "value"), [("150M", 40.0), ("1B", 0.0)])
+@pytest.mark.parametrize(("scale", "value"), [("150M", 40.0), ("1B", -1.0)])
 def test_an_absurd_row_is_excluded(scale: str, value: float) -> None:
     history = _past()
     history.loc[(history["mix"] == "m3") & (history["scale"] == scale), "value"] = value
     verdict = _decide(history)
     assert verdict.decision == "ACCEPT"
     assert _reasons(verdict, Code.HISTORY_EXCLUDED)["outlier"].figures["mixes"] == ("m3",)
+
+
+def test_a_past_mix_with_an_unexpected_result_is_named_and_its_error_counts() -> None:
+    history = _past()
+    history.loc[(history["mix"] == "m3") & (history["scale"] == "1B"), "value"] = 0.7
+    verdict, usual = _decide(history), _decide(_past())
+    assert _reasons(verdict, Code.TARGET_WIDENED)["unexpected"].figures["mixes"] == ("m3",)
+    assert verdict.reliability is not None
+    assert usual.reliability is not None
+    assert verdict.reliability.n_mixes == 20
+    assert verdict.reliability.accuracy < usual.reliability.accuracy
 
 
 def test_copies_of_a_recipe_count_once() -> None:
@@ -228,3 +239,24 @@ def test_any_number_of_past_mixes_from_six_can_decide(mixes: int) -> None:
     history = pd.concat([_rows(names, near, "150M", 3e9), _rows(names, far, "1B", 2e10)])
     assert _decide(history, 0.1, 0.9).decision == "ACCEPT"
     assert _decide(history, 0.5, 0.5001).decision == "INCONCLUSIVE"
+
+
+def test_the_next_steps_use_the_scales_of_the_history() -> None:
+    """Also if the target is predicted from another metric, so that no power is known."""
+    past = _past()
+    near = past[past["scale"] == "150M"]
+    middle = near.assign(scale="300M", tokens=6e9, value=near["value"] + 0.002 * (np.arange(20) % 3))
+    for task, known in (("core", True), ("other", False)):
+        history = pd.concat([past[past["scale"] == "1B"], near.assign(task=task), middle])
+        arms = _rows(["base", "new"], [0.399, 0.401], "150M", 3e9).assign(task=task)
+        verdict = decide(arms, POLICY, baseline="base", candidate="new", history=history)
+        [option] = [option for option in verdict.options if option.kind == "proxy"]
+        assert option.what.figures["scale"] == "300M"
+        assert (option.power is not None) == known
+
+
+def test_a_history_of_mixes_without_comparable_runs_is_named_in_the_problem() -> None:
+    verdict = _decide(_past(tokens=3e10))
+    assert verdict.target is not None
+    assert "comparable runs of the history's mixes" in verdict.target.problem
+    assert Code.NEED_LARGER_HISTORY in codes(verdict.needed)

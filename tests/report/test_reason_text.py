@@ -110,6 +110,9 @@ RENDERED: list[tuple[Reason, str]] = [
     (reason(Code.TARGET_WIDENED, "family", families=["code"]),
      ("The history has no mixes of the family code. The interval is therefore based on how well the other families"
       " predict each family of the history.")),
+    (reason(Code.TARGET_WIDENED, "unexpected", mixes=["m1"]),
+     ("In the history, the results of m1 at the target scale are far from those that the proxy predicts. The errors"
+      " behind the interval include these mixes.")),
     (reason(Code.TARGET_WIDENED, "range", fraction=0.25),
      ("25% of the difference at the proxy lies outside the range of the history's mixes. The interval counts this part"
       " as error.")),

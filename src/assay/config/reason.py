@@ -98,7 +98,7 @@ class Code(StrEnum):
     )
     TARGET_WIDENED = (
         "target_widened",
-        "A compared mix differs from the history's mixes, so the interval at the target scale is wider.",
+        "A compared or past mix differs from the history's other mixes, so the interval at the target scale is wider.",
     )
 
     # --- what would decide
@@ -170,7 +170,7 @@ class Code(StrEnum):
         "basis_past_proxies",
         "The probability is estimated from past mixes at the current proxy, the proposed proxy and the target scale.",
     )
-    BASIS_NO_PAST_PROXIES = "basis_no_past_proxies", "No past mixes show how well a larger proxy predicts the target."
+    BASIS_NO_PAST_PROXIES = "basis_no_past_proxies", "The history does not show how well a larger proxy predicts the target."
     BASIS_PREDICTION = (
         "basis_prediction",
         "The probability assumes the predicted difference and the noise of past replicates at the target scale.",

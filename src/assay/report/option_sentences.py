@@ -185,7 +185,7 @@ SENTENCES: Mapping[Code, Render] = {
         f"The probability is estimated from {r.figures['n_mixes']} past mixes that were trained at the current proxy,"
         f" the proposed proxy and {r.figures['scale']}."
     ),
-    Code.BASIS_NO_PAST_PROXIES: lambda _: "No past mixes show how well this proxy predicts the target.",
+    Code.BASIS_NO_PAST_PROXIES: lambda _: "The history does not show how well this proxy predicts the target.",
     Code.BASIS_PREDICTION: lambda _: (
         "The probability assumes that the predicted difference is correct, and that the noise equals that of past"
         " replicates at the target scale."

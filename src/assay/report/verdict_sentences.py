@@ -260,6 +260,11 @@ def _target_widened(reason: Reason) -> str:
             f"The history has no mixes of the family {families}. The interval is therefore based on how well the other"
             " families predict each family of the history."
         )
+    if reason.subject == "unexpected":
+        return (
+            f"In the history, the results of {some(figures['mixes'])} at the target scale are far from those that the proxy"
+            " predicts. The errors behind the interval include these mixes."
+        )
     if reason.subject == "range":
         return (
             f"{figures['fraction']:.0%} of the difference at the proxy lies outside the range of the history's mixes. The"

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 TOKENS_FACTOR = 2.0
 """Smallest ratio of two token budgets at one scale that makes runs incomparable."""
 
-ABSURD = 8.0
-"""Distance from the median, in robust SDs, from which a mix is an outlier. Of t-distributed errors with 4 degrees of
-freedom, 1 in 760 is as far."""
+FAR = 5.0
+"""Distance from the nearer quartile, in interquartile ranges, from which a score is absurd: 7.4 SDs of normal scores."""
 
-FAR = 10.0
-"""Distance from the nearer quartile, in interquartile ranges, from which a score is an outlier."""
+ODD = 8.0
+"""Distance from the history's line, in robust SDs, from which a mix is named. Of t-distributed errors with 4 degrees of
+freedom, 1 in 760 is as far."""
 
 MOST_ABSURD = 0.1
 """Largest fraction of the mixes that can be outliers. A larger group is a second kind of mixes."""
@@ -163,29 +163,38 @@ def without_copies(rows: Sequence[pd.DataFrame], reasons: list[Reason]) -> set[s
     return copies
 
 
-def absurd(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Mark mixes whose scores cannot belong to the others: far from the quartiles, or from the others' line.
+def absurd(*scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Mark mixes whose scores cannot belong to the others: at least `FAR` from the quartiles.
 
     Args:
-        x: (mixes,) scores at the proxy.
-        y: (mixes,) scores at the target.
+        scores: (mixes,) scores at each scale.
 
     Returns:
         (mixes,); all False if more than `MOST_ABSURD` of the mixes (at least one) would be marked.
     """
-    far = np.zeros(len(x), dtype=bool)
-    for scores in (x, y):
-        low, high = np.quantile(scores, [0.25, 0.75])
-        far |= np.maximum(low - scores, scores - high) > FAR * (high - low) if high > low else False
-    rest = ~far
-    if rest.sum() >= 4:
-        residuals = y - theil_sen(x[rest], y[rest]) * x
-        center = np.median(residuals[rest])
-        spread = 1.4826 * float(np.median(np.abs(residuals[rest] - center)))
-        # Few mixes estimate the spread with too few digits to call one of them absurd.
-        bar = ABSURD * (1 + 8 / len(x))
-        far |= (np.abs(residuals - center) > bar * spread) & (spread > 0)
-    return far if far.sum() <= max(1, MOST_ABSURD * len(x)) else np.zeros(len(x), dtype=bool)
+    far = np.zeros(len(scores[0]), dtype=bool)
+    for values in scores:
+        low, high = np.quantile(values, [0.25, 0.75])
+        if high > low:
+            far |= np.maximum(low - values, values - high) > FAR * (high - low)
+    return far if far.sum() <= max(1, MOST_ABSURD * len(far)) else np.zeros(len(far), dtype=bool)
+
+
+def odd(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Mark mixes whose target score is far from the line of the others.
+
+    Such a mix shows how wrong a prediction can be, so its error counts.
+
+    Args:
+        x: (mixes,) scores at the proxy.
+        y: (mixes,) scores at the target.
+    """
+    residuals = y - theil_sen(x, y) * x
+    distances = np.abs(residuals - np.median(residuals))
+    # Few mixes estimate the spread too imprecisely to call one of them odd.
+    bar = ODD * (1 + 8 / len(x)) * 1.4826 * float(np.median(distances))
+    marked: NDArray[np.bool_] = (distances > bar) & (bar > 0)
+    return marked
 
 
 def excluded_outliers(mixes: set[str]) -> Reason:

@@ -156,9 +156,7 @@ def predict_target(
     prediction = _Prediction(policy, target, known, (families.get(baseline), families.get(candidate)))
     if predictor is None:
         return prediction.unknown(
-            "no metric was measured both on the compared mixes and on the history's mixes at the proxy"
-            if len(known.proxy)
-            else "no other mix of the history has results at the proxy that are comparable to the compared mixes"
+            "no metric was measured both on the compared mixes and on comparable runs of the history's mixes at the proxy"
         )
     arms = predictor.scores(table)
     empty = np.empty(0)
@@ -376,17 +374,20 @@ def _kept(
     target: Mapping[str, float],
     runs: _Arms,
 ) -> tuple[list[str], tuple[Reason, ...]]:
-    """Return the past mixes without outliers and without copies of the compared mixes, and reasons for the others."""
+    """Return the past mixes without absurd scores and without copies of the compared mixes, and reasons for the others."""
     arms = [np.sort(arm) for arm in (runs.a, runs.b) if len(arm)]
     same = {mix for mix in mixes if any(np.array_equal(np.sort(scores[mix]), arm) for arm in arms)}
     rest = [mix for mix in mixes if mix not in same]
     reasons = [check.excluded_copies_of_arms(same)] if same else []
     if len(rest) >= FEWEST:
         x = np.array([scores[mix].mean() for mix in rest])
-        marked = check.absurd(x, np.array([target[mix] for mix in rest]))
+        y = np.array([target[mix] for mix in rest])
+        marked = check.absurd(x, y)
         outliers = {mix for mix, out in zip(rest, marked, strict=True) if out}
-        rest = [mix for mix in rest if mix not in outliers]
         reasons += [check.excluded_outliers(outliers)] if outliers else []
+        rest, x, y = [mix for mix in rest if mix not in outliers], x[~marked], y[~marked]
+        unexpected = tuple(mix for mix, out in zip(rest, check.odd(x, y), strict=True) if out)
+        reasons += [_widened("unexpected", mixes=unexpected)] if unexpected else []
     return rest, tuple(reasons)
 
 
