@@ -170,7 +170,10 @@ class Code(StrEnum):
         "basis_past_proxies",
         "The probability is estimated from past mixes at the current proxy, the proposed proxy and the target scale.",
     )
-    BASIS_NO_PAST_PROXIES = "basis_no_past_proxies", "The history does not show how well a larger proxy predicts the target."
+    BASIS_NO_PAST_PROXIES = (
+        "basis_no_past_proxies",
+        "The history does not show how well a larger proxy predicts the target.",
+    )
     BASIS_PREDICTION = (
         "basis_prediction",
         "The probability assumes the predicted difference and the noise of past replicates at the target scale.",
