@@ -159,6 +159,7 @@ def test_a_family_without_past_mixes_is_undecided_if_the_families_are_too_few() 
         assert verdict.decision == "INCONCLUSIVE"
         assert verdict.target is not None
         assert "no mixes of the family z" in verdict.target.problem
+        assert not _reasons(verdict, Code.TARGET_WIDENED)
 
 
 def test_the_error_for_a_new_family_is_that_of_past_families_predicted_from_the_others() -> None:

@@ -221,7 +221,6 @@ class _Prediction:
         foreign = self._foreign(mixes)
         if foreign:
             learned = self._across_families(mixes, x, y)
-            noted = replace(noted, notes=(*noted.notes, _widened("family", families=foreign)))
             if learned is None:
                 return noted.unknown(
                     f"the history has no mixes of the family {' or '.join(foreign)}, and too few other families to"
@@ -229,6 +228,7 @@ class _Prediction:
                     n_seeds=seeds,
                     misfit=True,
                 )
+            noted = replace(noted, notes=(*noted.notes, _widened("family", families=foreign)))
         problem = self._problem(predictor, learned, runs)
         misfit = bool(problem)
         if not problem and min(seeds) < self.policy.min_seeds:
