@@ -82,6 +82,32 @@ def at_target(studies: int, rng: np.random.Generator) -> Iterator[Row]:
         yield "difference at the target", f"{mixes} mixes, {name}", 0.95, np.mean(covered)
 
 
+def at_decision(studies: int, rng: np.random.Generator) -> Iterator[Row]:
+    """Simulate the interval of a target verdict, at the level of its decision, for all pairs and for decided pairs.
+
+    The nominal level of a row is the mean of its levels, which differ between histories.
+    """
+    for mixes, (name, world) in itertools.product(
+        (8, 12, 25),
+        (("80% ranked correctly", World()), ("90% ranked correctly", World(transfer=0.95))),
+    ):
+        levels, covered, decided = list[float](), list[bool](), list[bool]()
+        for _ in range(studies // 4):
+            x, y = (scores[..., -1].mean(axis=1) for scores in world.draw(rng, mixes=mixes + 4))
+            learned = fit(x[4:], y[4:])
+            assert learned is not None
+            allowed = learned.allowed(0.05)
+            for a, b in itertools.combinations(range(4), 2):
+                outside = learned.outside(x[a], x[b])
+                interval = learned.interval(x[b] - x[a], 1 - 2 * (allowed or 0.05), outside=outside)
+                levels.append(interval.level)
+                covered.append(interval.low <= y[b] - y[a] <= interval.high)
+                decided.append(allowed > 0 and learned.chance_other(x[b] - x[a], outside=outside) <= allowed)
+        for which, rows in (("all", np.full(len(decided), fill_value=True)), ("decided", np.array(decided))):
+            case = f"{mixes} mixes, {name}, {which} pairs"
+            yield "verdict at the target", case, np.mean(np.array(levels)[rows]), np.mean(np.array(covered)[rows])
+
+
 def matched_tokens(studies: int, rng: np.random.Generator) -> Iterator[Row]:
     """Simulate D'/D of curves that fall as a power of the tokens, with noise of seeds and of each record."""
     for n, (points, noise) in itertools.product((3, 5), ((6, 0.002), (200, 0.02))):
@@ -116,7 +142,7 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=2000)
     arguments = parser.parse_args()
     print("| estimate | case | nominal | covers |\n| --- | --- | --- | --- |")
-    for part in (seeds_alone, with_items, with_history, at_target, matched_tokens, signal):
+    for part in (seeds_alone, with_items, with_history, at_target, at_decision, matched_tokens, signal):
         for estimate, case, level, fraction in part(arguments.studies, np.random.default_rng(0)):
             print(f"| {estimate} | {case} | {level:.0%} | {fraction:.1%} |", flush=True)
 

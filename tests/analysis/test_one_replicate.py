@@ -164,8 +164,19 @@ def test_the_target_is_predicted_from_one_replicate_per_mix(difference: float, d
     assert verdict.target.p_noise >= 0
 
 
-def test_a_history_without_replicates_gives_no_noise_for_one_replicate() -> None:
+def test_one_replicate_is_decided_by_a_history_of_single_runs() -> None:
+    """The history's errors contain the noise of single runs, which its reliability bounds."""
     verdict = at_target(0.04, target_history(replicates=1))
+    assert verdict.decision == "ACCEPT"
+    assert verdict.target is not None
+    assert not verdict.target.noise_known
+    assert at_target(0.002, target_history(replicates=1)).decision == "INCONCLUSIVE"
+
+
+def test_one_replicate_is_undecided_by_a_history_of_two_replicates_with_too_few_degrees_of_freedom() -> None:
+    history = target_history(replicates=2)
+    few = history[history["mix"].isin([f"past{i}" for i in range(8)])]
+    verdict = at_target(0.03, few)
     assert verdict.decision == "INCONCLUSIVE"
     assert "one seed of each mix shows no noise" in verdict.reasons[0].figures["problem"]
     assert Reason(code=Code.NEED_SEEDS, figures={"n_seeds": 2, "shared": False}) in verdict.needed

@@ -17,8 +17,8 @@ DOCS = Path(__file__).parents[2] / "docs" / "reference" / "reasons.md"
 EFFECT = {"effect": -0.05, "ci_low": -0.06, "ci_high": -0.04, "level": 0.95, "n_seeds": 3}
 POINTS = {"effect": 0.0123, "ci_low": -0.001, "ci_high": 0.0256, "level": 0.99667, "n_seeds": 1}
 PREDICTION = {
-    "scale": "1B", "effect": 0.08, "ci_low": 0.05, "ci_high": 0.11, "level": 0.95, "proxy_effect": 0.06,
-    "predictor": "mmlu acc", "n_seeds": (3, 4), "p_noise": 0.00001, "chance_other": 0.0001, "allowed": 0.05, "mix": "base",
+    "scale": "1B", "effect": 0.08, "ci_low": 0.05, "ci_high": 0.11, "level": 0.9, "proxy_effect": 0.06,
+    "predictor": "mmlu acc", "n_seeds": (3, 4), "p_noise": 0.00001, "noise_known": True, "chance_other": 0.0001, "allowed": 0.05, "mix": "base",
 }  # fmt: skip
 INTERIM = {"outcome": "loser", "fraction": 0.25, "tokens": 250.0, "alpha": 0.01, "verdict": "REJECT"}
 DEFECT = {
@@ -124,12 +124,12 @@ RENDERED: list[tuple[Reason, str]] = [
      ("base was trained on 1,000 tokens, and new on 970 tokens. The unequal budgets may explain part of the"
       " difference in scores.")),
     (reason(Code.TARGET_BETTER, "mmlu", "acc", **PREDICTION),
-     ("mmlu acc at 1B is predicted to be better. The predicted effect is +8.00 points (95% interval +5.00 to"
-      " +11.00). The effect at the proxy is +6.00 points (3 baseline and 4 candidate seeds, p below 0.0001 for"
-      " seed noise alone). The probability that base wins at 1B is below 0.1%.")),
+     ("mmlu acc at 1B is predicted to be better. The predicted effect is +8.00 points (90% interval +5.00 to"
+      " +11.00, the level of the decision). The effect at the proxy is +6.00 points (3 baseline and 4 candidate seeds, p below 0.0001 for"
+      " seed noise alone). The probability that base wins at 1B is below 0.1%, at most the allowed 5.0%.")),
     (reason(Code.TARGET_NOT_SHOWN, "mmlu", "acc", **{**PREDICTION, "chance_other": 0.2, "predictor": "the mean of 3 metrics"}),
-     ("mmlu acc at 1B is not significantly better or worse. The predicted effect is +8.00 points (95% interval"
-      " +5.00 to +11.00). The effect at the proxy on the mean of 3 metrics is +0.06 (3 baseline and 4 candidate"
+     ("mmlu acc at 1B is not significantly better or worse. The predicted effect is +8.00 points (90% interval"
+      " +5.00 to +11.00, the level of the decision). The effect at the proxy on the mean of 3 metrics is +0.06 (3 baseline and 4 candidate"
       " seeds, p below 0.0001 for seed noise alone). The probability that base does not win at 1B is 20.0%, more"
       " than the allowed 5.0%.")),
     (reason(Code.TARGET_UNKNOWN, "mmlu", "acc", scale="1B", problem="too few"),
@@ -137,6 +137,32 @@ RENDERED: list[tuple[Reason, str]] = [
     (reason(Code.TARGET_RANKING, "mmlu", "acc", scale="1B", accuracy=0.95, n_pairs=66, n_mixes=12),
      ("In the history, the proxy predicted the winner at 1B for 95% of 66 pairs of 12 mixes. Each pair was"
       " predicted from a history without its two mixes.")),
+    (reason(Code.HISTORY_EXCLUDED, "tokens", mixes=["m1"], scale="150M", tokens=3e10, expected=3e9),
+     ("The history's rows of m1 were excluded, because they were trained on 30,000,000,000 tokens at 150M, and"
+      " 3,000,000,000 tokens were expected.")),
+    (reason(Code.HISTORY_EXCLUDED, "setting", mixes=["m1"], scale="150M", label="task version", task="mmlu", value="2",
+            expected="1"),
+     ("The history's rows of m1 were excluded, because the task version of mmlu at 150M is 2, and 1 was expected.")),
+    (reason(Code.HISTORY_EXCLUDED, "scale", mixes=["m1"], scale="1B"),
+     "The history's rows of m1 were excluded, because they have no comparable results at 1B."),
+    (reason(Code.HISTORY_EXCLUDED, "copy", mixes=["m1", "m2"]),
+     "The history's rows of m1, m2 were excluded, because they repeat all scores of another mix."),
+    (reason(Code.HISTORY_EXCLUDED, "same_as_arm", mixes=["m1"]),
+     "The history's rows of m1 were excluded, because they have exactly the scores of a compared mix."),
+    (reason(Code.HISTORY_EXCLUDED, "outlier", mixes=["m1"]),
+     "The history's rows of m1 were excluded, because their scores are too far from those of the other mixes."),
+    (reason(Code.TARGET_WIDENED, "family", families=["code"]),
+     ("The history has no mixes of the family code. The interval is therefore based on how well the other families"
+      " predict each family of the history.")),
+    (reason(Code.TARGET_WIDENED, "unexpected", mixes=["m1"]),
+     ("In the history, the results of m1 at the target scale are far from those that the proxy predicts. The errors"
+      " behind the interval include these mixes.")),
+    (reason(Code.TARGET_WIDENED, "range", fraction=0.25),
+     ("25% of the difference at the proxy lies outside the range of the history's mixes. The interval counts this part"
+      " as error.")),
+    (reason(Code.TARGET_WIDENED, "profile", factor=1.5),
+     ("Over all metrics, a compared mix is 1.50 times as far from the history's mixes as the most unusual of them. The"
+      " interval is wider by this factor.")),
     (reason(Code.NEED_SEEDS, n_seeds=3, shared=True),
      "Each mix needs 3 finished seeds, and both mixes need the same seeds."),
     (reason(Code.NEED_INDEPENDENT_RUNS, "code", "loss", n_seeds=1),
@@ -310,9 +336,14 @@ RENDERED: list[tuple[Reason, str]] = [
      ("The configuration now differs from the registration: policy.alpha 0.05 -> 0.4. The verdict uses the"
       " registered values. The option --policy-now selects the configured values.")),
     (reason(Code.TARGET_NOT_SHOWN, "mmlu", "acc", **{**PREDICTION, "p_noise": 0.4}),
-     ("mmlu acc at 1B is not significantly better or worse. The predicted effect is +8.00 points (95% interval"
-      " +5.00 to +11.00). The effect at the proxy is +6.00 points (3 baseline and 4 candidate seeds, p 0.4 for"
+     ("mmlu acc at 1B is not significantly better or worse. The predicted effect is +8.00 points (90% interval"
+      " +5.00 to +11.00, the level of the decision). The effect at the proxy is +6.00 points (3 baseline and 4 candidate seeds, p 0.4 for"
       " seed noise alone). The effect at the proxy may be seed noise.")),
+    (reason(Code.TARGET_BETTER, "mmlu", "acc", **{**PREDICTION, "noise_known": False, "n_seeds": (1, 1), "p_noise": 0.01}),
+     ("mmlu acc at 1B is predicted to be better. The predicted effect is +8.00 points (90% interval +5.00 to"
+      " +11.00, the level of the decision). The effect at the proxy is +6.00 points (1 baseline and 1 candidate seeds, p 0.01 for seed noise"
+      " alone, whose size is bounded by the history, as no replicates show it). The probability that base wins at 1B"
+      " is below 0.1%, at most the allowed 5.0%.")),
     (reason(Code.NEED_SEEDS_TO_SHOW, "web", "loss", claim="holds", likely=6, at_most=None, most=100, n_seeds=1,
             noise=0.01),
      ("About 6 seeds of each mix would show that web loss stays within its margin, if effect and noise are as"

@@ -181,13 +181,12 @@ def _on_target(code: Code, target: TargetEffect, *names: str, **more: Any) -> Re
 
 def predicted(target: TargetEffect, *, baseline: str, candidate: str) -> list[Reason]:
     """State the prediction at the target, its basis, and how often past predictions were correct."""
-    notes = [Reason(code=Code.TARGET_NOTE, figures={"text": note}) for note in target.notes]
-    return [_winner(target, baseline, candidate), *_ranking(target), *notes]
+    return [_winner(target, baseline, candidate), *_ranking(target), *target.notes]
 
 
 PREDICTION = (
     *("effect", "ci_low", "ci_high", "level", "proxy_effect", "predictor", "n_seeds"),
-    *("p_noise", "chance_other", "allowed"),
+    *("p_noise", "noise_known", "chance_other", "allowed"),
 )
 """Figures that every prediction at the target contains."""
 
@@ -214,7 +213,7 @@ def target_needed(target: TargetEffect, policy: Policy) -> list[Reason]:
     """State the data that would decide at the target."""
     if target.problem:
         enough = need_seeds(max(policy.min_seeds, 2), shared=False)
-        return [enough if target.reliability else Reason(code=Code.NEED_LARGER_HISTORY)]
+        return [enough if target.reliability and not target.misfit else Reason(code=Code.NEED_LARGER_HISTORY)]
     reasons = []
     if target.p_noise > policy.alpha and target.seeds is not None:
         reasons.append(_on_target(Code.NEED_SEEDS_AT_PROXY, target, "p_noise"))

@@ -250,7 +250,7 @@ def _more_items(required: Claims, have: int) -> Option | None:
 def _larger_proxies(target: TargetEffect, policy: Policy, context: DecisionContext) -> list[Option]:
     """Return the larger proxies: the scales in the history, or else twice the size without a power."""
     options = []
-    scales = () if context.past is None or not target.own else between(context.past, target, proxy_scale=context.scale)
+    scales = () if context.past is None else between(context.past, target, proxy_scale=context.scale)
     for step in scales:
         cost = context.cost(2 * policy.min_seeds, tokens=step.tokens, scale=step.scale)
         options.append(
@@ -259,7 +259,9 @@ def _larger_proxies(target: TargetEffect, policy: Policy, context: DecisionConte
                 what=Reason(code=Code.LARGER_PROXY, figures={"scale": step.scale}),
                 seeds=policy.min_seeds,
                 power=step.power,
-                basis=Reason(code=Code.BASIS_PAST_PROXIES, figures={"n_mixes": step.n_mixes, "scale": target.scale}),
+                basis=Reason(code=Code.BASIS_PAST_PROXIES, figures={"n_mixes": step.n_mixes, "scale": target.scale})
+                if step.power is not None
+                else Reason(code=Code.BASIS_NO_PAST_PROXIES),
                 **cost,
             )
         )

@@ -65,6 +65,9 @@ class Target:
     """Name of a metric in the history."""
     better: Literal["higher", "lower"]
     """Direction of improvement."""
+    predictor: Literal["own", "best"] = "own"
+    """Proxy metrics that predict the target. `own`: the target's metric, or the mean of all metrics if the proxy lacks it.
+    `best`: the metric, or the mean of all metrics, that best predicts past mixes, each from the other past mixes."""
 
     def __post_init__(self) -> None:
         _require_possible_direction(f"{self.task} {self.metric}", self.metric, self.better)

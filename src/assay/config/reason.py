@@ -108,6 +108,14 @@ class Code(StrEnum):
         "States for which percentage of past pairs of mixes the proxy predicted the winner at the target scale.",
     )
     TARGET_NOTE = "target_note", "States which rows of the history were excluded."
+    HISTORY_EXCLUDED = (
+        "history_excluded",
+        "Some mixes of the history do not fit the compared mixes or the other past mixes, and were excluded.",
+    )
+    TARGET_WIDENED = (
+        "target_widened",
+        "A compared or past mix differs from the history's other mixes, so the interval at the target scale is wider.",
+    )
 
     # --- what would decide
     NEED_SEEDS = "need_seeds", "Each mix needs as many finished seeds as the policy requires."
@@ -139,7 +147,7 @@ class Code(StrEnum):
         "need_history_or_primary",
         "A primary metric is needed, or a history with other mixes at the proxy and the target scale.",
     )
-    NEED_LARGER_HISTORY = "need_larger_history", "The history needs more mixes."
+    NEED_LARGER_HISTORY = "need_larger_history", "The history needs more mixes like the compared mixes."
     NEED_SEEDS_AT_PROXY = (
         "need_seeds_at_proxy",
         "Each mix needs more seeds, because the difference at the proxy may be seed noise.",
@@ -182,7 +190,10 @@ class Code(StrEnum):
         "basis_past_proxies",
         "The probability is estimated from past mixes at the current proxy, the proposed proxy and the target scale.",
     )
-    BASIS_NO_PAST_PROXIES = "basis_no_past_proxies", "No past mixes show how well a larger proxy predicts the target."
+    BASIS_NO_PAST_PROXIES = (
+        "basis_no_past_proxies",
+        "The history does not show how well a larger proxy predicts the target.",
+    )
     BASIS_PREDICTION = (
         "basis_prediction",
         "The probability assumes the predicted difference and the noise of past replicates at the target scale.",

@@ -157,7 +157,7 @@ SENTENCES: Mapping[Code, Render] = {
     Code.NEED_HISTORY_OR_PRIMARY: lambda _: (
         "A primary metric is needed, or a history with other mixes at the proxy and the target scale."
     ),
-    Code.NEED_LARGER_HISTORY: lambda _: "The history needs more mixes.",
+    Code.NEED_LARGER_HISTORY: lambda _: "The history needs more mixes like the compared mixes.",
     Code.NEED_SEEDS_AT_PROXY: lambda _: (
         "Each mix needs more seeds, because the difference at the proxy may be seed noise."
     ),
@@ -188,7 +188,7 @@ SENTENCES: Mapping[Code, Render] = {
         f"The probability is estimated from {r.figures['n_mixes']} past mixes that were trained at the current proxy,"
         f" the proposed proxy and {r.figures['scale']}."
     ),
-    Code.BASIS_NO_PAST_PROXIES: lambda _: "No past mixes show how well this proxy predicts the target.",
+    Code.BASIS_NO_PAST_PROXIES: lambda _: "The history does not show how well this proxy predicts the target.",
     Code.BASIS_PREDICTION: lambda _: (
         "The probability assumes that the predicted difference is correct, and that the noise equals that of past"
         " replicates at the target scale."

@@ -219,12 +219,15 @@ def _at(reason: Reason) -> str:
 def _predicted(reason: Reason) -> str:
     figures = reason.figures
     interval = f"{percent(figures['level'])} interval {ends(reason.metric, figures['ci_low'], figures['ci_high'])}"
+    interval += ", the level of the decision"
     if figures["predictor"] == reason.name:
         basis = f"The effect at the proxy is {size(reason, 'proxy_effect', sign=True)}"
     else:
         basis = f"The effect at the proxy on {figures['predictor']} is {figures['proxy_effect']:+.3g}"
     first, second = figures["n_seeds"]
     noise = f"{first} baseline and {second} candidate seeds, p {probability(figures['p_noise'])} for seed noise alone"
+    if not figures["noise_known"]:
+        noise += ", whose size is bounded by the history, as no replicates show it"
     return f"The predicted effect is {size(reason, 'effect', sign=True)} ({interval}). {basis} ({noise})"
 
 
@@ -232,6 +235,7 @@ def _target_shown(reason: Reason) -> str:
     side = "better" if reason.code is Code.TARGET_BETTER else "worse"
     figures = reason.figures
     other = f"The probability that {figures['mix']} wins at {figures['scale']} is {chance(figures['chance_other'])}"
+    other += f", at most the allowed {chance(figures['allowed'])}"
     return f"{_at(reason)} is predicted to be {side}. {_predicted(reason)}. {other}."
 
 
@@ -252,6 +256,52 @@ def _target_ranking(reason: Reason) -> str:
     return (
         f"In the history, the proxy predicted the winner at {figures['scale']} for {figures['accuracy']:.0%} of"
         f" {pairs}. Each pair was predicted from a history without its two mixes."
+    )
+
+
+def _history_excluded(reason: Reason) -> str:
+    return f"The history's rows of {some(reason.figures['mixes'])} were excluded, because {_misfit(reason)}."
+
+
+def _misfit(reason: Reason) -> str:
+    """Return why past mixes were excluded, as a clause."""
+    figures = reason.figures
+    at = f" at {figures['scale']}" if figures.get("scale") else ""
+    if reason.subject == "tokens":
+        return f"they were trained on {figures['tokens']:,.0f} tokens{at}, and {figures['expected']:,.0f} tokens were expected"
+    if reason.subject == "setting":
+        what = f"the {figures['label']} of {figures['task']}{at}"
+        return f"{what} is {figures['value']}, and {figures['expected']} was expected"
+    if reason.subject == "scale":
+        return f"they have no comparable results{at}"
+    return {
+        "copy": "they repeat all scores of another mix",
+        "same_as_arm": "they have exactly the scores of a compared mix",
+        "outlier": "their scores are too far from those of the other mixes",
+    }[reason.subject]
+
+
+def _target_widened(reason: Reason) -> str:
+    figures = reason.figures
+    if reason.subject == "family":
+        families = some(figures["families"])
+        return (
+            f"The history has no mixes of the family {families}. The interval is therefore based on how well the other"
+            " families predict each family of the history."
+        )
+    if reason.subject == "unexpected":
+        return (
+            f"In the history, the results of {some(figures['mixes'])} at the target scale are far from those that the proxy"
+            " predicts. The errors behind the interval include these mixes."
+        )
+    if reason.subject == "range":
+        return (
+            f"{figures['fraction']:.0%} of the difference at the proxy lies outside the range of the history's mixes. The"
+            " interval counts this part as error."
+        )
+    return (
+        f"Over all metrics, a compared mix is {figures['factor']:.2f} times as far from the history's mixes as the most"
+        " unusual of them. The interval is wider by this factor."
     )
 
 
@@ -382,6 +432,8 @@ SENTENCES: Mapping[Code, Render] = {
     Code.TARGET_NOT_SHOWN: _target_not_shown,
     Code.TARGET_UNKNOWN: lambda r: f"assay cannot predict the effect on {_at(r)}: {r.figures['problem']}.",
     Code.TARGET_RANKING: _target_ranking,
+    Code.HISTORY_EXCLUDED: _history_excluded,
+    Code.TARGET_WIDENED: _target_widened,
     Code.TARGET_NOTE: lambda r: str(r.figures["text"]),
     Code.SCOPE_PROXY: _scope_proxy,
     Code.SCOPE_TARGET_UNKNOWN: lambda r: (

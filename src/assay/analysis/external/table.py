@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assay.analysis.stats.evaluation_columns import require_chance_levels, require_item_counts
-from assay.analysis.stats.tables import WHOLE_SEED, normalized_seed
+from assay.analysis.stats.tables import FAMILY, WHOLE_SEED, normalized_seed
 from assay.analysis.stats.units import UNIT, find_gap, require_possible, to_one_unit
 from assay.config.metrics import FRACTIONS, without_filter
 from assay.core.errors import ConfigError, Damaged, NotFound, did_you_mean
@@ -29,7 +29,7 @@ REQUIRED = (*LABELS, "task", "metric", "value")
 NUMBERS = ("n", "stderr", "chance", "num_fewshot")
 SETTINGS = ("version", "num_fewshot", "prompt")
 """Evaluation settings. The known settings of both arms must be equal."""
-COLUMNS = (*REQUIRED, "n", "stderr", "chance", *SETTINGS, UNIT)
+COLUMNS = (*REQUIRED, "n", "stderr", "chance", *SETTINGS, UNIT, FAMILY)
 KEY = ["mix", "seed", "scale", "tokens", "task", "metric"]
 """Columns that identify a value."""
 
@@ -407,7 +407,7 @@ def _some(names: Sequence[str]) -> str:
 def _digest(frame: pd.DataFrame) -> str:
     from pandas.util import hash_pandas_object
 
-    # Tables without declared units keep the digests of earlier versions, so that a repeated import is recognized.
-    names = [name for name in COLUMNS if name != UNIT or frame[name].notna().any()]
+    # Tables without declared units and families keep the digests of earlier versions, so that a repeated import is recognized.
+    names = [name for name in COLUMNS if name not in {UNIT, FAMILY} or frame[name].notna().any()]
     columns = [hash_pandas_object(frame[name], index=False).to_numpy() for name in names]
     return hashlib.sha256(b"".join(column.tobytes() for column in columns)).hexdigest()

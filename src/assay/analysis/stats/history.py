@@ -11,6 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from assay.analysis.stats.evaluation_columns import require_chance_levels, require_item_counts
+from assay.analysis.stats.history_check import (
+    ANY,
+    Conditions,
+    comparable,
+    excluded_without_scale,
+    families_of,
+    usual_conditions,
+    without_copies,
+)
 from assay.analysis.stats.moderated import NOTHING, Prior, learn
 from assay.analysis.stats.replicates import MIN_CHECKPOINTS, Trend, signal_to_noise, trend
 from assay.analysis.stats.signal import PastSignal
@@ -18,13 +27,12 @@ from assay.analysis.stats.tables import SCORE_KEY, Metric, scale_key, scale_keys
 from assay.analysis.stats.units import APART, to_one_unit
 from assay.config.metrics import Better, metric_facts
 from assay.config.policy import Target
+from assay.config.reason import Code, Reason
 from assay.core.errors import ConfigError, Damaged, NotFound, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
-
-    from assay.config.reason import Reason
 
 T = TypeVar("T")
 
@@ -49,9 +57,14 @@ class Predictor:
     @property
     def name(self) -> str:
         """Description of the predictor for reports."""
-        if self.own:
+        if len(self.weights) == 1:
             return " ".join(next(iter(self.weights)))
         return f"the mean of {len(self.weights)} metrics, each in units of its spread over the history"
+
+    @property
+    def single(self) -> bool:
+        """Whether the predictor is a single metric."""
+        return len(self.weights) == 1
 
     def scores(self, table: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
         """Return, for each mix, the scores of its runs that have all metrics.
@@ -60,13 +73,18 @@ class Predictor:
             table: `mix, seed, task, metric, value` of one scale.
         """
         named = zip(table["task"], table["metric"], strict=True)
-        wide = _wide(table[[metric in self.weights for metric in named]])
+        rows = table[[metric in self.weights for metric in named]]
+        if len(self.weights) == 1:
+            weight = next(iter(self.weights.values()))
+            runs = rows.groupby([rows["mix"].astype(str), rows["seed"].astype(str)], sort=False)["value"].mean()
+            ordered, mixes = weight * runs.to_numpy(), runs.index.get_level_values(0)
+            return _split(ordered, mixes.to_numpy())
+        wide = _wide(rows)
         if len(wide.columns) < len(self.weights):
             return {}
         complete = wide[list(self.weights)].dropna()
         values = complete.to_numpy() @ np.array(list(self.weights.values()))
-        mixes = complete.index.get_level_values("mix").astype(str)
-        return {mix: values[mixes == mix] for mix in dict.fromkeys(mixes)}
+        return _split(values, complete.index.get_level_values("mix").astype(str).to_numpy())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +94,68 @@ class TransferHistory:
     Attributes:
         proxy: rows at the proxy scale.
         target: the target metric at the target scale by mix, mean over seeds.
-        notes: sentences on excluded rows.
+        notes: reasons for excluded rows.
+        families: recipe family of each labeled mix, including the compared mixes.
     """
 
     proxy: pd.DataFrame
     target: Mapping[str, float]
-    notes: tuple[str, ...]
+    notes: tuple[Reason, ...]
+    families: Mapping[str, str]
+
+    @cached_property
+    def means(self) -> pd.DataFrame:
+        """Mean over seeds of each metric at the proxy, one row per mix with a result at the target."""
+        means = self._wide.groupby(level="mix").mean()
+        return means.loc[means.index.isin(list(self.target))]
+
+    @cached_property
+    def _wide(self) -> pd.DataFrame:
+        return _wide(self.proxy)
+
+    @cached_property
+    def columns(self) -> Mapping[Metric, NDArray[np.float64]]:
+        """Column of each metric in `means`, NaN for a mix without it."""
+        values = self.means.to_numpy(dtype=float)
+        tasks, metrics = (self.means.columns.get_level_values(level).astype(str) for level in (0, 1))
+        return {metric: values[:, i] for i, metric in enumerate(zip(tasks, metrics, strict=True))}
+
+    @cached_property
+    def _computed(self) -> dict[Hashable, Any]:
+        return {}
+
+    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return a value that all candidates share, computed at the first call with this key."""
+        if key not in self._computed:
+            self._computed[key] = compute()
+        return self._computed[key]  # type: ignore[no-any-return]  # the key identifies the computation
+
+    def scores(self, predictor: Predictor) -> dict[str, NDArray[np.float64]]:
+        """Return the predictor's scores of each past mix at the proxy."""
+        return self.once(("scores", *predictor.weights.items()), lambda: predictor.scores(self.proxy))
+
+    @cached_property
+    def metrics(self) -> frozenset[Metric]:
+        """Metrics measured at the proxy."""
+        names = self.proxy[["task", "metric"]].drop_duplicates()
+        return frozenset((str(task), str(metric)) for task, metric in zip(names["task"], names["metric"], strict=True))
+
+    def common(self, measured: set[Metric]) -> list[Metric]:
+        """Return the metrics that the compared mixes and more than 80% of the past mixes have.
+
+        A metric that many past mixes lack would exclude the pairs of those mixes.
+        """
+        if not len(self.means):
+            return []
+        return [m for m in sorted(measured & self.metrics) if np.isfinite(self.columns[m]).mean() > 0.8]
 
     def predictor(
         self, target: Target, measured: set[Metric], *, direction: Callable[[str, str], Better | None]
     ) -> Predictor | None:
         """Choose the predictor; return None if the history and the compared mixes share no metric.
+
+        With `target.predictor` `best`, the predictor has the smallest error in predicting past mixes, each from the
+        other past mixes (see `best_predictor`).
 
         Args:
             target: metric and scale of the decision.
@@ -97,20 +166,66 @@ class TransferHistory:
             A predictor without weights if no metric has a known direction.
         """
         own = (target.task, target.metric)
-        known = sorted(measured & set(zip(self.proxy["task"], self.proxy["metric"], strict=True)))
-        if own in known:
-            return Predictor(weights={own: 1.0}, own=True)
-        wide = _wide(self.proxy)
-        means = wide[known].groupby(level="mix").mean()
-        means = means.loc[means.index.isin(list(self.target))]
-        # A metric that many past mixes lack would exclude the pairs of those mixes.
-        spreads = {metric: float(means[metric].std()) for metric in known if means[metric].notna().mean() > 0.8}
-        usable = {metric: sd for metric, sd in spreads.items() if sd > 0}
+        usual = Predictor(weights={own: 1.0}, own=True) if own in measured & self.metrics else None
+        if usual is not None and target.predictor == "own":
+            return usual
+        known = self.common(measured)
+        usable = {m: sd for m in known if (sd := float(self.means[m].std())) > 0}
+        if not usable:
+            return usual
         betters = {metric: direction(*metric) for metric in usable}
         undirected = tuple(metric for metric in usable if betters[metric] is None)
-        weights = {m: (-1 if betters[m] == "lower" else 1) / sd for m, sd in usable.items() if m not in undirected}
-        scaled = {m: w / len(weights) for m, w in weights.items()}
-        return Predictor(weights=scaled, own=False, undirected=undirected) if usable else None
+        signs = {metric: -1 if better == "lower" else 1 for metric, better in betters.items() if better is not None}
+        weights = {metric: sign / usable[metric] / len(signs) for metric, sign in signs.items()}
+        average = Predictor(weights=weights, own=False, undirected=undirected)
+        if target.predictor == "own" or not weights:
+            return usual or average
+        single = [
+            Predictor(weights={m: float(s)}, own=False, undirected=undirected) for m, s in signs.items() if m != own
+        ]
+        return best_predictor(usual or average, [average, *single], self.means, self.target)
+
+
+def best_predictor(
+    usual: Predictor, others: Sequence[Predictor], means: pd.DataFrame, target: Mapping[str, float]
+) -> Predictor:
+    """Choose the predictor with the smallest squared error of past mixes, each predicted from the other mixes.
+
+    The best of several predictors looks better than it is. Another predictor than the usual one must therefore be better
+    by more than the largest difference expected from chance: sqrt(2 log k) standard errors among k equal predictors.
+
+    Args:
+        usual: the predictor to prefer.
+        others: the alternatives.
+        means: (mixes, metrics) scores at the proxy.
+        target: score of each mix at the target.
+    """
+    complete = means[list(dict.fromkeys(m for p in (usual, *others) for m in p.weights))].dropna()
+    if len(complete) < 12:
+        return usual
+    y = np.array([target[str(mix)] for mix in complete.index])
+    errors = {
+        i: _errors_without(complete[list(p.weights)].to_numpy() @ np.array(list(p.weights.values())), y) ** 2
+        for i, p in enumerate((usual, *others))
+    }
+    bar = math.sqrt(2 * math.log(len(errors))) if len(errors) > 1 else 0.0
+    chosen, least = usual, 0.0
+    for i, other in enumerate(others, 1):
+        gain = errors[0] - errors[i]
+        mean, se = float(gain.mean()), float(gain.std(ddof=1)) / math.sqrt(len(gain))
+        if mean > bar * se and mean > least:
+            chosen, least = other, mean
+    return chosen
+
+
+def _errors_without(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the error of each mix in a least-squares line through the other mixes, from the line's leverages."""
+    dx, dy = x - x.mean(), y - y.mean()
+    total = float(dx @ dx)
+    slope = float(dx @ dy) / total if total > 0 else 0.0
+    leverage = 1 / len(x) + (dx**2 / total if total > 0 else 0.0)
+    errors: NDArray[np.float64] = (dy - slope * dx) / np.clip(1 - leverage, 1e-9, None)
+    return errors
 
 
 class HistoryTable:
@@ -296,7 +411,12 @@ def noise_of(scores: Mapping[str, NDArray[np.float64]]) -> Prior:
 
 
 def read_history(
-    history: pd.DataFrame | HistoryTable, *, target: Target, proxy_scale: Any, without: Collection[str]
+    history: pd.DataFrame | HistoryTable,
+    *,
+    target: Target,
+    proxy_scale: Any,
+    without: Collection[str],
+    conditions: Conditions = ANY,
 ) -> TransferHistory:
     """Read past results at both scales.
 
@@ -305,15 +425,23 @@ def read_history(
         target: metric and scale of the decision.
         proxy_scale: the scale under comparison. With None, the table must have exactly one scale in addition to the target's.
         without: the compared mixes, which the history must not use.
+        conditions: tokens and evaluation settings of the compared runs, which the history's proxy runs must share.
 
     Raises:
-        AssayError: a column is missing, a row is duplicated, or the table lacks one of the scales or the target's metric.
+        AssayError: a column is missing, a row is duplicated, a mix has two families, or the table lacks one of the scales or the target's metric.
     """
-    return HistoryTable.of(history).once(_read_history, target=target, proxy_scale=proxy_scale, without=without)
+    return HistoryTable.of(history).once(
+        _read_history, target=target, proxy_scale=proxy_scale, without=without, conditions=conditions
+    )
 
 
 def _read_history(
-    frame: pd.DataFrame, *, target: Target, proxy_scale: Any, without: Collection[str] = ()
+    frame: pd.DataFrame,
+    *,
+    target: Target,
+    proxy_scale: Any,
+    without: Collection[str] = (),
+    conditions: Conditions = ANY,
 ) -> TransferHistory:
     frame = with_columns(frame, COLUMNS, "history")
     if frame.empty:
@@ -331,18 +459,32 @@ def _read_history(
             f"the history has no {target.task} {target.metric} at the target scale {target.scale!r}."
             f" {did_you_mean(f'{target.task} {target.metric}', known)}"
         )
-    notes: list[str] = []
+    families = families_of(frame)
+    notes: list[Reason] = []
     if without:
-        notes.append(f"The history's rows of {', '.join(without)} were excluded, as these mixes are under comparison.")
-    near_rows, far_rows = (
-        _clean(rows[~rows["mix"].isin(list(without))], notes) for rows in (frame[keys == near], at_target)
-    )
+        notes.append(
+            _note(f"The history's rows of {', '.join(without)} were excluded, as these mixes are under comparison.")
+        )
+    near_rows, far_rows = (rows[~rows["mix"].isin(list(without))] for rows in (frame[keys == near], at_target))
+    near_rows = _clean(comparable(near_rows, conditions, proxy_scale, notes), notes)
+    far_rows = _clean(comparable(far_rows, usual_conditions(far_rows), target.scale, notes), notes)
+    if len(near_rows) and len(far_rows):
+        copies = without_copies((near_rows, far_rows), notes)
+        near_rows, far_rows = (rows[~rows["mix"].isin(copies)] if copies else rows for rows in (near_rows, far_rows))
+    only_near, only_far = (set(a["mix"]) - set(b["mix"]) for a, b in ((near_rows, far_rows), (far_rows, near_rows)))
+    notes += [excluded_without_scale(only_near, target.scale)] if only_near else []
+    notes += [excluded_without_scale(only_far, proxy_scale)] if only_far and near_rows.shape[0] else []
     means = far_rows.groupby(far_rows["mix"].astype(str), sort=False)["value"].mean()
     return TransferHistory(
         proxy=near_rows,
         target={str(mix): float(mean) for mix, mean in means.items()},
         notes=tuple(dict.fromkeys(notes)),
+        families=families,
     )
+
+
+def _note(text: str) -> Reason:
+    return Reason(code=Code.TARGET_NOTE, figures={"text": text})
 
 
 def _proxy_scale(frame: pd.DataFrame, target: Any, given: Any) -> Any:
@@ -375,16 +517,16 @@ def _proxy_scale(frame: pd.DataFrame, target: Any, given: Any) -> Any:
     return others[0]
 
 
-def _clean(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+def _clean(rows: pd.DataFrame, notes: list[Reason]) -> pd.DataFrame:
     """Return the finite values of each run's last checkpoint."""
     broken = ~np.isfinite(rows["value"])
     if broken.any():
-        notes.append(f"{int(broken.sum())} non-finite values of the history were excluded.")
+        notes.append(_note(f"{int(broken.sum())} non-finite values of the history were excluded."))
         rows = rows[~broken]
     if "tokens" in rows and rows.duplicated(SCORE_KEY).any():
         same = [*SCORE_KEY, "tokens"]
         if not rows.duplicated(same).any():
-            notes.append("Of runs with several checkpoints, only the last one was used.")
+            notes.append(_note("Of runs with several checkpoints, only the last one was used."))
             return rows.sort_values("tokens", kind="stable").drop_duplicates(SCORE_KEY, keep="last")
     duplicates = rows[rows.duplicated(SCORE_KEY, keep=False)]
     if not duplicates.empty:
@@ -395,6 +537,16 @@ def _clean(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
             fix="Keep one row for each mix, seed, scale, task and metric.",
         )
     return rows
+
+
+def _split(values: NDArray[np.float64], mixes: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+    """Return the values of each mix, with mixes in the order of their first value."""
+    import pandas as pd
+
+    codes, names = pd.factorize(mixes)
+    order = np.argsort(codes, kind="stable")
+    parts = np.split(values[order], np.cumsum(np.bincount(codes))[:-1])
+    return {str(name): part for name, part in zip(names, parts, strict=True)}
 
 
 def _wide(table: pd.DataFrame) -> pd.DataFrame:

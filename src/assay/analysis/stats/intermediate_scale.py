@@ -23,13 +23,14 @@ class IntermediateScale(NamedTuple):
     Attributes:
         scale: name of the scale or number of parameters, as spelled in the history.
         tokens: median token budget of past runs at this scale; None if unknown.
-        power: probability that a comparison at this scale decides, given the difference predicted from the proxy.
+        power: probability that a comparison at this scale decides, given the difference predicted from the proxy; None
+            if the history has too few mixes at the three scales, or the prediction uses other metrics.
         n_mixes: number of past mixes behind the power.
     """
 
     scale: Any
     tokens: float | None
-    power: float
+    power: float | None
     n_mixes: int
 
 
@@ -42,7 +43,7 @@ def between(history: pd.DataFrame, predicted: TargetEffect, *, proxy_scale: Any)
 
     Args:
         history: long results of other mixes at several scales.
-        predicted: the effect at the target, predicted from the target's own metric at the proxy.
+        predicted: the effect at the target.
         proxy_scale: the proxy's scale.
     """
     from scipy.special import stdtr
@@ -59,12 +60,16 @@ def between(history: pd.DataFrame, predicted: TargetEffect, *, proxy_scale: Any)
         onward = [mix for mix in means[1] if mix in target]
         step = fit([means[0][mix] for mix in both], [means[1][mix] for mix in both])
         rest = fit([means[1][mix] for mix in onward], [target[mix] for mix in onward])
-        if step is None or rest is None or not rest.slope:
-            continue
-        bar = rest.interval(0.0, 1 - 2 * predicted.allowed).high / abs(rest.slope)
-        center, df = abs(step.slope * predicted.proxy_effect), step.reliability.n_mixes - 2
-        power = float(stdtr(df, (center - bar) / step.scale) + stdtr(df, (-center - bar) / step.scale))
-        scales.append(IntermediateScale(names[key], _budget(history, names[key]), power, min(len(both), len(onward))))
+        power = None
+        if predicted.own and step is not None and rest is not None and rest.slope and math.isfinite(predicted.effect):
+            allowed = rest.allowed(predicted.alpha)
+            bar = rest.smallest(1 - 2 * allowed) if allowed else math.inf
+            center = abs(step.slope * predicted.proxy_effect)
+            power = float(stdtr(step.df, (center - bar) / step.scale) + stdtr(step.df, (-center - bar) / step.scale))
+        if onward:
+            scales.append(
+                IntermediateScale(names[key], _budget(history, names[key]), power, min(len(both), len(onward)))
+            )
     return scales
 
 

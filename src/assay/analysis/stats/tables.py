@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from assay.config.policy import Policy
 
+FAMILY = "family"
+"""Optional column with the recipe family of a mix, for target verdicts."""
+
 Seed = int | str
 Metric = tuple[str, str]
 """A task and its metric."""
