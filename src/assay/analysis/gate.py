@@ -28,9 +28,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from assay.analysis import explanations, next_steps
-from assay.analysis.compare import Comparison, compare_arms
+from assay.analysis.compare import Comparison, compare_arms, sweep_noise
 from assay.analysis.excluded_scores import CODES as EXCLUDED
 from assay.analysis.excluded_scores import broken_metrics, list_excluded_scores, with_excluded_scores
+from assay.analysis.noise_reasons import find_outliers, list_noise_reasons, list_outliers, without_runs
 from assay.analysis.stats.history import HistoryTable
 from assay.analysis.stats.item_table import ItemTable
 from assay.analysis.stats.results_table import ResultsTable
@@ -210,6 +211,7 @@ def decide(
     context: next_steps.DecisionContext | None = None,
     stop: Stop | None = None,
     trained: Trained | None = None,
+    name_outliers: bool = True,
 ) -> Verdict:
     """Decide on one change.
 
@@ -228,6 +230,7 @@ def decide(
         stop: the interim analysis that stopped the candidate. The outcome of this analysis is the decision, unless the
             candidate is blocked or was trained to the end.
         trained: the sources that each arm trains on; unknown for external results.
+        name_outliers: whether to name outlying runs, with the decision without them.
 
     Raises:
         AssayError: a table is invalid, or a name in the call or the policy is not in the tables.
@@ -251,7 +254,11 @@ def decide(
         comparisons = tuple(
             compare_arms(results, effective, items=items, history=history, baseline=baseline, candidates=[candidate])
         )
-        excluded = list_excluded_scores(results.scores_at(policy.proxy_scale), baseline, candidate, known=missing or {})
+        table, unpaired = (
+            results.scores_at(policy.proxy_scale),
+            {(c.task, c.metric) for c in comparisons if c.is_unpaired},
+        )
+        excluded = list_excluded_scores(table, baseline, candidate, known=missing or {}, unpaired=unpaired)
     if blocked:
         decision, reasons, needed = Decision.BLOCKED, list(blocked), list[Reason]()
     elif empty:
@@ -276,6 +283,19 @@ def decide(
     first = [r for r in by_construction if r.figures.get("excluded") and decision is Decision.INCONCLUSIVE]
     reasons = [*first, *reasons, *(reason for reason in by_construction if reason not in first)]
     reasons += [*excluded, *_conversions(results, history, {baseline, candidate})]
+    if comparisons and not blocked:
+        reasons += list_noise_reasons(comparisons)
+        if name_outliers:
+            noise = sweep_noise(results, effective, baseline=baseline, candidates=[candidate], history=history)
+            outliers = find_outliers(noise, effective, candidate)
+
+            def decide_without() -> Decision:
+                return decide(
+                    without_runs(results, outliers), policy, baseline=baseline, candidate=candidate, history=history,
+                    items=items, missing=missing, context=context, trained=trained, name_outliers=False,
+                ).decision  # fmt: skip
+
+            reasons += list_outliers(outliers, decision, decide_without)
     options: tuple[next_steps.Option, ...] = ()
     # More runs replace neither a score that is not finite nor an independent primary metric.
     other = {Code.NEED_FINITE_SCORES, Code.NEED_INDEPENDENT_PRIMARY} & {need.code for need in needed}

@@ -47,6 +47,22 @@ class Code(StrEnum):
         "scores_not_finite",
         "For some seeds, a mix has scores that are NaN or infinite, as a diverged run has.",
     )
+    SEEDS_UNSHARED = (
+        "seeds_unshared",
+        "Baseline and candidate have different seeds. The comparison uses the means of all seeds of each mix.",
+    )
+    ARM_NOISE_DIFFERS = (
+        "arm_noise_differs",
+        "The noise of baseline or candidate differs from the other arms'. Only the pair's own noise is used.",
+    )
+    HISTORY_NOISE_UNUSED = (
+        "history_noise_unused",
+        "The noise of past mixes does not agree closely with that of the sweep, and is not used.",
+    )
+    OUTLIER_SEED = (
+        "outlier_seed",
+        "Scores of a run differ from those of the other runs by more than noise. The verdict uses the run.",
+    )
     UNIT_CONVERTED = (
         "unit_converted",
         "Values were converted to the unit of their metric, such as percent to fractions.",
