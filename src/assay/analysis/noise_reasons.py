@@ -79,7 +79,7 @@ def find_outliers(noise: SweepNoise, policy: Policy, candidate: str) -> dict[Run
     for task, metric in voters:
         prior = noise.priors.get((task, metric))
         model = noise.model((task, metric), candidate)
-        for outlier in model.outliers(NOTHING if prior is None else prior.paired):
+        for outlier in model.outliers(NOTHING if prior is None else prior.best):
             p = outlier.p * len(voters)
             if outlier.arm in (noise.baseline, candidate) and p < OUTLIER:
                 figures = {"task": task, "metric": metric, "value": outlier.value, "expected": outlier.expected, "p": p}

@@ -132,8 +132,8 @@ def _arm_noise_differs(reason: Reason) -> str:
 
 def _history_noise_unused(reason: Reason) -> str:
     return (
-        "The noise of past mixes is not used, because the noise of this sweep does not agree with it closely:"
-        f" {_ratios(reason)} the noise of the history."
+        "The noise of past mixes is not used, because the noise of this sweep does not agree with it closely. In relation to"
+        f" the history, it is: {_ratios(reason)}."
     )
 
 

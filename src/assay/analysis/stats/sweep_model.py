@@ -90,6 +90,11 @@ class SeedPrior(NamedTuple):
     paired: Prior = NOTHING
     unpaired: Prior = NOTHING
 
+    @property
+    def best(self) -> Prior:
+        """The noise of paired differences; without shared seeds, the noise within mixes."""
+        return self.paired if self.paired.df > 0 else self.unpaired
+
 
 @dataclass(frozen=True, kw_only=True)
 class PairNoise:
