@@ -192,8 +192,6 @@ def coverage(selected: Selected, *, baseline: str, candidate: str) -> Coverage:
         lacking = [mix for mix, of_arm in zip(rows, by_arm, strict=True) if not of_arm]
         if lacking:
             missing.append(f"{' and '.join(lacking)} {'were' if len(lacking) > 1 else 'was'} not scored on {name}.")
-        elif shared[name] < policy.min_seeds <= min(map(len, by_arm)):
-            missing.append(f"{name}: the arms share {shared[name]} seeds; runs are paired by seed.")
     scale = str(selected.frame["scale"].iloc[0])
     return Coverage(
         baseline=baseline, candidate=candidate, scale=scale, seeds=seeds, shared=shared, missing=tuple(missing)
