@@ -14,7 +14,7 @@ from assay.analysis.detectable_effect import compute_detectable_effects
 from assay.analysis.gate import decide, gate
 from assay.analysis.stats.replicates import Noise
 from assay.config.policy import Criterion
-from assay.config.reason import Code
+from assay.config.reason import Code, stated
 from assay.report.reason_text import text, to_json
 from tests.helpers.reasons import first
 from tests.helpers.studies import policy
@@ -162,6 +162,15 @@ def test_more_arms_lower_the_smallest_detectable_effect() -> None:
         for n in (2, 5)
     )
     assert five < 0.75 * two
+
+
+def test_a_blocked_mix_does_not_inform_the_noise_of_other_candidates() -> None:
+    table = _table(0.01 * np.random.default_rng(10).standard_normal((4, 3)))
+    every, without = (
+        gate(table, RULE, baseline="m0", candidates=["m1", "m2"], blocked=blocked).candidates["m1"].comparisons[0]
+        for blocked in ({}, {"m2": [stated("source a lost its clearance.")]})
+    )
+    assert (every.noise_sources["sweep"], without.noise_sources["sweep"]) == (4, 2)
 
 
 def test_invalid_scores_of_one_arm_decide_nothing() -> None:

@@ -401,9 +401,11 @@ def gate(
     history = None if history is None else HistoryTable.of(history)
     results, items = results.averaged(policy.average.last, items)
     items = None if items is None else ItemTable.of(items)
+    # Runs of a blocked mix inform no other verdict, not even as noise.
+    allowed = without_mixes(results, [mix for mix in blocked if mix != baseline])
     verdicts = {
         candidate: decide(
-            results,
+            results if candidate in blocked else allowed,
             policy,
             baseline=baseline,
             candidate=candidate,
@@ -428,6 +430,14 @@ def gate(
         note=note,
         missing=with_excluded_scores(missing or {}, reasons),
     )
+
+
+def without_mixes(results: ResultsTable, mixes: Sequence[str]) -> ResultsTable:
+    """Return the results without some mixes; the table itself if it has none of them."""
+    if not mixes or "mix" not in results.frame:
+        return results
+    others = ~results.frame["mix"].astype(str).isin(mixes)
+    return results if others.all() else results.select(others)
 
 
 @dataclass(frozen=True)
