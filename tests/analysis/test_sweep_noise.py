@@ -131,9 +131,8 @@ def test_ten_baseline_seeds_all_count_against_three_candidate_seeds() -> None:
     assert (c.pairing, c.n_seeds, len(c.baseline_seeds), c.candidate_seeds) == ("unpaired", 3, 10, (0, 1, 2))
     assert c.noise_df == 11
     assert c.baseline_mean == pytest.approx(2 + values[0].mean())
-    codes = {reason.code for reason in verdict.reasons}
-    assert Code.SEEDS_UNSHARED in codes
-    assert Code.SCORES_MISSING not in codes, "no seed is excluded"
+    assert first(verdict.reasons, Code.SEEDS_UNSHARED).figures["shared"] == (0, 1, 2)
+    assert first(verdict.reasons, Code.SCORES_MISSING).figures["seeds"] == tuple(range(3, 10))
 
 
 def test_items_of_unshared_seeds_widen_the_interval() -> None:

@@ -147,11 +147,6 @@ class Comparison:
         return self.effect if self.better == "higher" else -self.effect
 
     @property
-    def is_unpaired(self) -> bool:
-        """Whether the effect is a difference of means over different seeds."""
-        return self.pairing == "unpaired" and self.n_seeds > 0
-
-    @property
     def spread(self) -> float:
         """The measured noise, or the noise of past runs for one seed; NaN if unknown."""
         return self.noise_moderated if math.isnan(self.noise) else self.noise

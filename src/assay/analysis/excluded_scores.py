@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from assay.analysis.stats.tables import Metric, Seed, seed_order
@@ -21,7 +21,6 @@ def list_excluded_scores(
     candidate: str,
     *,
     known: Mapping[str, Sequence[Reason]],
-    unpaired: Collection[Metric] = (),
 ) -> list[Reason]:
     """List the scores of two arms that are missing or not finite, with one reason per mix and set of seeds.
 
@@ -32,7 +31,6 @@ def list_excluded_scores(
         baseline: the mix to compare with.
         candidate: the changed mix.
         known: causes of missing runs by mix. The function does not list the seeds of these causes again.
-        unpaired: metrics that are compared without pairing, so that no seed is excluded.
     """
     arms = (baseline, candidate)
     metrics = list(dict.fromkeys(metric for mix in arms for metric in table.metrics(mix)))
@@ -46,7 +44,7 @@ def list_excluded_scores(
             if scores.broken:
                 broken.setdefault((mix, tuple(scores.broken)), []).append(metric)
             lacking = tuple(seed for seed in expected if seed not in scores.by_seed and seed not in scores.broken)
-            if lacking and not (metric in unpaired and scores.by_seed):
+            if lacking:
                 missing.setdefault((mix, lacking), []).append(metric)
     return [
         *(

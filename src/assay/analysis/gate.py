@@ -254,11 +254,7 @@ def decide(
         comparisons = tuple(
             compare_arms(results, effective, items=items, history=history, baseline=baseline, candidates=[candidate])
         )
-        table, unpaired = (
-            results.scores_at(policy.proxy_scale),
-            {(c.task, c.metric) for c in comparisons if c.is_unpaired},
-        )
-        excluded = list_excluded_scores(table, baseline, candidate, known=missing or {}, unpaired=unpaired)
+        excluded = list_excluded_scores(results.scores_at(policy.proxy_scale), baseline, candidate, known=missing or {})
     if blocked:
         decision, reasons, needed = Decision.BLOCKED, list(blocked), list[Reason]()
     elif empty:

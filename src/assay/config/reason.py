@@ -41,7 +41,7 @@ class Code(StrEnum):
     )
     SCORES_MISSING = (
         "scores_missing",
-        "For some seeds, a mix lacks scores that the other arm has. The comparison excludes these seeds.",
+        "For some seeds, a mix lacks scores that the other arm has. The comparison cannot pair these seeds.",
     )
     SCORES_NOT_FINITE = (
         "scores_not_finite",

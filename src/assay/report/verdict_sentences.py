@@ -98,7 +98,7 @@ def _scores_missing(reason: Reason) -> str:
     seeds = reason.figures["seeds"]
     many = reason.figures["every"] and len(reason.figures["metrics"]) > SHOWN
     of = "" if many else f" of {metrics_named(reason)}"
-    return f"{reason.subject} has no score{of} for {seed_list(seeds)}. The comparison excludes {these_seeds(seeds)}."
+    return f"{reason.subject} has no score{of} for {seed_list(seeds)}. The comparison cannot pair {these_seeds(seeds)}."
 
 
 def _scores_not_finite(reason: Reason) -> str:
