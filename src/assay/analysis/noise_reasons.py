@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from assay.analysis.stats.moderated import NOTHING
 from assay.analysis.stats.sweep_model import OUTLIER
 from assay.config.reason import Code, Reason
 
@@ -77,9 +76,7 @@ def find_outliers(noise: SweepNoise, policy: Policy, candidate: str) -> dict[Run
     voters: list[Metric] = [(c.task, c.metric) for c in (*policy.primary, *policy.guardrails)]
     found: dict[Run, list[dict[str, Any]]] = {}
     for task, metric in voters:
-        prior = noise.priors.get((task, metric))
-        model = noise.model((task, metric), candidate)
-        for outlier in model.outliers(NOTHING if prior is None else prior.best):
+        for outlier in noise.outliers((task, metric), candidate):
             p = outlier.p * len(voters)
             if outlier.arm in (noise.baseline, candidate) and p < OUTLIER:
                 figures = {"task": task, "metric": metric, "value": outlier.value, "expected": outlier.expected, "p": p}

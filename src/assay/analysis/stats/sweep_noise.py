@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assay.analysis.stats.history import HistoryTable
-from assay.analysis.stats.sweep_model import PairNoise, SeedPrior, SweepModel
+from assay.analysis.stats.sweep_model import Outlier, PairNoise, SeedPrior, SweepModel
 from assay.analysis.stats.tables import SCORE_KEY, Metric, last_checkpoints, plain_seed, scale_key, scale_keys
 from assay.core.errors import Refused
 
@@ -50,6 +50,12 @@ class SweepNoise:
         return self.table.derive(("sweep model", self.baseline, metric), lambda: self._model(metric)).including(
             candidate, self.table.scores(candidate, *metric).by_seed
         )
+
+    def outliers(self, metric: Metric, candidate: str) -> tuple[Outlier, ...]:
+        """Return the outliers of a metric among all arms; the noise of the history widens or narrows the bounds."""
+        prior = self.priors.get(metric, SeedPrior()).best
+        model = self.model(metric, candidate)
+        return self.table.derive(("outliers", self.baseline, metric, prior, model.arms), lambda: model.outliers(prior))
 
     def _model(self, metric: Metric) -> SweepModel:
         own = self.table.scores(self.baseline, *metric)
