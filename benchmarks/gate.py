@@ -1,20 +1,27 @@
 """Measure the gate's error rates and power in simulated studies with known truth, compared with common practice.
 
-Prints Markdown tables: one metric at three to five seeds, compared with five other rules; the whole gate over thirty tasks; and a history
-of recipes at two scales. `python benchmarks/gate.py [--studies N] [--worlds N]`
+Prints Markdown tables: one metric at three to five seeds, compared with five other rules; the whole gate over thirty tasks; a history
+of recipes at two scales; and the noise of sweeps with several arms, coupled or unshared seeds and unequal noise.
+`python benchmarks/gate.py [--studies N] [--worlds N] [--mixed N] [--only-noise]`
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
+from scipy.optimize import linprog
+from statsmodels.regression.mixed_linear_model import MixedLM
+from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -22,6 +29,7 @@ from tests.analysis.stats.simulated_tables import World
 
 from assay.analysis.gate import decide
 from assay.analysis.stats.moderated import learn, shrink
+from assay.analysis.stats.sweep_model import SweepModel
 from assay.analysis.stats.transfer import fit
 from assay.config.policy import Criterion, Policy
 
@@ -111,6 +119,187 @@ def one_metric(studies: int) -> None:
             # A bootstrap of three seeds has so few distinct p-values that no level makes its error 5%.
             equal = f"{(effect <= bar).mean():.0%}" if (null <= bar).mean() < ALPHA + 0.01 else "-"
             print(f"| {name} | {seeds} | {rule} | {wrong:.1%} | {power:.0%} | {equal} |")
+
+
+class Setting(NamedTuple):
+    """A sweep of one metric: arms, seeds, the seeds' common SD, SDs by arm, and the history.
+
+    `sds` maps a generator to the arms' SDs; `cells` are the known cells; `history` is the SD of a past run's own noise.
+    """
+
+    arms: int
+    seeds: int
+    common: float = 0.0
+    sds: Callable[[np.random.Generator], np.ndarray] | None = None
+    cells: np.ndarray | None = None
+    history: float | None = None
+
+
+def _noisy(arms: int, ratio: float, noisy: int) -> Callable[[np.random.Generator], np.ndarray]:
+    """The last `noisy` arms of the pair (0, 1) are noisier by `ratio`."""
+    sds = np.ones(arms)
+    sds[2 - noisy : 2] = ratio
+    return lambda _: sds
+
+
+def _known(arms: int, baseline: range, others: range) -> np.ndarray:
+    cells = np.zeros((arms, max(baseline.stop, others.stop)), dtype=bool)
+    cells[0, baseline] = True
+    cells[1:, others] = True
+    return cells
+
+
+COUPLED = 3.0
+"""SD of the seeds' common part per SD of a run's own noise: a correlation of 0.9."""
+
+SETTINGS: dict[str, Setting] = {
+    "2 arms, 3 seeds": Setting(2, 3),
+    "5 arms, 3 seeds": Setting(5, 3),
+    "5 arms, 2 seeds": Setting(5, 2),
+    "10 arms, 3 seeds": Setting(10, 3),
+    "2 arms, 3 seeds, history": Setting(2, 3, history=1.0),
+    **{
+        f"history {ratio:g} times quieter than both arms": Setting(2, 3, sds=_noisy(2, ratio, 2), history=1.0)
+        for ratio in (1.5, 2, 3)
+    },
+    **{
+        f"history {ratio:g} times quieter than the candidate": Setting(2, 3, sds=_noisy(2, ratio, 1), history=1.0)
+        for ratio in (1.5, 2, 3)
+    },
+    **{
+        f"5 arms, history {ratio:g} times quieter": Setting(5, 3, sds=_noisy(5, 1.0, 0), history=1 / ratio)
+        for ratio in (1.5, 2, 3)
+    },
+    "2 arms, coupled, history": Setting(2, 3, common=COUPLED, history=1.0),
+    "5 arms, coupled, history": Setting(5, 3, common=COUPLED, history=1.0),
+    **{
+        f"5 arms, only the pair {ratio:g} times noisier": Setting(5, 3, sds=_noisy(5, ratio, 2))
+        for ratio in (1.5, 2, 3, 5)
+    },
+    **{
+        f"5 arms, only the candidate {ratio:g} times noisier": Setting(5, 3, sds=_noisy(5, ratio, 1))
+        for ratio in (2, 5)
+    },
+    "8 arms, variances differ up to 25-fold": Setting(8, 3, sds=lambda rng: np.exp(rng.uniform(0, np.log(5), 8))),
+    "30 arms, variances differ up to 25-fold": Setting(30, 3, sds=lambda rng: np.exp(rng.uniform(0, np.log(5), 30))),
+    "2 arms, seeds 0-2 and 3-5": Setting(2, 6, cells=_known(2, range(3), range(3, 6))),
+    "5 arms, seeds 0-2 and 3-5": Setting(5, 6, cells=_known(5, range(3), range(3, 6))),
+    "2 arms, 10 and 3 seeds": Setting(2, 10, cells=_known(2, range(10), range(3))),
+    "5 arms, 10 and 3 seeds": Setting(5, 10, cells=_known(5, range(10), range(3))),
+    "5 arms, 10 and 3 seeds, coupled": Setting(5, 10, common=COUPLED, cells=_known(5, range(10), range(3))),
+}
+
+
+def old_rule(values: np.ndarray, past: np.ndarray | None) -> float:
+    """Pair the shared seeds, and shrink toward twice the history's variance within mixes (the rule before 2026-11-30)."""
+    d = values[1] - values[0]
+    d = d[np.isfinite(d)]
+    if len(d) < 2:
+        return np.nan
+    variance, df = float(d.var(ddof=1)), float(len(d) - 1)
+    if past is not None:
+        prior = learn(past.var(axis=1, ddof=1), [past.shape[1] - 1] * len(past))
+        variance, df = shrink(variance, df, prior._replace(variance=2 * prior.variance))
+    return _two_sided(float(d.mean()), variance / len(d), df)
+
+
+def _two_sided(effect: float, variance: float, df: float) -> float:
+    return float(2 * special.stdtr(df, -abs(effect) / math.sqrt(variance)))
+
+
+def new_rule(values: np.ndarray, past: np.ndarray | None) -> float:
+    prior = None if past is None else _sweep(past).as_prior()
+    c = _sweep(values).compare("0", "1", prior)
+    return _two_sided(c.effect, c.variance, c.df) if c.df > 0 else np.nan
+
+
+def welch_rule(values: np.ndarray, _: np.ndarray | None) -> float:
+    first, second = (row[np.isfinite(row)] for row in values[:2])
+    parts = [float(row.var(ddof=1)) / len(row) for row in (first, second)]
+    df = sum(parts) ** 2 / sum(part**2 / (len(row) - 1) for part, row in zip(parts, (first, second), strict=True))
+    return _two_sided(float(second.mean() - first.mean()), sum(parts), df)
+
+
+def paired_rule(values: np.ndarray, _: np.ndarray | None) -> float:
+    return old_rule(values, None)
+
+
+def mixed_model(values: np.ndarray, _: np.ndarray | None) -> float:
+    """Fit arms as fixed and seeds as random effects by REML (statsmodels), with its normal approximation."""
+    arm, seed = np.nonzero(np.isfinite(values))
+    design = np.eye(len(values))[arm]
+    design[:, 0] = 1.0
+    with warnings.catch_warnings():
+        # Three seeds often put the seeds' variance at its bound of 0, which is a result and not a failure here.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            return float(MixedLM(values[arm, seed], design, groups=seed).fit(reml=True).pvalues[1])
+        except np.linalg.LinAlgError:
+            return np.nan
+
+
+def most_power(limit: float) -> float:
+    """Return the largest power of any rule for two arms, three seeds and a history with known noise, by linear programming.
+
+    A rule maps the pair's variance and mean difference, in units of the history's noise, to a decision. The power is for
+    a difference of `GAP` SDs and a history that agrees. The error is at most `limit` for all ratios of the two noises.
+    """
+    variances = np.concatenate([[0], np.geomspace(1e-4, 400, 160), [np.inf]])
+    means = np.concatenate([np.linspace(0, 10, 120), np.geomspace(10.3, 300, 40), [np.inf]])
+
+    def cells(ratio: float, shift: float = 0.0) -> np.ndarray:
+        by_variance = np.diff(special.chdtr(2, 2 * variances / ratio**2))
+        by_mean = np.diff(special.ndtr((means - shift) / ratio) - special.ndtr((-means - shift) / ratio))
+        return np.outer(by_variance, by_mean).ravel()
+
+    errors = np.array([cells(ratio) for ratio in np.geomspace(0.05, 40, 60)])
+    gain = cells(1.0, GAP * math.sqrt(3 / 2))
+    found = linprog(-gain, A_ub=errors, b_ub=np.full(len(errors), limit), bounds=(0, 1), method="highs")
+    return float(-found.fun)
+
+
+def _sweep(values: np.ndarray) -> SweepModel:
+    return SweepModel(tuple(map(str, range(len(values)))), tuple(range(values.shape[1])), values)
+
+
+SWEEP_RULES = {
+    "old": old_rule, "new": new_rule, "Welch": welch_rule, "paired t": paired_rule, "mixed model": mixed_model,
+}  # fmt: skip
+
+
+def sweep_noise(studies: int, mixed: int) -> None:
+    """Print error and power of each rule for arms 0 and 1. The effect is two SDs of a run's own noise, mean of the pair."""
+    print("\nMost power of any rule for two arms, three seeds and a history:", end=" ")
+    print(", ".join(f"{most_power(limit):.1%} at an error of {limit:.0%}" for limit in (0.05, 0.06)))
+    print(f"\n| setting | {' | '.join(SWEEP_RULES)} |\n|" + " --- |" * (1 + len(SWEEP_RULES)))
+    for name, setting in SETTINGS.items():
+        rng = np.random.default_rng(4)
+        p: dict[str, list[tuple[float, float]]] = {rule: [] for rule in SWEEP_RULES}
+        for study in range(studies):
+            sds = np.ones(setting.arms) if setting.sds is None else setting.sds(rng)
+            values = sds[:, None] * rng.standard_normal((setting.arms, setting.seeds))
+            values += setting.common * rng.standard_normal(setting.seeds)
+            if setting.cells is not None:
+                values[~setting.cells] = np.nan
+            past = None
+            if setting.history is not None:
+                past = setting.history * rng.standard_normal((PAST, 3)) + setting.common * rng.standard_normal(3)
+            moved = values.copy()
+            moved[1] += GAP * np.sqrt((sds[0] ** 2 + sds[1] ** 2) / 2)
+            for rule, test in SWEEP_RULES.items():
+                if rule != "mixed model" or study < mixed:
+                    p[rule].append((test(values, past), test(moved, past)))
+        cells = []
+        for rule in SWEEP_RULES:
+            null, effect = np.array(p[rule]).T
+            known = np.isfinite(null)
+            cells.append(
+                f"{(null[known] <= ALPHA).mean():.1%}, {(effect[known] <= ALPHA).mean():.0%}"
+                if known.any()
+                else "refused"
+            )
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 def _policy(margin: float, tasks: int) -> Policy:
@@ -229,7 +418,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=4000)
     parser.add_argument("--worlds", type=int, default=30)
+    parser.add_argument("--mixed", type=int, default=200, help="studies of the mixed model (default: 200)")
+    parser.add_argument("--only-noise", action="store_true", help="print only the table of sweeps' noise")
     arguments = parser.parse_args()
+    if arguments.only_noise:
+        sweep_noise(arguments.studies, arguments.mixed)
+        sys.exit()
     one_metric(arguments.studies)
     whole_gate(arguments.studies // 20)
     transfer(arguments.worlds)
+    sweep_noise(arguments.studies, arguments.mixed)

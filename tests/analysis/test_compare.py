@@ -15,7 +15,7 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from assay.analysis.compare import Comparison, compare
 from assay.analysis.gate import gate
-from assay.analysis.stats.moderated import learn
+from assay.analysis.stats.sweep_noise import seed_priors_by_metric
 from assay.config.policy import Criterion, EarlyStopping
 from assay.core.errors import AssayError
 from assay.core.serde import to_json
@@ -93,10 +93,25 @@ def test_a_gain_must_exceed_the_margin() -> None:
     assert large.p_adjusted < 0.05
 
 
-def test_another_candidate_does_not_change_a_comparison() -> None:
+def test_another_candidate_changes_the_noise_of_a_comparison_but_neither_its_effect_nor_its_families() -> None:
     alone = compare(results({"new": {"code": -0.01}}), policy(), baseline="base")
-    among = compare(results({"new": {"code": -0.01}, "other": {"code": 0.3}}), policy(), baseline="base")
-    assert [to_json(c) for c in among if c.candidate == "new"] == [to_json(c) for c in alone]
+    table = results({"new": {"code": -0.01}, "other": {"code": 0.3}})
+    table.loc[table["mix"] == "other", "value"] += 0.002 * np.random.default_rng(1).standard_normal(9)
+    among = [c for c in compare(table, policy(), baseline="base") if c.candidate == "new"]
+    assert [c.effect for c in among] == [c.effect for c in alone]
+    assert [c.noise for c in among] == [c.noise for c in alone], "the reported noise is the measured one"
+    assert (alone[0].noise_sources, among[0].noise_sources) == (
+        {"pair": 2, "sweep": 0, "history": 0},
+        {"pair": 2, "sweep": 2, "history": 0},
+    )
+    assert among[0].p_adjusted == pytest.approx(among[0].p), "the only primary metric is a family of one"
+
+
+def test_mixes_with_another_budget_do_not_inform_the_noise() -> None:
+    table = results({"new": {"code": -0.01}, "other": {}})
+    table.loc[table["mix"] == "other", "tokens"] *= 2
+    compared = compare(table, policy(), baseline="base", candidates=["new"])
+    assert {c.noise_sources["sweep"] for c in compared} == {0}
 
 
 def test_a_metric_outside_the_policy_is_a_monitor_without_a_vote() -> None:
@@ -324,19 +339,21 @@ def _past(noise: float, *, mixes: int = 20) -> pd.DataFrame:
     return table.assign(task=CODE, metric="bits_per_byte")
 
 
-def test_the_noise_of_past_runs_moderates_the_variance() -> None:
-    """A noisy history raises the p-value of seeds that agree by chance; a quiet one lowers that of noisy seeds."""
+def test_the_noise_of_past_runs_moderates_the_variance_if_it_agrees_with_the_sweep() -> None:
+    """Histories that are much noisier or much quieter than the sweep change nothing."""
     table = results({"new": {"code": -0.01}})
     alone = _select(compare(table, policy(), baseline="base"), CODE)
-    noisy, quiet = (
-        _select(compare(table, policy(), baseline="base", history=_past(noise)), CODE) for noise in (0.05, 0.0002)
+    noisy, near, quiet = (
+        _select(compare(table, policy(), baseline="base", history=_past(noise)), CODE)
+        for noise in (0.05, 0.002, 0.0002)
     )
-    assert (alone.noise_df, noisy.noise_df, quiet.noise_df) == (2, 6, 6)
-    assert noisy.p > alone.p > quiet.p
-    assert noisy.noise == alone.noise, "the reported noise is the measured one"
-    past = learn(_past(0.05).groupby("mix")["value"].var().to_numpy(), [2] * 20)
-    se = np.sqrt((2 * alone.noise**2 + past.df * 2 * past.variance) / (2 + past.df) / 3)
-    assert noisy.p == pytest.approx(2 * stats.t.sf(0.01 / se, 6), rel=1e-8)
+    assert (alone.noise_df, noisy.noise_df, near.noise_df, quiet.noise_df) == (2, 2, 4, 2)
+    assert noisy.p == alone.p == quiet.p > near.p
+    assert near.noise == alone.noise, "the reported noise is the measured one"
+    assert (noisy.history_ratio < 0.1, quiet.history_ratio > 5) == (True, True)
+    past = seed_priors_by_metric(_past(0.002), proxy_scale="1m", without=["base", "new"])[CODE, "bits_per_byte"]
+    se = np.sqrt((2 * alone.noise**2 + 2 * 2 * past.paired.variance) / 4 / 3)
+    assert near.p == pytest.approx(2 * stats.t.sf(0.01 / se, 4), rel=1e-8)
 
 
 def test_compared_mixes_other_scales_and_other_metrics_do_not_inform_the_noise() -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from assay.analysis.compare import compare
 from assay.analysis.detectable_effect import UNKNOWN, add_item_variance, cautions, compute_detectable_effects
-from assay.analysis.stats.history import noise_by_metric
 from assay.analysis.stats.moderated import Prior
 from assay.analysis.stats.replicates import Noise, replicate_noise
+from assay.analysis.stats.sweep_noise import seed_priors_by_metric
 from assay.config.policy import Criterion, Policy, Target
 from assay.config.reason import Code
 from assay.core.serde import to_json
@@ -38,7 +38,8 @@ def test_plan_and_verdict_agree_with_a_history() -> None:
         for i in range(10)
     ).drop_duplicates(["mix", "seed", "task", "metric"])
     table = results({"new": {"code": -0.01}}, noise=0.006)
-    prior = noise_by_metric(past, proxy_scale="1m", without=["base", "new"])
+    priors = seed_priors_by_metric(past, proxy_scale="1m", without=["base", "new"])
+    prior = {metric: known.best for metric, known in priors.items()}
     planned = compute_detectable_effects(
         policy(), n_seeds=3, noise=replicate_noise(table), where="the store", prior=prior
     )

@@ -82,7 +82,7 @@ def test_a_run_that_one_arm_lacks_is_named_in_an_accept() -> None:
     reason = first(verdict.reasons, Code.SCORES_MISSING)
     assert (reason.subject, reason.figures["seeds"], reason.figures["every"]) == ("new", (3,), True)
     assert "new has no score of validation/code bits_per_byte" in text(reason)
-    assert "for seed 3. The comparison excludes this seed" in text(reason)
+    assert "for seed 3. The comparison cannot pair this seed" in text(reason)
 
 
 @pytest.mark.parametrize("task", ["code", "web", "books"])

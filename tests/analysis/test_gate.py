@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from assay.analysis.gate import EXIT_CODES, Decision, Verdict, decide, gate
 from assay.config.policy import Criterion, Policy, Target
@@ -169,14 +170,20 @@ def test_one_seed_is_inconclusive_for_any_effect() -> None:
     json.dumps(to_json(verdict), allow_nan=False)
 
 
-def test_arms_without_shared_seeds_are_reported() -> None:
-    table = results({"new": {"code": -0.05}})
+def test_arms_without_shared_seeds_are_compared_by_their_means_and_reported() -> None:
+    table = results({"new": {"code": -0.2}})
     table.loc[table["mix"] == "new", "seed"] += 10
     verdict = decide(table, policy(), baseline="base", candidate="new")
-    assert verdict.decision == "INCONCLUSIVE"
-    assert verdict.reasons[0].code is Code.SEEDS_NOT_PAIRED
-    figures = verdict.reasons[0].figures
+    assert verdict.decision == "ACCEPT"
+    unshared = first(verdict.reasons, Code.SEEDS_UNSHARED)
+    figures = unshared.figures
     assert (figures["baseline_seeds"], figures["candidate_seeds"], figures["shared"]) == ((0, 1, 2), (10, 11, 12), ())
+    c = verdict.comparisons[0]
+    base, new = (table.loc[(table["mix"] == mix) & (table["task"] == c.task), "value"] for mix in ("base", "new"))
+    reference = stats.ttest_ind(new, base)
+    assert (c.pairing, c.n_seeds) == ("unpaired", 3)
+    assert (c.effect, c.p) == pytest.approx((new.mean() - base.mean(), reference.pvalue), rel=1e-9)
+    json.dumps(to_json(verdict), allow_nan=False)
 
 
 def test_a_task_without_scores_in_some_runs_is_named() -> None:

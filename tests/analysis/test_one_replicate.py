@@ -50,11 +50,12 @@ def test_one_replicate_is_compared_with_the_noise_of_past_runs(effect: float, de
 
 
 def test_the_variance_of_one_replicate_comes_from_the_history() -> None:
-    from assay.analysis.stats.history import noise_by_metric
+    from assay.analysis.stats.sweep_noise import seed_priors_by_metric
 
     history = past()
     c = compare_one({"code": -0.05}, history)
-    prior = noise_by_metric(history, proxy_scale="1m", without=["base", "new"])["validation/code", "bits_per_byte"]
+    priors = seed_priors_by_metric(history, proxy_scale="1m", without=["base", "new"])
+    prior = priors["validation/code", "bits_per_byte"].paired
     assert c.noise_df == prior.df
     assert c.noise_moderated == pytest.approx(math.sqrt(2 * prior.variance), rel=1e-12)
     assert math.isnan(c.noise)

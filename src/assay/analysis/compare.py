@@ -31,17 +31,18 @@ from assay.analysis.stats.evaluation_columns import require_equal_chance
 from assay.analysis.stats.history import (
     HistoryTable,
     ValueRange,
-    noise_by_metric,
     past_signal_by_metric,
     ranges_by_metric,
 )
 from assay.analysis.stats.item_table import ItemTable, PairedItems
-from assay.analysis.stats.moderated import ALONE, NOTHING, Prior, shrink
+from assay.analysis.stats.moderated import ALONE
 from assay.analysis.stats.paired import NEGLIGIBLE, Estimate, Part, among_items, crossed, over_seeds
 from assay.analysis.stats.results_table import ResultsTable
 from assay.analysis.stats.score_table import Scores, ScoreTable
 from assay.analysis.stats.signal import PastSignal, Signal
-from assay.analysis.stats.tables import Metric, Seed, with_proxy_scale
+from assay.analysis.stats.sweep_model import Pairing, PairNoise, SeedPrior
+from assay.analysis.stats.sweep_noise import SweepNoise, seed_priors_by_metric
+from assay.analysis.stats.tables import Metric, Seed, seed_order, with_proxy_scale
 from assay.analysis.stats.units import DECLARE, find_gap
 from assay.config.metrics import FRACTIONS, Better, is_loss, without_filter
 from assay.config.policy import Criterion, Policy
@@ -68,7 +69,8 @@ class Comparison:
         role: `primary`, `guardrail` or `monitor`. Only primary metrics and guardrails can vote.
         better: the direction of improvement; None if unknown, for monitors only.
         margin: the policy's margin, in the metric's unit; 0 for monitors.
-        effect: mean over the shared seeds of candidate minus baseline.
+        effect: mean of the candidate minus mean of the baseline, over the shared seeds, or over all seeds of each arm if
+            `pairing` is `unpaired`.
         ci_low: lower end of the effect's interval.
         ci_high: upper end of the effect's interval.
         level: the interval's nominal coverage, 1 - alpha.
@@ -82,15 +84,14 @@ class Comparison:
             candidate is non-inferior. NaN for other roles.
         noninferiority_bound: for guardrails, the one-sided confidence bound of the effect toward a loss, at `level`. The
             candidate is non-inferior if and only if the bound is within the margin. NaN for other roles.
-        baseline_mean: mean score of the baseline over the shared seeds.
-        candidate_mean: mean score of the candidate over the shared seeds.
-        n_seeds: number of seeds that both arms have, paired.
+        baseline_mean: mean score of the baseline over the used seeds.
+        candidate_mean: mean score of the candidate over the used seeds.
+        n_seeds: number of paired seeds; for unpaired seeds, the number of seeds of the arm with fewer seeds.
         n_items: number of items or documents; None if unknown.
-        noise: SD over seeds of the paired differences, as measured; NaN for one seed.
-        noise_df: degrees of freedom of `noise_moderated`: the number of shared seeds less one, plus the degrees of
-            freedom of the history's noise.
-        noise_moderated: SD behind the interval. With a history, `noise` is shrunk toward the noise of the history's
-            replicates (see `assay.analysis.stats.moderated`). Without a history, the SD is not shrunk.
+        noise: SD of the difference of two runs, as measured on this pair; NaN for one seed.
+        noise_df: degrees of freedom of `noise_moderated`: the sum of `noise_sources`, unless items contribute.
+        noise_moderated: SD of the difference of two runs behind the interval, from the pair, all arms of the sweep, and
+            the history (see `assay.analysis.stats.sweep_model`).
         mde: minimum detectable effect at power 0.8, with alpha split among the primary metrics.
         signal: `ok`, `no signal` or `unknown`. A metric has no signal at chance level, or if past mixes differ too
             little. A metric without signal has no vote.
@@ -98,6 +99,14 @@ class Comparison:
         differences: candidate minus baseline by seed.
         item_variance: the effect's variance component from the choice of items; more seeds do not reduce it.
         votes: whether the gate uses the comparison.
+        pairing: `paired` if both arms have equal seeds; `partial` if only the shared seeds are used; `unpaired` if the
+            means over all seeds of each arm are compared.
+        baseline_seeds: seeds of the baseline behind the effect.
+        candidate_seeds: seeds of the candidate behind the effect.
+        noise_sources: degrees of freedom of the noise by source: `pair`, `sweep` and `history`.
+        noise_apart: whether the arms' noise differs from that of the other arms, so that only the pair's is used.
+        noise_ratio: SD of this pair divided by the SD of the other arms of the sweep; NaN if unknown.
+        history_ratio: SD of pair and sweep divided by the SD of the history; NaN without a history.
         q: `p` adjusted by Benjamini and Hochberg over all comparisons of the candidate. Among the comparisons with q at
             most x, the expected fraction of false discoveries is at most x.
     """
@@ -131,6 +140,13 @@ class Comparison:
     noise_df: float = math.nan
     noise_moderated: float = math.nan
     noninferiority_bound: float = math.nan
+    pairing: Pairing = "paired"
+    baseline_seeds: tuple[Seed, ...] = ()
+    candidate_seeds: tuple[Seed, ...] = ()
+    noise_sources: dict[str, float] = field(default_factory=dict, hash=False)
+    noise_apart: bool = False
+    noise_ratio: float = math.nan
+    history_ratio: float = math.nan
 
     @property
     def gain(self) -> float:
@@ -190,9 +206,10 @@ def compare(
 
     The comparisons are those of `assay.analysis.gate.gate` on the same tables: with the alpha of the final verdict, with the
     target's metric as primary if the policy names no other and there is no history, and with a history that excludes
-    only the two compared mixes.
+    only the two compared mixes, except for the noise, which excludes all mixes of `results`.
 
-    Effects are paired by seed, because the arms of a seed share the initial weights and the order of shared documents. With
+    Effects are paired by seed, because the arms of a seed share the initial weights and the order of shared documents. Arms
+    with different seeds are compared by their means. The variance comes from all comparable mixes of `results`. With
     `items`, effects are also paired by item, and the interval applies to new items of the same kind. Without `items`,
     the interval applies to the evaluated items only and is narrower (see `assay.analysis.stats.paired`).
 
@@ -202,7 +219,8 @@ def compare(
         baseline: the mix to compare with.
         items: one row per `mix, seed, task, metric, item` with its `value`; `group` and `weight` optional.
         candidates: the mixes to compare, in this order (default: all but the baseline).
-        history: results of other mixes with replicates at the proxy scale. Their noise moderates the variances.
+        history: results of other mixes with replicates at the proxy scale. Their noise moderates the variances if it
+            agrees with the results.
 
     Returns:
         By candidate: primaries and guardrails in the policy's order, then monitors by task and metric.
@@ -249,6 +267,7 @@ def compare_arms(
     if history is not None:
         history = HistoryTable.of(history)
         results.require_units_of(history)
+    noise = sweep_noise(results, policy, baseline=baseline, candidates=names, history=history)
     scale = policy.proxy_scale if policy.proxy_scale is not None else results.first_scale
     comparisons: list[Comparison] = []
     for candidate in names:
@@ -268,7 +287,7 @@ def compare_arms(
             policy=policy,
             baseline=baseline,
             candidate=candidate,
-            noise={} if history is None else noise_by_metric(history, **others),
+            noise=noise,
             past_signals={} if history is None else past_signal_by_metric(history, **others),
             past_ranges={} if history is None else ranges_by_metric(history, **others),
             refuse_broken=refuse_broken,
@@ -285,6 +304,24 @@ def with_primary_of_target(policy: Policy, results: ResultsTable) -> Policy:
     primary = Criterion(task=target.task, metric=target.metric, better=target.better)
     guardrails = tuple(c for c in policy.guardrails if (c.task, c.metric) != (target.task, target.metric))
     return replace(policy, primary=(primary,), guardrails=guardrails)
+
+
+def sweep_noise(
+    results: ResultsTable,
+    policy: Policy,
+    *,
+    baseline: str,
+    candidates: Sequence[str],
+    history: pd.DataFrame | HistoryTable | None = None,
+) -> SweepNoise:
+    """Return the noise of comparisons with a baseline; the arguments are those of `compare`."""
+    table, priors = results.scores_at(policy.proxy_scale), dict[Metric, SeedPrior]()
+    if history is not None:
+        scale = policy.proxy_scale if policy.proxy_scale is not None else results.first_scale
+        # The sweep's own arms would count twice.
+        without = {baseline, *candidates, *table.mixes}
+        priors = seed_priors_by_metric(history, proxy_scale=scale, without=without)
+    return SweepNoise(table, baseline, priors, min_seeds=policy.min_seeds)
 
 
 LARGEST_MARGIN = 0.1
@@ -326,7 +363,7 @@ class _Pair:
     policy: Policy
     baseline: str
     candidate: str
-    noise: Mapping[Metric, Prior]
+    noise: SweepNoise
     past_signals: Mapping[Metric, PastSignal]
     past_ranges: Mapping[Metric, ValueRange]
     refuse_broken: bool
@@ -362,24 +399,22 @@ class _Pair:
                 fix="Evaluate both mixes with one version of the suite.",
             )
         require_equal_chance(task, metric, {self.baseline: a.chance, self.candidate: b.chance})
-        seeds = [seed for seed in self.results.seeds(self.baseline) if seed in a.by_seed and seed in b.by_seed]
+        noise = self.noise.compare(self.candidate, (task, metric))
+        used = self._used_seeds(a, b, noise)
+        n_seeds = min(map(len, used))
         paired = None
-        if self.items is not None:
+        if self.items is not None and n_seeds:
             scores, arms = (a.by_seed, b.by_seed), {"baseline": self.baseline, "candidate": self.candidate}
-            paired = self.items.paired(scores, task, metric, seeds=seeds, **arms)
-        estimate, doubt = _estimate(metric, a, b, seeds, paired)
+            paired = self.items.paired(scores, task, metric, seeds=used[0], candidate_seeds=used[1], **arms)
+        estimate, doubt = _estimate(metric, a, b, used=used, paired=paired, noise=noise)
+        if n_seeds == 1:
+            doubt = _single_doubt(noise, self.noise.priors.get((task, metric)))
         doubt = broken or doubt
-        prior = self.noise.get((task, metric), NOTHING)
-        if len(seeds) == 1:
-            estimate, alone = _single(estimate, prior, paired)
-            doubt = broken or alone
-        else:
-            estimate = _moderated(estimate, prior)
         self._require_fractions(task, metric, a, b)
-        current = self._signal(task, metric, a, b) if seeds else Signal("unknown", "the arms share no seed")
-        combined = signal.with_past(current, self.past_signals.get((task, metric)), n_seeds=len(seeds))
+        current = self._signal(task, metric, a, b) if n_seeds else Signal("unknown", "the arms share no seed")
+        combined = signal.with_past(current, self.past_signals.get((task, metric)), n_seeds=n_seeds)
         interval = estimate.interval(1 - self.policy.alpha)
-        enough = len(seeds) >= self.policy.min_seeds
+        enough = n_seeds >= self.policy.min_seeds
         comparison = Comparison(
             candidate=self.candidate,
             baseline=self.baseline,
@@ -395,18 +430,25 @@ class _Pair:
             p=estimate.p_two_sided(),
             p_adjusted=math.nan,
             p_noninferior=math.nan,
-            baseline_mean=_mean(a, seeds),
-            candidate_mean=_mean(b, seeds),
-            n_seeds=len(seeds),
+            baseline_mean=_mean(a, used[0]),
+            candidate_mean=_mean(b, used[1]),
+            n_seeds=n_seeds,
             n_items=estimate.n_items,
             noise=estimate.noise,
             mde=math.nan,
             signal="unknown" if broken or (doubt and combined.state == "ok") else combined.state,
             signal_reason=doubt if doubt and (broken or combined.state != "no signal") else combined.reason,
-            differences={seed: b.by_seed[seed] - a.by_seed[seed] for seed in seeds},
+            differences={seed: b.by_seed[seed] - a.by_seed[seed] for seed in noise.shared},
             noise_df=estimate.parts[0].df if estimate.parts else math.nan,
-            noise_moderated=math.sqrt(estimate.parts[0].variance * len(seeds)) if estimate.parts else math.nan,
+            noise_moderated=math.sqrt(estimate.parts[0].variance * n_seeds) if estimate.parts else math.nan,
             item_variance=estimate.parts[1].variance if len(estimate.parts) > 1 else 0.0,
+            pairing=noise.pairing,
+            baseline_seeds=tuple(used[0]),
+            candidate_seeds=tuple(used[1]),
+            noise_sources={"pair": noise.own_df, "sweep": noise.sweep_df, "history": noise.history_df},
+            noise_apart=noise.apart,
+            noise_ratio=noise.ratio,
+            history_ratio=noise.history_ratio,
             votes=votes and combined.state != "no signal" and enough and bool(estimate.parts) and not broken,
         )
         return comparison, estimate
@@ -425,6 +467,12 @@ class _Pair:
             return current
         recorded = self.candidate if a.chance is None else self.baseline
         return current._replace(reason=f"{current.reason}; only the runs of {recorded} record the chance level")
+
+    def _used_seeds(self, a: Scores, b: Scores, noise: PairNoise) -> tuple[list[Seed], list[Seed]]:
+        """Return the seeds of baseline and candidate behind the effect, in the table's order."""
+        if noise.pairing == "unpaired":
+            return sorted(a.by_seed, key=seed_order), sorted(b.by_seed, key=seed_order)
+        return [*noise.shared], [*noise.shared]
 
     def _broken(self, task: str, metric: str, a: Scores, b: Scores) -> str:
         """Return the scores of a voting metric that are not finite; empty if all scores are finite."""
@@ -476,64 +524,76 @@ class _Pair:
         return f"{self.candidate} seed {b.seed_of(value)}" if seed is None else f"{self.baseline} seed {seed}"
 
 
-def _estimate(metric: str, a: Scores, b: Scores, seeds: list[Seed], paired: PairedItems | None) -> tuple[Estimate, str]:
-    """Estimate the effect. Also return why its noise is unknown, or an empty text."""
+def _estimate(
+    metric: str,
+    a: Scores,
+    b: Scores,
+    *,
+    used: tuple[list[Seed], list[Seed]],
+    paired: PairedItems | None,
+    noise: PairNoise,
+) -> tuple[Estimate, str]:
+    """Estimate the effect with the variance of the sweep. Also return why its noise is unknown, or an empty text."""
     n_items = a.n_items if a.n_items is not None else b.n_items
-    if not seeds:
+    n_seeds = min(map(len, used))
+    if not n_seeds:
         return Estimate(math.nan, (), math.nan, 0, n_items), "the arms share no seed"
-    scale = max(abs(scores.by_seed[seed]) for scores in (a, b) for seed in seeds)
-    if paired is not None:
+    arms = [[scores.by_seed[seed] for seed in seeds] for scores, seeds in zip((a, b), used, strict=True)]
+    scale = max(abs(value) for values in arms for value in values)
+    if noise.pairing == "unpaired" or n_seeds == 1:
+        estimate = _by_means(noise, n_seeds, paired)
+        estimate = estimate if paired is not None else estimate._replace(n_items=n_items)
+        constant = noise.own_df > 0 and noise.own_sd <= NEGLIGIBLE * scale
+        if constant:
+            estimate = estimate._replace(parts=())
+    elif paired is not None:
         estimate = crossed(
             paired.candidate - paired.baseline, weights=paired.weights, clusters=paired.clusters, scale=scale
         )
     else:
-        differences = [b.by_seed[seed] - a.by_seed[seed] for seed in seeds]
-        estimate = over_seeds(differences, scale=scale)._replace(n_items=n_items)
-    if len(seeds) < 2:
+        estimate = over_seeds(np.subtract(arms[1], arms[0]), scale=scale)._replace(n_items=n_items)
+    if n_seeds < 2:
         return estimate, ""
     if not estimate.parts:
         return (
             estimate,
-            f"the {len(seeds)} seeds differ by the same amount to the last digit, which leaves their noise unknown",
+            f"the {n_seeds} seeds differ by the same amount to the last digit, which leaves their noise unknown",
         )
-    for name, scores in (("baseline", a), ("candidate", b)):
-        values = [scores.by_seed[seed] for seed in seeds]
+    for name, values in zip(("baseline", "candidate"), arms, strict=True):
         # Accuracies move in steps of one item and may coincide; losses of independent runs never do.
         if is_loss(metric) and max(values) - min(values) <= NEGLIGIBLE * scale:
-            reason = f"the {name} has an equal score for all {len(seeds)} seeds, as copies of one run would"
+            reason = f"the {name} has an equal score for all {len(values)} seeds, as copies of one run would"
             return estimate._replace(parts=()), reason
+    if noise.pairing != "unpaired" and noise.sweep_df + noise.history_df > 0:
+        estimate = estimate._replace(parts=(Part(noise.variance, noise.df), *estimate.parts[1:]))
     return estimate, ""
 
 
-def _single(estimate: Estimate, prior: Prior, paired: PairedItems | None) -> tuple[Estimate, str]:
-    """Estimate the effect of one replicate with the noise of past runs.
+def _by_means(noise: PairNoise, n_seeds: int, paired: PairedItems | None) -> Estimate:
+    """Estimate the difference of two arms' means, with the items' variance between the arms' mean items.
 
-    Returns:
-        The estimate, and why its noise is unknown; an empty text if the noise is known.
+    The items' part also contains the noise of runs on each item, which makes the sum conservative.
     """
-    if not prior.stands_alone:
-        known = f"the history's replicates provide {prior.seen:g} of the {ALONE} degrees of freedom that this requires"
-        return estimate, f"one seed shows no noise, and {known if prior.seen else 'there is no history of replicates'}"
+    n_items = None if paired is None else paired.baseline.shape[1]
+    measured = noise.own_sd if n_seeds > 1 else math.nan
+    if not noise.df > 0:
+        return Estimate(noise.effect, (), measured, n_seeds, n_items)
     item_part = None
     if paired is not None:
-        item_part = among_items(
-            (paired.candidate - paired.baseline)[0], weights=paired.weights, clusters=paired.clusters
-        )
-    seed_part = Part(2 * prior.variance, prior.df)
-    return estimate._replace(parts=(seed_part,) if item_part is None else (seed_part, item_part)), ""
+        means = paired.candidate.mean(axis=0) - paired.baseline.mean(axis=0)
+        item_part = among_items(means, weights=paired.weights, clusters=paired.clusters)
+    seed_part = Part(noise.variance, noise.df)
+    parts = (seed_part,) if item_part is None else (seed_part, item_part)
+    return Estimate(noise.effect, parts, measured, n_seeds, n_items)
 
 
-def _moderated(estimate: Estimate, prior: Prior) -> Estimate:
-    """Shrink the estimate's seed variance toward that of past runs.
-
-    A paired difference has two runs, so its prior variance is twice the variance of one run. With shared seeds, the true
-    variance may be smaller, by at most 5% in public audits.
-    """
-    if prior.df == 0 or not estimate.parts:
-        return estimate
-    seeds, *others = estimate.parts
-    variance, df = shrink(seeds.variance * estimate.n_seeds, seeds.df, prior._replace(variance=2 * prior.variance))
-    return estimate._replace(parts=(Part(variance / estimate.n_seeds, df), *others))
+def _single_doubt(noise: PairNoise, prior: SeedPrior | None) -> str:
+    """Return why the noise of an arm with one seed is unknown; an empty text if it is known."""
+    if noise.df > 0:
+        return ""
+    seen = 0.0 if prior is None else prior.unpaired.seen
+    known = f"the history's replicates provide {seen:g} of the {ALONE} degrees of freedom that this requires"
+    return f"one seed shows no noise, and {known if seen else 'there is no history of replicates'}"
 
 
 def _adjusted(measured: list[tuple[Comparison, Estimate]], policy: Policy) -> list[Comparison]:

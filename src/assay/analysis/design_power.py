@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 from assay.analysis.detectable_effect import DetectableEffect, add_item_variance, compute_detectable_effects
 from assay.analysis.external.selection import with_labels
 from assay.analysis.external.verdict import history
 from assay.analysis.past_runs import of_one_evaluation, past_items, past_runs, past_scores
-from assay.analysis.stats.history import noise_by_metric
 from assay.analysis.stats.replicates import Noise, replicate_noise
+from assay.analysis.stats.sweep_noise import seed_priors_by_metric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
 
+    from assay.analysis.stats.moderated import Prior
     from assay.analysis.stats.tables import Metric
     from assay.config.policy import Policy
     from assay.plan.plan import Plan
@@ -35,7 +37,8 @@ def detectable_in_sweep(space: Workspace, plan: Plan) -> tuple[DetectableEffect,
         n_seeds=len(plan.sweep.seeds),
         noise=_store_noise(space, plan.evaluation),
         where="the store",
-        prior=None if past is None else noise_by_metric(past, proxy_scale=scale, without=plan.sweep.mixes[:2]),
+        prior=None if past is None else _priors(past, scale, plan.sweep.mixes),
+        n_arms=len(plan.sweep.mixes),
     )
 
 
@@ -49,16 +52,22 @@ def detectable_in_table(
         policy: the policy of the verdict.
         n_seeds: number of seeds that both arms have.
         past: the history; None without one.
-        arms: the baseline and the candidate of a verdict, which the verdict excludes from its history.
+        arms: the baseline and the candidate of a verdict. The history's noise excludes them and all mixes of the table.
     """
-    scale = frame["scale"].iloc[0]
+    scale, mixes = frame["scale"].iloc[0], {*arms, *frame["mix"].astype(str)}
     return compute_detectable_effects(
         policy,
         n_seeds=n_seeds,
         noise=replicate_noise(frame),
         where="the table",
-        prior=None if past is None else noise_by_metric(past, proxy_scale=scale, without=arms),
+        prior=None if past is None else _priors(past, scale, mixes),
+        n_arms=max(len(mixes), 2),
     )
+
+
+def _priors(past: pd.DataFrame, scale: Any, mixes: Collection[str]) -> dict[Metric, Prior]:
+    priors = seed_priors_by_metric(past, proxy_scale=scale, without=mixes)
+    return {metric: prior.best for metric, prior in priors.items()}
 
 
 def _store_noise(space: Workspace, evaluation: str) -> dict[Metric, Noise]:

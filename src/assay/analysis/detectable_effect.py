@@ -20,6 +20,7 @@ from assay.analysis.stats.moderated import NOTHING, Prior, shrink
 from assay.analysis.stats.paired import Estimate, Part
 from assay.analysis.stats.power import POWER, power, smallest_detectable
 from assay.analysis.stats.replicates import Noise
+from assay.analysis.stats.sweep_model import agrees
 from assay.analysis.stats.tables import Metric
 from assay.config.policy import Criterion, Policy
 from assay.config.reason import Code, Reason
@@ -70,6 +71,7 @@ def compute_detectable_effects(
     noise: Mapping[Metric, Noise],
     where: str,
     prior: Mapping[Metric, Prior] | None = None,
+    n_arms: int = 2,
 ) -> tuple[DetectableEffect, ...]:
     """Compute the detectable effect on each primary metric and guardrail of a policy.
 
@@ -78,8 +80,10 @@ def compute_detectable_effects(
         n_seeds: number of paired replicates per mix.
         noise: noise between past replicates, by metric.
         where: origin of the past replicates, as text, such as `the store` or `the table`.
-        prior: noise from the history, by metric (`assay.analysis.stats.history.noise_by_metric`), which moderates the
-            noise as in the verdict. For a metric without past replicates, `prior` is the only noise.
+        prior: noise of one run from the history, by metric (`assay.analysis.stats.sweep_model.SeedPrior.best`), which
+            moderates the noise as in the verdict, if both agree. For a metric without past replicates, `prior` is the
+            only noise.
+        n_arms: number of arms of the sweep, with the baseline. All arms inform the noise.
     """
     policy = policy.at_the_end  # interim analyses spend a fraction of alpha, which the final verdict lacks
     primaries = _primaries(policy)
@@ -92,7 +96,17 @@ def compute_detectable_effects(
             known, past = noise.get(name), (prior or {}).get(name, NOTHING)
             tail = policy.alpha / 2 / (n_tests if role == "primary" else 1)
             effects.append(
-                _effect(criterion, role, known, past, n_seeds=n_seeds, where=where, alpha=policy.alpha, tail=tail)
+                _effect(
+                    criterion,
+                    role,
+                    known,
+                    past,
+                    n_seeds=n_seeds,
+                    n_arms=n_arms,
+                    where=where,
+                    alpha=policy.alpha,
+                    tail=tail,
+                )
             )
     return tuple(effects)
 
@@ -104,6 +118,7 @@ def _effect(
     past: Prior,
     *,
     n_seeds: int,
+    n_arms: int,
     where: str,
     alpha: float,
     tail: float,
@@ -130,7 +145,7 @@ def _effect(
     )
     if n_seeds <= 1:
         return with_noise
-    estimate = _expected(sd, known, past, n_seeds)
+    estimate = _expected(sd, known, past, n_seeds=n_seeds, n_arms=n_arms)
     return replace(
         with_noise,
         smallest=smallest_detectable(se=estimate.se, df=estimate.df(tail), tail=tail),
@@ -140,11 +155,13 @@ def _effect(
     )
 
 
-def _expected(sd: float, known: Noise | None, past: Prior, n_seeds: int) -> Estimate:
+def _expected(sd: float, known: Noise | None, past: Prior, *, n_seeds: int, n_arms: int) -> Estimate:
     """Return the estimate that the design is expected to give, with effect 0."""
-    prior = past._replace(variance=2 * past.variance) if past.df > 0 else past
-    variance, df = shrink(sd**2, n_seeds - 1, prior)
-    parts = [Part(variance / n_seeds, df)]
+    df = float((n_arms - 1) * (n_seeds - 1))
+    variance = sd**2 / 2  # of one run
+    if past.df > 0 and (known is None or agrees(variance, known.df, past)):
+        variance, df = shrink(variance, df, past._replace(df=min(past.df, df)))
+    parts = [Part(2 * variance / n_seeds, df)]
     if known is not None and known.item_variance > 0:
         parts.append(Part(known.item_variance, max((known.n_items or 2) - 1, 1)))
     return Estimate(effect=0.0, parts=tuple(parts), noise=sd, n_seeds=n_seeds)

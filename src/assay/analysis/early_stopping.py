@@ -43,9 +43,18 @@ if TYPE_CHECKING:
     from assay.analysis.stats.sequential import Schedule
 
 STATED = frozenset(
-    {*EXCLUDED, Code.UNIT_CONVERTED, Code.ONE_ARM_PRIMARY, Code.BASELINE_ONLY_PRIMARY, Code.DROPPED_SOURCE_UNGUARDED}
+    {
+        *EXCLUDED,
+        Code.UNIT_CONVERTED,
+        Code.ONE_ARM_PRIMARY,
+        Code.BASELINE_ONLY_PRIMARY,
+        Code.DROPPED_SOURCE_UNGUARDED,
+        Code.SEEDS_UNSHARED,
+        Code.OUTLIER_SEED,
+    }
 )
-"""Codes of reasons that an interim analysis repeats from its verdict: excluded, converted and dependent scores."""
+"""Codes of reasons that an interim analysis repeats from its verdict: excluded, converted, dependent, unpaired and outlying
+scores."""
 
 Outcome = Literal["winner", "loser", "open"]
 

@@ -16,7 +16,11 @@ CODES = frozenset({Code.SCORES_MISSING, Code.SCORES_NOT_FINITE})
 
 
 def list_excluded_scores(
-    table: ScoreTable, baseline: str, candidate: str, *, known: Mapping[str, Sequence[Reason]]
+    table: ScoreTable,
+    baseline: str,
+    candidate: str,
+    *,
+    known: Mapping[str, Sequence[Reason]],
 ) -> list[Reason]:
     """List the scores of two arms that are missing or not finite, with one reason per mix and set of seeds.
 

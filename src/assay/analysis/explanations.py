@@ -248,7 +248,7 @@ def _seeds_for(c: Comparison, alpha: float, *, for_better: int, for_worse: int) 
         claim, distance, tail = "better", c.gain - c.margin, alpha / 2 / for_better
         if distance <= 0:
             return statement(Code.GAIN_BELOW_MARGIN_SO_FAR, c, "margin")
-    estimated, prior_df = noise_of(c), c.noise_df - (c.n_seeds - 1)
+    estimated, prior_df = noise_of(c), max(c.noise_df - (c.n_seeds - 1), 0.0)
     likely, at_worst = (
         seeds_needed(
             distance, noise=noise, tail=tail, item_variance=c.item_variance, prior_df=prior_df, most=MOST_SEEDS

@@ -29,10 +29,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from assay.analysis import explanations, next_steps
-from assay.analysis.compare import Comparison, compare_arms, with_primary_of_target
+from assay.analysis.compare import Comparison, compare_arms, sweep_noise, with_primary_of_target
 from assay.analysis.directions import direction_reasons
 from assay.analysis.excluded_scores import CODES as EXCLUDED
 from assay.analysis.excluded_scores import broken_metrics, list_excluded_scores, with_excluded_scores
+from assay.analysis.noise_reasons import find_outliers, list_noise_reasons, list_outliers, without_runs
 from assay.analysis.stats.history import HistoryTable
 from assay.analysis.stats.item_table import ItemTable
 from assay.analysis.stats.results_table import ResultsTable
@@ -238,6 +239,7 @@ def decide(
     context: next_steps.DecisionContext | None = None,
     stop: Stop | None = None,
     trained: Trained | None = None,
+    name_outliers: bool = True,
 ) -> Verdict:
     """Decide on one change.
 
@@ -256,6 +258,7 @@ def decide(
         stop: the interim analysis that stopped the candidate. The outcome of this analysis is the decision, unless the
             candidate is blocked or was trained to the end.
         trained: the sources that each arm trains on; unknown for external results.
+        name_outliers: whether to name outlying runs, with the decision without them.
 
     Raises:
         AssayError: a table is invalid, or a name in the call or the policy is not in the tables.
@@ -308,6 +311,19 @@ def decide(
         *direction_reasons(comparisons, policy, target),
         *_conversions(results, history, {baseline, candidate}),
     ]
+    if comparisons and not blocked:
+        reasons += list_noise_reasons(comparisons)
+        if name_outliers:
+            noise = sweep_noise(results, effective, baseline=baseline, candidates=[candidate], history=history)
+            outliers = find_outliers(noise, effective, candidate)
+
+            def decide_without() -> Decision:
+                return decide(
+                    without_runs(results, outliers), policy, baseline=baseline, candidate=candidate, history=history,
+                    items=items, missing=missing, context=context, trained=trained, name_outliers=False,
+                ).decision  # fmt: skip
+
+            reasons += list_outliers(outliers, decision, decide_without)
     options: tuple[next_steps.Option, ...] = ()
     # More runs replace neither a score that is not finite, nor an independent primary metric, nor a metric's signal.
     other = {Code.NEED_FINITE_SCORES, Code.NEED_INDEPENDENT_PRIMARY, Code.NEED_DECLINE_EXAMINED} & {
@@ -416,9 +432,11 @@ def gate(
     results, items = results.averaged(policy.average.last, items)
     items = None if items is None else ItemTable.of(items)
     policy = with_proxy_scale(policy, results.frame)
+    # Runs of a blocked mix inform no other verdict, not even as noise.
+    allowed = without_mixes(results, [mix for mix in blocked if mix != baseline])
     verdicts = {
         candidate: decide(
-            results,
+            results if candidate in blocked else allowed,
             policy,
             baseline=baseline,
             candidate=candidate,
@@ -443,6 +461,14 @@ def gate(
         note=note,
         missing=with_excluded_scores(missing or {}, reasons),
     )
+
+
+def without_mixes(results: ResultsTable, mixes: Sequence[str]) -> ResultsTable:
+    """Return the results without some mixes; the table itself if it has none of them."""
+    if not mixes or "mix" not in results.frame:
+        return results
+    others = ~results.frame["mix"].astype(str).isin(mixes)
+    return results if others.all() else results.select(others)
 
 
 @dataclass(frozen=True)

@@ -183,10 +183,11 @@ def _decide_against(
     stops: Mapping[str, Stop],
 ) -> SweepVerdict:
     """Decide on the candidates that have the same control."""
-    from assay.analysis.gate import gate
+    from assay.analysis.gate import gate, without_mixes
 
+    apart = [mix for mix in blocked if mix not in {control, *names}]
     return gate(
-        **evidence,
+        **{**evidence, "results": without_mixes(evidence["results"], apart)},
         baseline=control,
         candidates=names,
         blocked={name: blocked[name] for name in names if name in blocked},

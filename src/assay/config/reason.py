@@ -45,11 +45,27 @@ class Code(StrEnum):
     )
     SCORES_MISSING = (
         "scores_missing",
-        "For some seeds, a mix lacks scores that the other arm has. The comparison excludes these seeds.",
+        "For some seeds, a mix lacks scores that the other arm has. The comparison cannot pair these seeds.",
     )
     SCORES_NOT_FINITE = (
         "scores_not_finite",
         "For some seeds, a mix has scores that are NaN or infinite, as a diverged run has.",
+    )
+    SEEDS_UNSHARED = (
+        "seeds_unshared",
+        "Baseline and candidate have different seeds. The comparison uses the means of all seeds of each mix.",
+    )
+    ARM_NOISE_DIFFERS = (
+        "arm_noise_differs",
+        "The noise of baseline or candidate differs from the other arms'. Only the pair's own noise is used.",
+    )
+    HISTORY_NOISE_UNUSED = (
+        "history_noise_unused",
+        "The noise of past mixes does not agree closely with that of the sweep, and is not used.",
+    )
+    OUTLIER_SEED = (
+        "outlier_seed",
+        "Scores of a run differ from those of the other runs by more than noise. The verdict uses the run.",
     )
     UNIT_CONVERTED = (
         "unit_converted",

@@ -127,13 +127,56 @@ def _scores_missing(reason: Reason) -> str:
     seeds = reason.figures["seeds"]
     many = reason.figures["every"] and len(reason.figures["metrics"]) > SHOWN
     of = "" if many else f" of {metrics_named(reason)}"
-    return f"{reason.subject} has no score{of} for {seed_list(seeds)}. The comparison excludes {these_seeds(seeds)}."
+    return f"{reason.subject} has no score{of} for {seed_list(seeds)}. The comparison cannot pair {these_seeds(seeds)}."
 
 
 def _scores_not_finite(reason: Reason) -> str:
     seeds, values = reason.figures["seeds"], ", ".join(reason.figures["values"])
     which = f"{seed_list(seeds)} ({values})"
     return f"{metrics_named(reason)} of {reason.subject} is not finite for {which}. The figures exclude {these_seeds(seeds)}."
+
+
+def _seeds_unshared(reason: Reason) -> str:
+    figures = reason.figures
+    arms = f"{seed_list(figures['baseline_seeds'])} of {figures['baseline']}"
+    arms += f" and {seed_list(figures['candidate_seeds'])} of {reason.subject}"
+    of = "" if figures["every"] else f" of {metrics_named(reason)}"
+    return f"The scores{of} come from different seeds: {arms}. The effect is the difference of their means, without pairing."
+
+
+def _ratios(reason: Reason) -> str:
+    metrics = reason.figures["metrics"]
+    named = [f"{metric_list([m])} ({m['ratio']:.2g} times)" if m["ratio"] > 0 else metric_list([m]) for m in metrics]
+    more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
+    return ", ".join(named[:SHOWN]) + more
+
+
+def _arm_noise_differs(reason: Reason) -> str:
+    return (
+        f"The noise of {reason.figures['baseline']} and {reason.subject} differs from that of the other mixes:"
+        f" {_ratios(reason)}. The comparison uses only the noise of these two mixes. If the difference is by chance, more"
+        " seeds show it."
+    )
+
+
+def _history_noise_unused(reason: Reason) -> str:
+    return (
+        "The noise of past mixes is not used, because the noise of this sweep does not agree with it closely. In relation to"
+        f" the history, it is: {_ratios(reason)}."
+    )
+
+
+def _outlier_seed(reason: Reason) -> str:
+    figures = reason.figures
+    scores = [
+        f"{metric_list([m])} is {sized(m['metric'], m['value'])} instead of about {sized(m['metric'], m['expected'])}"
+        for m in figures["metrics"][:SHOWN]
+    ]
+    same = "also " if figures["without"] == figures["decision"] else ""
+    return (
+        f"{seed_list([figures['seed']]).capitalize()} of {reason.subject} is an outlier: {', '.join(scores)}. The verdict uses"
+        f" it. Without outliers, the verdict is {same}{figures['without']}. Check the run's log, data order and machine."
+    )
 
 
 def _unit_converted(reason: Reason) -> str:
@@ -410,6 +453,10 @@ SENTENCES: Mapping[Code, Render] = {
     ),
     Code.SCORES_MISSING: _scores_missing,
     Code.SCORES_NOT_FINITE: _scores_not_finite,
+    Code.SEEDS_UNSHARED: _seeds_unshared,
+    Code.ARM_NOISE_DIFFERS: _arm_noise_differs,
+    Code.HISTORY_NOISE_UNUSED: _history_noise_unused,
+    Code.OUTLIER_SEED: _outlier_seed,
     Code.UNIT_CONVERTED: _unit_converted,
     Code.ONE_ARM_PRIMARY: _one_arm_primary,
     Code.ONE_ARM_UNKNOWN: _one_arm_unknown,

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from scipy.special import polygamma
 
-from assay.analysis.stats.moderated import MOST_DF, NOTHING, Prior, _inverse_trigamma, learn, shrink
+from assay.analysis.stats.moderated import MOST_DF, NOTHING, Prior, inverse_trigamma, learn, shrink
 from assay.analysis.stats.target import _pooled, _two_sided
 
 
@@ -33,8 +33,8 @@ def test_without_replicates_the_variance_is_the_prior_variance() -> None:
 
 
 @pytest.mark.parametrize("value", [1e-3, 0.1, 1.0, 30.0])
-def test_inverse_trigamma_inverts_trigamma(value: float) -> None:
-    assert polygamma(1, _inverse_trigamma(value)) == pytest.approx(value, rel=1e-8)
+def testinverse_trigamma_inverts_trigamma(value: float) -> None:
+    assert polygamma(1, inverse_trigamma(value)) == pytest.approx(value, rel=1e-8)
 
 
 def test_without_a_prior_the_two_arm_test_is_students() -> None:

@@ -229,8 +229,6 @@ def _coverage(
         lacking = [mix for mix, of_arm in zip(arms, by_arm, strict=True) if not of_arm]
         if lacking:
             missing.append(f"{' and '.join(lacking)} {'were' if len(lacking) > 1 else 'was'} not scored on {name}.")
-        elif shared[name] < min_seeds <= min(map(len, by_arm)):
-            missing.append(f"{name}: the arms share {shared[name]} seeds; runs are paired by seed.")
     return Coverage(
         baseline=baseline, candidate=candidate, scale=scale, seeds=seeds, shared=shared, missing=tuple(missing)
     )

@@ -124,6 +124,7 @@ class ItemTable:
         baseline: str,
         candidate: str,
         seeds: Sequence[Seed],
+        candidate_seeds: Sequence[Seed] | None = None,
     ) -> PairedItems | None:
         """Return the paired items of two arms.
 
@@ -133,7 +134,8 @@ class ItemTable:
             metric: the metric's name.
             baseline: the baseline's mix.
             candidate: the candidate's mix.
-            seeds: seeds that both arms have.
+            seeds: seeds of the baseline.
+            candidate_seeds: seeds of the candidate (default: `seeds`).
 
         Returns:
             None if there are no items.
@@ -142,7 +144,9 @@ class ItemTable:
             AssayError: a column is missing, a value is not a number, arms or seeds answered different items, only some runs have
                 items, or the items do not add up to the scores.
         """
-        runs = [(mix, seed, task, metric) for mix in (baseline, candidate) for seed in seeds]
+        by_arm = (seeds, seeds if candidate_seeds is None else candidate_seeds)
+        arms = list(zip((baseline, candidate), scores, by_arm, strict=True))
+        runs = [(mix, seed, task, metric) for mix, _, own in arms for seed in own]
         item_sets = {self._item_set(run) for run in runs}
         if item_sets <= {None}:
             return None
@@ -151,7 +155,7 @@ class ItemTable:
         values = np.stack([self._index.answers[self._index.places[run]] for run in runs])
         given = self._index.weights[self._index.places[runs[0]]]
         clusters = self._labels(runs[0])
-        recorded = np.array([arm[seed] for arm in scores for seed in seeds])
+        recorded = np.array([by_seed[seed] for _, by_seed, own in arms for seed in own])
         weights = _weights_of_score(values, recorded, given, clusters)
         if weights is None:
             score = float(values[0] @ given / given.sum())

@@ -107,7 +107,7 @@ def learn(variances: Sequence[float] | NDArray[np.float64], df: Sequence[float] 
     if excess <= float(polygamma(1, d.sum() / 2)):
         # The variances differ by no more than expected by chance, so the pooled variance estimates their common value.
         return Prior(float(s2 @ d / d.sum()), MOST_DF, float(d.sum()))
-    prior_df = 2 * _inverse_trigamma(excess)
+    prior_df = 2 * inverse_trigamma(excess)
     variance = float(np.exp(center + digamma(prior_df / 2) - math.log(prior_df / 2)))
     return Prior(variance, min(prior_df, MOST_DF), float(d.sum()))
 
@@ -126,7 +126,7 @@ def shrink(variance: float, df: float, prior: Prior) -> Moderated:
     return Moderated((own + prior.df * prior.variance) / (df + prior.df), df + prior.df)
 
 
-def _inverse_trigamma(value: float) -> float:
+def inverse_trigamma(value: float) -> float:
     """Invert the trigamma function by Newton's method on 1 / trigamma.
 
     The method converges for every value above 0 (Smyth 2004, appendix).

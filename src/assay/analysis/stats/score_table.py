@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -28,6 +29,8 @@ from assay.core.errors import Damaged, NotFound, Refused, did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 Key = tuple[str, str, str]
 """A mix, a task and its metric."""
@@ -102,7 +105,14 @@ class ScoreTable:
         self._units = frame[UNIT].iloc[first].tolist() if UNIT in frame else [None] * len(first)
         self._tokens = _budgets(frame)
         self._cache: dict[Key, Scores] = {}
+        self._derived: dict[Hashable, Any] = {}
         self._seeds: dict[str, list[Seed]] = {}
+
+    def derive(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return `compute()`, computed at the first call with this key, so that all candidates share it."""
+        if key not in self._derived:
+            self._derived[key] = compute()
+        return self._derived[key]  # type: ignore[no-any-return]  # the key determines the type
 
     def _per_metric(self, ufunc: np.ufunc, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Reduce sorted values to one value per mix, task and metric; NaN if no value is known."""
