@@ -11,6 +11,9 @@ defines the families of tests behind the reported `p_adjusted`:
 - *Not worse* (guardrails): tests of non-inferiority, one-sided at alpha: the loss stays within the margin. All guardrails
   must pass, so no adjustment is necessary.
 
+If the policy has an aggregate and one significant primary metric suffices, the aggregate is tested first, without an adjustment. The
+single primary metrics are tested only if it is better (`assay.analysis.aggregate`).
+
 Alpha is split in half between *Better* and *Worse*. A change without any effect therefore gets a wrong verdict with
 probability at most alpha. A family contains the tests of one candidate only, so that an additional mix in the sweep
 changes no verdict. `SweepVerdict` reports how several candidates raise the error rate of a sweep.
@@ -19,12 +22,14 @@ changes no verdict. `SweepVerdict` reports how several candidates raise the erro
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from assay.analysis.aggregate import AggregatedTables, with_aggregate
 from assay.analysis.stats import multiplicity, power, signal
 from assay.analysis.stats.history import (
     HistoryTable,
@@ -34,6 +39,7 @@ from assay.analysis.stats.history import (
     ranges_by_metric,
 )
 from assay.analysis.stats.item_table import ItemTable, PairedItems
+from assay.analysis.stats.joint_mean import MEAN, joint_table
 from assay.analysis.stats.moderated import ALONE, NOTHING, Prior, shrink
 from assay.analysis.stats.paired import NEGLIGIBLE, Estimate, Part, among_items, crossed, over_seeds
 from assay.analysis.stats.results_table import ResultsTable
@@ -41,6 +47,7 @@ from assay.analysis.stats.score_table import Scores, ScoreTable
 from assay.analysis.stats.signal import PastSignal, Signal
 from assay.analysis.stats.tables import Metric, Seed, with_proxy_scale
 from assay.analysis.stats.units import DECLARE, find_gap, require_equal_units
+from assay.config.aggregate import JOINT, is_aggregate
 from assay.config.metrics import FRACTIONS, LOSSES, Better, metric_facts, without_filter
 from assay.config.policy import Policy
 from assay.config.suite import Role
@@ -94,6 +101,9 @@ class Comparison:
         votes: whether the gate uses the comparison.
         q: `p` adjusted by Benjamini and Hochberg over all comparisons of the candidate. Among the comparisons with q at
             most x, the expected fraction of false discoveries is at most x.
+        part_of: task of the aggregate that contains this metric; empty if none does.
+        loss_bound: for voting guardrails, the upper confidence bound of the loss at the one-sided level 1 - alpha.
+        p_limit: under the policy's joint rule, the one-sided p-value of a loss of at least `guardrail_limit` margins.
     """
 
     candidate: str
@@ -124,6 +134,9 @@ class Comparison:
     q: float = math.nan
     noise_df: float = math.nan
     noise_moderated: float = math.nan
+    part_of: str = ""
+    loss_bound: float = math.nan
+    p_limit: float = math.nan
 
     @property
     def gain(self) -> float:
@@ -195,6 +208,10 @@ def compare_arms(
     results = ResultsTable.of(results)
     baseline, policy = str(baseline), with_proxy_scale(policy, results.frame)
     results, items = results.averaged(policy.average.last, items)
+    aggregated = with_aggregate(
+        results, None if history is None else HistoryTable.of(history), policy, baseline=baseline
+    )
+    results, history, policy = aggregated.results, aggregated.history, aggregated.policy
     table, item_table = results.scores_at(policy.proxy_scale), None if items is None else ItemTable.of(items)
     table.require(baseline, "baseline")
     names = [*map(str, candidates)] if candidates is not None else [m for m in table.mixes if m != baseline]
@@ -228,6 +245,7 @@ def compare_arms(
             past_signals=past_signals,
             past_ranges=past_ranges,
             refuse_broken=refuse_broken,
+            aggregated=aggregated,
         )
         comparisons += pair.comparisons()
     return comparisons
@@ -276,11 +294,57 @@ class _Pair:
     past_signals: Mapping[Metric, PastSignal]
     past_ranges: Mapping[Metric, ValueRange]
     refuse_broken: bool
+    aggregated: AggregatedTables
 
     def comparisons(self) -> list[Comparison]:
         """Compare all metrics and adjust for multiplicity."""
         measured = [self._measure(task, metric) for task, metric in self._metrics()]
+        measured = self._with_joint_mean(self._with_parts(measured))
         return _adjusted(measured, self.policy)
+
+    def _with_parts(self, measured: list[tuple[Comparison, Estimate]]) -> list[tuple[Comparison, Estimate]]:
+        """Measure the aggregate again with the item variance of its parts, and mark the parts."""
+        own, members = self.aggregated.metric, set(self.aggregated.members)
+        if own is None:
+            return measured
+        parts = {(c.task, c.metric): c for c, _ in measured if (c.task, c.metric) in members}
+        silent = bool(parts) and all(c.signal == "no signal" for c in parts.values())
+        complete = []
+        for c, estimate in measured:
+            if (c.task, c.metric) in parts:
+                complete.append((replace(c, part_of=own[0]), estimate))
+            elif (c.task, c.metric) == own:
+                items = {(c.task, c.metric): _item_part(c) for c in parts.values() if c.item_variance > 0}
+                final, adjusted = self._measure(*own, adjust=partial(self.aggregated.adjust, items=items))
+                if silent:
+                    reason = "none of its tasks has signal"
+                    final = replace(final, signal="no signal", signal_reason=reason, votes=False)
+                complete.append((final, adjusted))
+            else:
+                complete.append((c, estimate))
+        return complete
+
+    def _with_joint_mean(self, measured: list[tuple[Comparison, Estimate]]) -> list[tuple[Comparison, Estimate]]:
+        """Insert the mean of the guardrails with signal before the guardrails, if the policy tests them jointly."""
+        guards = [c for c, _ in measured if c.role == "guardrail" and c.signal != "no signal"]
+        if self.policy.guardrail_rule == "each" or not guards:
+            return measured
+        criteria = [c for c in self.policy.guardrails if (c.task, c.metric) in {(g.task, g.metric) for g in guards}]
+        table = joint_table(self.results, criteria, baseline=self.baseline)
+        if table is None or self.candidate not in table.mixes:
+            return measured
+        pair = replace(self, results=table, items=None, policy=replace(self.policy, guardrails=(MEAN,)))
+        items = [(g, _item_part(g)) for g in guards if g.item_variance > 0]
+        variance = math.fsum(part.variance / g.margin**2 for g, part in items) / len(guards) ** 2
+
+        def adjust(estimate: Estimate) -> Estimate:
+            if not estimate.parts or not items:
+                return estimate
+            return estimate._replace(parts=(*estimate.parts, Part(variance, min(part.df for _, part in items))))
+
+        mean = pair._measure(MEAN.task, MEAN.metric, adjust=adjust)  # noqa: SLF001 - the same class
+        place = next(i for i, (c, _) in enumerate(measured) if c.role == "guardrail")
+        return [*measured[:place], mean, *measured[place:]]
 
     def _metrics(self) -> list[tuple[str, str]]:
         both = set(self.results.metrics(self.baseline)) & set(self.results.metrics(self.candidate))
@@ -295,7 +359,9 @@ class _Pair:
                 )
         return [*voters, *sorted(both - set(voters))]
 
-    def _measure(self, task: str, metric: str) -> tuple[Comparison, Estimate]:
+    def _measure(
+        self, task: str, metric: str, *, adjust: Callable[[Estimate], Estimate] = lambda estimate: estimate
+    ) -> tuple[Comparison, Estimate]:
         role, criterion = self.policy.criterion(task, metric)
         a, b = (self.results.scores(mix, task, metric) for mix in (self.baseline, self.candidate))
         votes = role != "monitor"
@@ -320,8 +386,9 @@ class _Pair:
             doubt = broken or alone
         else:
             estimate = _moderated(estimate, prior)
+        estimate = adjust(estimate)
         self._require_fractions(task, metric, a, b)
-        current = _signal(metric, a, b, paired) if seeds else Signal("unknown", "the arms share no seed")
+        current = _signal(task, metric, a, b, paired) if seeds else Signal("unknown", "the arms share no seed")
         combined = signal.with_past(current, self.past_signals.get((task, metric)), n_seeds=len(seeds))
         interval = estimate.interval(1 - self.policy.alpha)
         enough = len(seeds) >= self.policy.min_seeds
@@ -381,7 +448,7 @@ class _Pair:
 
     def _require_one_unit(self, task: str, metric: str, a: Scores, b: Scores) -> None:
         """Refuse values of a metric that appear to be in percent and in fractions (see `assay.analysis.stats.units`)."""
-        if without_filter(metric) in LOSSES or (a.unit is not None and b.unit is not None):
+        if is_aggregate(task) or without_filter(metric) in LOSSES or (a.unit is not None and b.unit is not None):
             return
         n_items = a.n_items if a.n_items is not None else b.n_items
         values = np.array([*a.by_seed.values(), *b.by_seed.values()], dtype=float)
@@ -453,6 +520,11 @@ def _single(estimate: Estimate, prior: Prior, paired: PairedItems | None) -> tup
     return estimate._replace(parts=(seed_part,) if item_part is None else (seed_part, item_part)), ""
 
 
+def _item_part(c: Comparison) -> Part:
+    """Return the variance component of an effect from the choice of items."""
+    return Part(c.item_variance, max((c.n_items or 2) - 1, 1))
+
+
 def _moderated(estimate: Estimate, prior: Prior) -> Estimate:
     """Shrink the estimate's seed variance toward that of past runs.
 
@@ -473,7 +545,9 @@ def _scale(results: pd.DataFrame, policy: Policy) -> Any:
     return next(iter(results["scale"].dropna()), None)
 
 
-def _signal(metric: str, a: Scores, b: Scores, paired: PairedItems | None) -> Signal:
+def _signal(task: str, metric: str, a: Scores, b: Scores, paired: PairedItems | None) -> Signal:
+    if is_aggregate(task):
+        return signal.aggregate_signal()
     chance = max((c for c in (a.chance, b.chance) if c is not None), default=None)
     if metric in LOSSES:
         return signal.loss_signal()
@@ -497,16 +571,24 @@ def _adjusted(measured: list[tuple[Comparison, Estimate]], policy: Policy) -> li
     """Fill in the values that depend on the candidate's other comparisons."""
     # A metric outside a family has a NaN as p-value, which the adjustment keeps.
     better = [_claim(c, e, bar=c.margin) if c.votes and c.role == "primary" else math.nan for c, e in measured]
-    worse = [_claim(c, e, bar=-_tolerated(c), worse=True) if c.votes else math.nan for c, e in measured]
+    worse = [
+        _claim(c, e, bar=-_tolerated(c), worse=True) if c.votes and c.task != JOINT else math.nan for c, e in measured
+    ]
     monitors = [c.p if c.role == "monitor" else math.nan for c, _ in measured]
-    sharing = 1 if policy.require == "all" else max(1, sum(not math.isnan(p) for p in better))
-    if policy.require == "any":
+    first = None if policy.aggregate is None else policy.aggregate.task
+    alone = [math.nan if c.task == first else p for (c, _), p in zip(measured, better, strict=True)]
+    sharing = 1 if policy.require == "all" else max(1, sum(not math.isnan(p) for p in alone))
+    if policy.require == "any" and first is None:
         better = multiplicity.holm(better)
+    elif policy.require == "any":
+        gate = next((p for (c, _), p in zip(measured, better, strict=True) if c.task == first), math.nan)
+        alone = multiplicity.after_gatekeeper(gate, alone)
+        better = [gate if c.task == first else p for (c, _), p in zip(measured, alone, strict=True)]
     worse, shown = multiplicity.holm(worse), multiplicity.benjamini_hochberg(monitors)
-    every = multiplicity.benjamini_hochberg([c.p for c, _ in measured])
+    every = multiplicity.benjamini_hochberg([math.nan if c.task == JOINT else c.p for c, _ in measured])
     adjusted = []
     for (known, estimate), up, down, monitor, q in zip(measured, better, worse, shown, every, strict=True):
-        tail = policy.alpha / 2 / (sharing if known.role == "primary" else 1)
+        tail = policy.alpha / 2 / (sharing if known.role == "primary" and known.task != first else 1)
         claim = up if known.role == "primary" and known.gain > 0 else down
         guards = known.votes and known.role == "guardrail"
         adjusted.append(
@@ -514,6 +596,10 @@ def _adjusted(measured: list[tuple[Comparison, Estimate]], policy: Policy) -> li
                 known,
                 p_adjusted=monitor if known.role == "monitor" else claim,
                 p_noninferior=_p_of_gain(known, estimate, above=-known.margin) if guards else math.nan,
+                loss_bound=estimate.critical(policy.alpha) * estimate.se - known.gain if guards else math.nan,
+                p_limit=_p_of_gain(known, estimate, above=-policy.guardrail_limit * known.margin)
+                if guards and policy.guardrail_rule == "joint" and known.task != JOINT
+                else math.nan,
                 q=q,
                 mde=power.smallest_detectable(se=estimate.se, df=estimate.df(tail), tail=tail),
             )

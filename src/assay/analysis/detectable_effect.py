@@ -82,15 +82,17 @@ def compute_detectable_effects(
             noise as in the verdict. For a metric without past replicates, `prior` is the only noise.
     """
     policy = policy.at_the_end  # interim analyses spend a fraction of alpha, which the final verdict lacks
-    primaries = _primaries(policy)
-    n_tests = len(primaries) if policy.require == "any" else 1
+    first = None if policy.aggregate is None else policy.aggregate.task
+    primaries = _primaries(policy.with_aggregate)
+    # The aggregate is tested first, at the full alpha (see `assay.analysis.aggregate`).
+    n_tests = max(sum(c.task != first for c in primaries), 1) if policy.require == "any" else 1
     effects = []
     roles: tuple[tuple[Role, tuple[Criterion, ...]], ...] = (("primary", primaries), ("guardrail", policy.guardrails))
     for role, criteria in roles:
         for criterion in criteria:
             name = (criterion.task, criterion.metric)
             known, past = noise.get(name), (prior or {}).get(name, NOTHING)
-            tail = policy.alpha / 2 / (n_tests if role == "primary" else 1)
+            tail = policy.alpha / 2 / (n_tests if role == "primary" and criterion.task != first else 1)
             effects.append(
                 _effect(criterion, role, known, past, n_seeds=n_seeds, where=where, alpha=policy.alpha, tail=tail)
             )
@@ -196,7 +198,7 @@ def add_item_variance(
 
 def _primaries(policy: Policy) -> tuple[Criterion, ...]:
     """Return the primary metrics, or the target's metric if the policy has no primary metric."""
-    if policy.primary or policy.target is None:
+    if policy.primary or policy.aggregate is not None or policy.target is None:
         return policy.primary
     target = policy.target
     return (Criterion(task=target.task, metric=target.metric, better=target.better),)

@@ -45,6 +45,8 @@ METRICS = {
     **dict.fromkeys(("byte_perplexity", "word_perplexity", "perplexity"), MetricFacts(kind="loss", least=1.0)),
     **dict.fromkeys(("nll", "brier_score", "mse", "ter"), MetricFacts(kind="loss", least=0.0)),
     "loss": MetricFacts(kind="loss"),
+    "seed_sds": MetricFacts(label="seed SDs", unit="seed SDs"),
+    "margins": MetricFacts(label="margins", unit="margins"),
 }
 
 LOSSES = frozenset(name for name, facts in METRICS.items() if facts.kind == "loss")

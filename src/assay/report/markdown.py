@@ -9,6 +9,7 @@ from urllib.parse import quote
 from assay.report import formatting, headline
 from assay.report.model import finite
 from assay.report.reason_text import label, paragraph, scope_text, text
+from assay.report.voting_rows import role, voting_rows
 
 if TYPE_CHECKING:
     from assay.analysis.compare import Comparison
@@ -118,7 +119,7 @@ def decision_lines(verdict: Verdict) -> list[str]:
     """Return the lines of a decision: reasons, needs, voting comparisons and scope."""
     lines = [f"- {escape(text(reason))}" for reason in verdict.reasons]
     lines += [f"- To decide: {escape(text(need))}" for need in verdict.needed]
-    voting = [c for c in verdict.comparisons if c.role != "monitor"]
+    voting = voting_rows(verdict.comparisons)
     if voting:
         lines += ["", *_table(voting)]
     return [*lines, "", f"_{escape(scope_text(verdict.scope))}_"]
@@ -130,7 +131,7 @@ def _table(comparisons: list[Comparison]) -> list[str]:
         [
             code(c.task),
             escape(formatting.metric_name(c.metric)),
-            c.role,
+            role(c),
             formatting.signed(c.metric, finite(c.effect)),
             formatting.interval(c.metric, finite(c.ci_low), finite(c.ci_high)),
             escape(formatting.probability(finite(c.p_adjusted))),

@@ -35,12 +35,14 @@ class Selected(NamedTuple):
         policy: the gate's policy, with scales spelled as in the table.
         candidates: the mixes to compare with the baseline.
         notes: sentences on the excluded rows.
+        n_candidates: number of mixes other than the baseline at the scale, selected or not.
     """
 
     frame: pd.DataFrame
     policy: Policy
     candidates: tuple[str, ...]
     notes: tuple[str, ...]
+    n_candidates: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +119,8 @@ def select(frame: pd.DataFrame, policy: Policy, *, baseline: str, candidate: str
         last, notes = arms, ()
     for name in candidates:
         require_same_settings(last, baseline=baseline, candidate=name)
-    return Selected(average_last(last, policy.average.last).scores, policy, candidates, notes)
+    others = len(mixes) - 1
+    return Selected(average_last(last, policy.average.last).scores, policy, candidates, notes, others)
 
 
 def at_proxy(frame: pd.DataFrame, policy: Policy) -> pd.DataFrame:
@@ -179,7 +182,7 @@ def coverage(selected: Selected, *, baseline: str, candidate: str) -> Coverage:
     for mix, of_mix in seeds.items():
         if len(of_mix) < policy.min_seeds:
             missing.append(f"{mix} has {len(of_mix)} of the {policy.min_seeds} seeds that the policy requires.")
-    required: list[Criterion | Target] = [*policy.primary, *policy.guardrails]
+    required: list[Criterion | Target] = [*policy.primary, *policy.guardrails, *policy.part_criteria]
     if not policy.primary and policy.target is not None:
         required.append(policy.target)
     for criterion in required:
