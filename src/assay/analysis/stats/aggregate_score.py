@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from assay.analysis.stats.moderated import ALONE, learn, shrink
-from assay.analysis.stats.tables import Metric, last_checkpoints
+from assay.analysis.stats.paired import NEGLIGIBLE
+from assay.analysis.stats.tables import Metric, group_codes, last_checkpoints
 from assay.core.errors import NotFound, did_you_mean
 
 if TYPE_CHECKING:
@@ -170,11 +171,11 @@ def seed_sds(
         The SDs by part, and their origin.
     """
     if history is not None:
-        past = {part.name: _within(history, part.name) for part in parts}
+        past = _within(history, parts)
         if all(df >= ALONE and variance > 0 for variance, df in past.values()):
             known = {name: math.sqrt(variance) for name, (variance, _) in past.items()}
             return {name: SeedSD(sd, 1.0, sd) for name, sd in known.items()}, "history"
-    own = {part.name: _within(arms, part.name) for part in parts}
+    own = _within(arms, parts)
     sds: dict[str, SeedSD] = {}
     for metric in dict.fromkeys(part.metric for part in parts):
         names = [part.name for part in parts if part.metric == metric]
@@ -191,14 +192,23 @@ def seed_sds(
     return sds, "arms"
 
 
-def _within(scores: pd.DataFrame, part: str) -> tuple[float, float]:
-    """Return the variance between seeds within mixes, and its degrees of freedom."""
-    column = scores[part]
-    column = column[np.isfinite(column.to_numpy(dtype=float))]
-    groups = column.groupby(level=[name for name in ("mix", "scale") if name in scores.index.names])
-    df = float((groups.count() - 1).sum())
-    squares = float(((column - groups.transform("mean")) ** 2).sum())
-    return (squares / df, df) if df > 0 else (math.nan, 0.0)
+def _within(scores: pd.DataFrame, parts: Sequence[AggregatePart]) -> dict[str, tuple[float, float]]:
+    """Return for each part the variance between seeds within mixes, and its degrees of freedom."""
+    arm = [name for name in ("mix", "scale") if name in scores.index.names]
+    codes, first = group_codes(scores.index.to_frame(index=False), arm)
+    values = scores[[part.name for part in parts]].to_numpy(dtype=float)
+    finite = np.isfinite(values)
+    values = np.where(finite, values, 0.0)
+    counts, sums = np.zeros((len(first), len(parts))), np.zeros((len(first), len(parts)))
+    np.add.at(counts, codes, finite)
+    np.add.at(sums, codes, values)
+    # Deviations from the mean rather than a difference of squares, which rounding would dominate.
+    deviations = np.where(finite, values - (sums / np.maximum(counts, 1))[codes], 0.0)
+    df, squares = np.maximum(counts - 1, 0).sum(axis=0), (deviations**2).sum(axis=0)
+    negligible = (NEGLIGIBLE * np.abs(values).max(axis=0, initial=0.0)) ** 2
+    variances = np.divide(squares, df, out=np.full(len(parts), math.nan), where=df > 0)
+    variances[variances <= negligible] = 0.0
+    return {part.name: (float(v), float(n)) for part, v, n in zip(parts, variances, df, strict=True)}
 
 
 def aggregate_scores(
