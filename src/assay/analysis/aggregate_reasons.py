@@ -26,7 +26,7 @@ def describe_aggregate(
     if own is None:
         return reasons
     parts = [c for c in comparisons if c.part_of == own.task]
-    known = [(c, gain) for c in parts if math.isfinite(gain := c.gain / tables.scale_of(c.task, c.metric))]
+    known = [(c, gain) for c in parts if math.isfinite(gain := c.part_gain)]
     if known:
         worst, gain = min(known, key=lambda pair: pair[1])
         figures = {

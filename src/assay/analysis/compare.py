@@ -102,6 +102,7 @@ class Comparison:
         q: `p` adjusted by Benjamini and Hochberg over all comparisons of the candidate. Among the comparisons with q at
             most x, the expected fraction of false discoveries is at most x.
         part_of: task of the aggregate that contains this metric; empty if none does.
+        part_gain: the gain in the aggregate's unit, such as seed SDs; NaN outside an aggregate.
         loss_bound: for voting guardrails, the upper confidence bound of the loss at the one-sided level 1 - alpha.
         p_limit: under the policy's joint rule, the one-sided p-value of a loss of at least `guardrail_limit` margins.
     """
@@ -135,6 +136,7 @@ class Comparison:
     noise_df: float = math.nan
     noise_moderated: float = math.nan
     part_of: str = ""
+    part_gain: float = math.nan
     loss_bound: float = math.nan
     p_limit: float = math.nan
 
@@ -312,7 +314,8 @@ class _Pair:
         complete = []
         for c, estimate in measured:
             if (c.task, c.metric) in parts:
-                complete.append((replace(c, part_of=own[0]), estimate))
+                gain = c.gain / self.aggregated.scale_of(c.task, c.metric)
+                complete.append((replace(c, part_of=own[0], part_gain=gain), estimate))
             elif (c.task, c.metric) == own:
                 items = {(c.task, c.metric): _item_part(c) for c in parts.values() if c.item_variance > 0}
                 final, adjusted = self._measure(*own, adjust=partial(self.aggregated.adjust, items=items))

@@ -1,7 +1,7 @@
 """Test many guardrails jointly: their mean, and a limit for each.
 
 To show for each of many guardrails that its loss is below its margin has little power: at three seeds and margins of two
-SDs of a run, a single unchanged guardrail passes in 41% of studies, and ten unchanged guardrails all pass in 0-5%. The
+SDs of a run, a single unchanged guardrail passes in 49% of studies, and ten unchanged guardrails all pass in 0-5%. The
 joint rule requires three statements instead:
 
 - The mean loss over all guardrails, each divided by its margin, is below one margin (one-sided test at alpha).
@@ -9,8 +9,8 @@ joint rule requires three statements instead:
 - Each guardrail's loss is below `guardrail_limit` margins (one-sided tests at alpha, all of which must be significant, so no
   adjustment is necessary; Berger 1982).
 
-Ten unchanged guardrails then pass in 62-89% of studies. The rule accepts more: a loss of exactly one margin on one of ten
-guardrails passes in 35-44% of studies, of one and a half margins in 9-10%, and of two margins in under 1%
+Ten unchanged guardrails then pass in 62-88% of studies. The rule accepts more: a loss of exactly one margin on one of ten
+guardrails passes in 35-43% of studies, of one and a half margins in 9%, and of two margins in under 1%
 (`benchmarks/aggregate.py`). A loss of one margin on all guardrails passes in at most alpha of studies.
 """
 

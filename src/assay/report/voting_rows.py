@@ -34,17 +34,17 @@ def voting_rows(comparisons: Sequence[Comparison], *, monitors: bool = False) ->
 
 
 def _lowest(parts: Sequence[Comparison], *, all_of: bool) -> list[Comparison]:
-    """Return the tasks of an aggregate: those that vote, and those with the lowest gains in SDs of noise."""
+    """Return the tasks of an aggregate: those that vote, and those with the lowest gains in its unit."""
     if all_of or len(parts) <= PARTS_SHOWN:
         return list(parts)
-    silent = sorted((c for c in parts if c.role == "monitor"), key=_gain)
+    silent = sorted((c for c in parts if c.role == "monitor"), key=lambda c: _known(c.part_gain))
     voting = [c for c in parts if c.role != "monitor"]
     kept = {id(c) for c in (*voting, *silent[: max(PARTS_SHOWN - len(voting), 1)])}
     return [c for c in parts if id(c) in kept]
 
 
-def _gain(c: Comparison) -> float:
-    return c.gain / c.spread if c.spread > 0 else math.inf
+def _known(gain: float) -> float:
+    return math.inf if math.isnan(gain) else gain
 
 
 def role(c: Comparison) -> str:
