@@ -372,5 +372,5 @@ def _extended(
     )[~np.isnan(values)]
     if "tokens" in frame and len(rows):
         run = [name for name in scores.index.names if name is not None]
-        rows = rows.merge(frame.groupby(run, dropna=False)["tokens"].max().reset_index(), on=run, how="left")
+        rows = rows.merge(frame.groupby(run, dropna=False, observed=True)["tokens"].max().reset_index(), on=run, how="left")
     return pd.concat([frame, rows], ignore_index=True)

@@ -43,7 +43,8 @@ class DetectableEffect:
         margin: the policy's margin.
         n_seeds: number of replicates per mix.
         smallest: the difference that the test detects with probability 0.8.
-        holds: for guardrails, the probability that the test shows a loss within the margin if the true difference is 0.
+        holds: for guardrails, the probability that the test shows a loss within the margin if the true difference is 0; under the
+            joint rule, a loss within `guardrail_limit` margins.
         noise: SD over seeds of paired differences, from past runs.
         noise_df: degrees of freedom of `noise`.
         item_variance: part of a difference's variance that is due to the choice of items.
@@ -86,6 +87,7 @@ def compute_detectable_effects(
     primaries = _primaries(policy.with_aggregate)
     # The aggregate is tested first, at the full alpha (see `assay.analysis.aggregate`).
     n_tests = max(sum(c.task != first for c in primaries), 1) if policy.require == "any" else 1
+    limit = policy.guardrail_limit if policy.guardrail_rule == "joint" else 1.0
     effects = []
     roles: tuple[tuple[Role, tuple[Criterion, ...]], ...] = (("primary", primaries), ("guardrail", policy.guardrails))
     for role, criteria in roles:
@@ -94,7 +96,17 @@ def compute_detectable_effects(
             known, past = noise.get(name), (prior or {}).get(name, NOTHING)
             tail = policy.alpha / 2 / (n_tests if role == "primary" and criterion.task != first else 1)
             effects.append(
-                _effect(criterion, role, known, past, n_seeds=n_seeds, where=where, alpha=policy.alpha, tail=tail)
+                _effect(
+                    criterion,
+                    role,
+                    known,
+                    past,
+                    n_seeds=n_seeds,
+                    where=where,
+                    alpha=policy.alpha,
+                    tail=tail,
+                    limit=limit,
+                )
             )
     return tuple(effects)
 
@@ -109,6 +121,7 @@ def _effect(
     where: str,
     alpha: float,
     tail: float,
+    limit: float,
 ) -> DetectableEffect:
     unknown = DetectableEffect(
         task=criterion.task, metric=criterion.metric, role=role, margin=criterion.margin, n_seeds=n_seeds
@@ -136,7 +149,7 @@ def _effect(
     return replace(
         with_noise,
         smallest=smallest_detectable(se=estimate.se, df=estimate.df(tail), tail=tail),
-        holds=power(criterion.margin, se=estimate.se, df=estimate.df(alpha), tail=alpha)
+        holds=power(criterion.margin * limit, se=estimate.se, df=estimate.df(alpha), tail=alpha)
         if role == "guardrail"
         else math.nan,
     )

@@ -147,7 +147,7 @@ def part_scores(frame: pd.DataFrame, parts: Sequence[AggregatePart]) -> pd.DataF
     values = rows["value"].to_numpy(dtype=float)
     rows = rows.assign(value=np.where(np.isfinite(values), values, BROKEN))
     run = [column for column in RUN if column in rows]
-    means = rows.groupby([*run, "_part"], sort=False, dropna=False)["value"].agg(["mean", "count"])
+    means = rows.groupby([*run, "_part"], sort=False, dropna=False, observed=True)["value"].agg(["mean", "count"])
     # A mean over fewer tasks than the group has would be another score.
     members = pd.Series({part.name: len(part.tasks) for part in parts})
     complete = means["count"].to_numpy() >= members.loc[means.index.get_level_values("_part")].to_numpy()
