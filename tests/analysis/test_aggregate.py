@@ -14,7 +14,7 @@ from scipy import stats
 from assay.analysis.compare import Comparison, compare
 from assay.analysis.gate import Verdict, decide, gate
 from assay.config.aggregate import Aggregate
-from assay.config.policy import Criterion, Policy
+from assay.config.policy import Averaging, Criterion, Policy
 from assay.config.reason import Code
 from assay.core.errors import AssayError
 from assay.core.serde import to_json
@@ -200,6 +200,31 @@ def test_an_unknown_task_is_refused_with_the_nearest_name() -> None:
     own = together_of((*TASKS, "t99"))
     with pytest.raises(AssayError, match="names t99 loss, but no run has this score. Did you mean"):
         _decide(_table(), _policy(aggregate=own))
+
+
+def test_a_task_with_the_name_of_the_aggregate_is_refused() -> None:
+    table = _table()
+    with pytest.raises(AssayError, match="which is the name of the policy's aggregate"):
+        _decide(pd.concat([table, table[table["task"] == "t0"].assign(task=ALL)], ignore_index=True))
+
+
+def test_an_aggregate_is_formed_from_averaged_checkpoints_of_the_proxy_scale() -> None:
+    end = _table(0.5).assign(scale="150M", tokens=1e9)
+    other = _table(-30.0, rng=3).assign(scale="1B", tokens=1e9)
+    final = pd.concat([end, other], ignore_index=True)
+    earlier = final.assign(tokens=5e8, value=final["value"] + 0.1)
+    policy = _policy(proxy_scale="150m", average=Averaging(last=2, every=0.5))
+    averaged = _decide(pd.concat([earlier, final], ignore_index=True), policy)
+    alone = _decide(end)
+    assert _own(averaged.comparisons).effect == pytest.approx(_own(alone.comparisons).effect)
+
+
+def test_arms_that_lack_a_task_of_the_aggregate_share_no_seed_and_name_it() -> None:
+    table = _table(30.0)
+    verdict = _decide(table[(table["mix"] != "base") | (table["task"] != "t3")])
+    assert (verdict.decision, _own(verdict.comparisons).n_seeds) == ("INCONCLUSIVE", 0)
+    excluded = _reason(verdict, Code.AGGREGATE_SEEDS_EXCLUDED)
+    assert (excluded.subject, excluded.figures["metrics"][0]["task"]) == ("base", "t3")
 
 
 def test_a_group_counts_as_one_task_by_its_own_score_or_the_mean_of_its_tasks() -> None:

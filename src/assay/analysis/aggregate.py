@@ -29,6 +29,7 @@ from assay.analysis.stats.paired import Estimate, Part
 from assay.analysis.stats.results_table import ResultsTable
 from assay.analysis.stats.tables import Metric, plain_seed, scale_key
 from assay.config.reason import Code, Reason
+from assay.core.errors import Refused
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -198,6 +199,7 @@ def with_aggregate(
 
     Raises:
         NotFound: the results have no score of a task of the aggregate.
+        Refused: the results contain a task with the name of the aggregate.
     """
     own = policy.aggregate
     if own is None or not len(results.frame):
@@ -244,6 +246,11 @@ def _add(
     results: ResultsTable, history: HistoryTable | None, own: Aggregate, proxy_scale: str | None, baseline: str
 ) -> _Added:
     rows = results.rows_at(proxy_scale)
+    if (rows["task"] == own.task).any():
+        raise Refused(
+            f"the results contain a task {own.task!r}, which is the name of the policy's aggregate.",
+            fix="Rename the aggregate, or remove the rows of the task.",
+        )
     metrics = frozenset(zip(rows["task"].astype(str), rows["metric"].astype(str), strict=True))
     parts = resolve_parts(own, metrics)
     scores = part_scores(rows, parts)
@@ -372,5 +379,7 @@ def _extended(
     )[~np.isnan(values)]
     if "tokens" in frame and len(rows):
         run = [name for name in scores.index.names if name is not None]
-        rows = rows.merge(frame.groupby(run, dropna=False, observed=True)["tokens"].max().reset_index(), on=run, how="left")
+        rows = rows.merge(
+            frame.groupby(run, dropna=False, observed=True)["tokens"].max().reset_index(), on=run, how="left"
+        )
     return pd.concat([frame, rows], ignore_index=True)

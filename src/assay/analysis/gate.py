@@ -261,11 +261,11 @@ def decide(
     own = results.of_mixes((baseline, candidate))
     if not empty:
         require_possible(own)
-        tables = with_aggregate(results, history, effective, baseline=baseline)
-        results, history, effective = tables.results, tables.history, tables.policy
         comparisons = tuple(
             compare_arms(results, effective, items=items, history=history, baseline=baseline, candidates=[candidate])
         )
+        tables = with_aggregate(results, history, effective, baseline=baseline)  # the tables that the comparisons used
+        results, history, effective = tables.results, tables.history, tables.policy
         parts = describe_aggregate(tables, comparisons, mixes=(baseline, candidate))
         excluded = list_excluded_scores(results.scores_at(policy.proxy_scale), baseline, candidate, known=missing or {})
     if blocked:
