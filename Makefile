@@ -4,13 +4,17 @@ VENV ?= .venv
 SEED ?= 0
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint lock install install-dev benchmarks gpu-check chaos clean
+.PHONY: demo test fuzz lint lock install install-dev benchmarks gpu-check chaos clean
 
 demo: install
 	$(BIN)/assay demo
 
 test: install-dev
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+# All changes of configuration files with every command; `make test` runs a part of them.
+fuzz: install-dev
+	ASSAY_FUZZ=all $(BIN)/python -m pytest -n auto tests/cli/test_fuzz.py
 
 lint: install-dev
 	$(BIN)/ruff check .

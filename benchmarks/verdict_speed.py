@@ -7,13 +7,22 @@ the whole process, and what the call adds to the memory of the table.
 - `gate-history`: the same with a history of 40 mixes at the proxy scale.
 - `gate-items`: the same with 20 items of each task, 2 million rows.
 - `compare`: 1 million scores (200 mixes, 50 seeds, 100 tasks), 199 candidates.
+- `compare-mixes`: 900,000 scores (1,000 mixes, 3 seeds, 100 tasks, 3 checkpoints), 999 candidates.
+- `results-mixes`: the work of `assay compare results` after reading: select the arms of the external table of `compare-mixes` and
+  decide on each.
+- `gate-mixes-history`: `gate` on the scores of `compare-mixes`, with the same mixes as history at two scales.
+
+A case with a number at its end, such as `compare-mixes-500`, has that number of mixes, to show how the time grows.
+`--profile` prints the slowest functions of each case instead of its memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import cProfile
 import multiprocessing
 import os
+import pstats
 import resource
 import time
 from collections.abc import Callable
@@ -25,6 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from assay.analysis.compare import compare
+from assay.analysis.external.selection import select
 from assay.analysis.gate import gate
 from assay.config.policy import Criterion, Policy
 
@@ -99,7 +109,48 @@ def compare_case() -> Callable[[], Any]:
     return lambda: compare(table, POLICY, baseline="mix_000")
 
 
-CASES = {"gate": gate_case, "gate-history": gate_history_case, "gate-items": gate_items_case, "compare": compare_case}
+def with_checkpoints(table: pd.DataFrame, *, checkpoints: int = 3) -> pd.DataFrame:
+    """Return the scores with earlier checkpoints of each run, all with the same values."""
+    parts = [table.assign(tokens=table["tokens"] * number // checkpoints) for number in range(1, checkpoints + 1)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def compare_mixes_case(mixes: int = 1000) -> Callable[[], Any]:
+    """Prepare `compare` of many mixes with few seeds."""
+    table = with_checkpoints(scores(mixes, seeds=3))
+    return lambda: compare(table, POLICY, baseline="mix_000")
+
+
+def results_mixes_case(mixes: int = 1000) -> Callable[[], Any]:
+    """Prepare the verdict on an external table of many mixes, with evaluation settings."""
+    table = with_checkpoints(scores(mixes, seeds=3)).assign(scale="20M", version="1", num_fewshot=5.0, prompt=None)
+
+    def decide() -> Any:
+        selected = select(table, POLICY, baseline="mix_000", candidate=None)
+        return gate(selected.frame, selected.policy, baseline="mix_000", candidates=selected.candidates)
+
+    return decide
+
+
+def gate_mixes_history_case(mixes: int = 1000) -> Callable[[], Any]:
+    """Prepare `gate` of many mixes that the history contains too."""
+    table = scores(mixes, seeds=3)
+    past = pd.concat([table, table.assign(scale=1_000_000_000)], ignore_index=True)
+    return lambda: _gate(results=with_checkpoints(table), history=past)
+
+
+CASES: dict[str, Callable[[], Callable[[], Any]]] = {
+    "gate": gate_case,
+    "gate-history": gate_history_case,
+    "gate-items": gate_items_case,
+    "compare": compare_case,
+    "compare-mixes": compare_mixes_case,
+    "compare-mixes-500": lambda: compare_mixes_case(500),
+    "results-mixes": results_mixes_case,
+    "results-mixes-500": lambda: results_mixes_case(500),
+    "gate-mixes-history": gate_mixes_history_case,
+    "gate-mixes-history-200": lambda: gate_mixes_history_case(200),
+}
 
 
 def _peak() -> float:
@@ -114,12 +165,25 @@ def measure(name: str) -> tuple[float, float, float, float]:
     return time.perf_counter() - started, time.process_time() - spent, _peak(), _peak() - before
 
 
+def profile(name: str) -> None:
+    """Print the functions that take most of a case's time, with and without the functions that they call."""
+    work, profiler = CASES[name](), cProfile.Profile()
+    profiler.runcall(work)
+    pstats.Stats(profiler).sort_stats("cumulative").print_stats(35).sort_stats("tottime").print_stats(15)
+
+
 def main() -> None:
     """Print one row per case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", choices=CASES, action="append", help="Run only this case; repeat for several.")
+    parser.add_argument("--profile", action="store_true", help="Print the slowest functions of each case.")
+    given = parser.parse_args()
+    if given.profile:
+        for name in given.case or CASES:
+            profile(name)
+        return
     table = Table("case", "wall", "processor", "peak", "added by the call")
-    for name in parser.parse_args().case or CASES:
+    for name in given.case or CASES:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             wall, spent, peak, added = pool.apply(measure, (name,))
         table.add_row(name, f"{wall:.1f} s", f"{spent:.1f} s", f"{peak:.2f} GiB", f"{added:.2f} GiB")

@@ -269,7 +269,7 @@ def meaning_of(parameter: Any) -> str:
     """Return the help text of an argument or option, with its default."""
     text = " ".join((parameter.help or "").split()).replace("|", "\\|")
     plain = parameter.default is None or parameter.default is False or callable(parameter.default)
-    plain = plain or parameter.default in ((), []) or "default" in text
+    plain = plain or parameter.default in ((), [], "") or "default" in text
     return text if plain else f"{text} (default: {parameter.default})"
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,9 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
 from assay.analysis.compare import Comparison, compare
+from assay.analysis.gate import gate
 from assay.analysis.stats.moderated import learn
-from assay.config.policy import Criterion
+from assay.config.policy import Criterion, EarlyStopping
 from assay.core.errors import AssayError
 from assay.core.serde import to_json
 from tests.helpers.studies import accuracy, policy, results
@@ -235,7 +237,7 @@ GOOD = results({"new": {"code": -0.01}})
             "trained on 10,000,000 tokens and new on 20,000,000",
         ),
         (GOOD.assign(n=np.where(GOOD["mix"] == "new", 90, 100)), "base answered 100 items and new answered 90"),
-        (GOOD.assign(n=np.arange(len(GOOD))), "different numbers of items"),
+        (GOOD.assign(n=1 + np.arange(len(GOOD))), "different numbers of items"),
         (GOOD.assign(version=np.where(GOOD["mix"] == "new", "2", "1")), "more than one task version: 1, 2"),
         (GOOD.assign(prompt=np.where(GOOD["seed"] == 1, "ab", "cd")), "more than one prompt: ab, cd"),
         (
@@ -347,6 +349,22 @@ def test_compared_mixes_other_scales_and_other_metrics_do_not_inform_the_noise()
     ):
         comparisons = compare(table, policy(), baseline="base", history=history)
         assert [to_json(c) for c in comparisons] == [to_json(c) for c in alone]
+
+
+@pytest.mark.parametrize("stop", ["none", "losers"])
+def test_compare_and_gate_have_equal_comparisons_with_a_history_that_contains_the_candidates(stop: str) -> None:
+    """A history may contain the other candidates; a pair of mixes is compared in the same way with and without them."""
+    table = results({"new": {"code": -0.01}, "other": {"code": -0.02}})
+    names = dict(zip(["past0", "past1", "past2"], ["base", "new", "other"], strict=True))
+    past = _past(0.05)
+    past = past.assign(mix=past["mix"].replace(names), value=past["value"] + past["seed"] * (past["mix"] == "past2"))
+    rule = replace(policy(), early_stopping=EarlyStopping(stop=stop, alpha_fraction=0.2))  # type: ignore[arg-type]
+    verdict = gate(table, rule, baseline="base", candidates=["new", "other"], history=past)
+    decided = [c for candidate in verdict.candidates.values() for c in candidate.comparisons]
+    compared = compare(table, rule, baseline="base", history=past)
+    assert [to_json(c) for c in compared] == [to_json(c) for c in decided]
+    alone = compare(table, rule, baseline="base", candidates=["new"], history=past)
+    assert [to_json(c) for c in alone] == [to_json(c) for c in compared if c.candidate == "new"]
 
 
 def test_q_controls_the_false_discovery_rate_over_all_comparisons() -> None:

@@ -17,6 +17,8 @@ primary: [{task: arc_easy, metric: acc, better: higher}]
 guardrails: [{task: piqa, metric: acc, better: higher, margin: 0.02}]
 """
 
+AT_TARGET = "target: {task: arc_easy, metric: acc, scale: 1B, better: higher}\nproxy_scale: 150M\n"
+
 
 @pytest.fixture
 def assay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
@@ -109,6 +111,40 @@ def test_plan_says_what_a_verdict_on_imported_results_lacks(assay: Callable[...,
     told = assay("plan", "results", "team.csv", "--baseline", "today", "policy=arc").out
     assert "Nothing is missing" in told
     assert "about the proxy only: no history is named" in told
+
+
+def test_a_wide_table_and_its_weights_import_with_one_command(assay: Callable[..., Said], tmp_path: Path) -> None:
+    write(tmp_path / "w.csv", "index,train_web,train_code\n1,0.5,0.5\n2,0.9,0.1\n")
+    write(tmp_path / "s.csv", "index,metric/web_val_loss\n1,5.5\n2,6.0\n")
+    labels = ["--seed", "0", "--scale", "1M", "--tokens", "1B"]
+    made = assay("import", "add", "w.csv", "s.csv", "--name", "swarm", *labels)
+    assert made.code == 0
+    assert "2 rows: 2 mixes, 1 seed, 1M, 1 task, weights of 2 sources" in made.out
+    assert "was read as a wide table: 'index' is the mix" in " ".join(made.err.split())
+    assert "nothing was done" in assay("import", "add", "w.csv", "s.csv", "--name", "swarm", *labels).out
+    write(tmp_path / "w.csv", "index,train_web,train_code\n1,0.4,0.6\n2,0.9,0.1\n")
+    changed = assay("import", "add", "w.csv", "s.csv", "--name", "swarm", *labels)
+    assert changed.code == 2, "other weights are other results"
+    (listed,) = assay("import", "list", "--json").json
+    assert (listed["name"], listed["sources"]) == ("swarm", ["web", "code"])
+
+
+def test_compare_gate_and_plan_use_one_history(assay: Callable[..., Said], tmp_path: Path) -> None:
+    """The history contains the candidates, at the proxy and at the target; a verdict excludes only its two mixes."""
+    near = {"today": 0.5, "better": 0.56, "worse": 0.44} | {f"m{i}": 0.4 + i / 50 for i in range(12)}
+    far = table({mix: value + 0.1 + i * 7 % 5 / 100 for i, (mix, value) in enumerate(near.items())}, scale="1B")
+    write(tmp_path / "past.csv", f"{HEADER}\n{table(near, seeds=range(3))}{far}")
+    write(tmp_path / "conf/policy/far.yaml", POLICY.replace("name: arc", "name: far") + AT_TARGET)
+    common = ["results", "team.csv", "--baseline", "today", "policy=far", "history=past.csv", "--json"]
+    gated, compared = assay("gate", *common).json, assay("compare", *common).json
+    for name, decided in gated["candidates"].items():
+        assert compared["candidates"][name] == decided["comparisons"]
+    planned = assay("plan", *common).json
+    assert planned["pairs"] == 13
+    assert [c["candidate"] for c in planned["candidates"]] == ["better", "worse"]
+    assert {d["target"]["reliability"]["n_mixes"] for d in gated["candidates"].values()} == {13}
+    one = assay("plan", *common, "--candidate", "worse").json
+    assert [c["candidate"] for c in one["candidates"]] == ["worse"]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def _aggregate(**changes: object) -> Aggregate:
         ({"weights": {"a": float("inf")}}, "weight inf of a is invalid"),
         ({"weights": {"aa": 2.0}}, "Did you mean 'a'"),
         ({"metrics": {"c": "acc"}}, "`metrics` names 'c'"),
-        ({"metric": "bleu"}, "the direction of metric 'bleu' is unknown"),
+        ({"metric": "house"}, "the direction of metric 'house' is unknown"),
         ({"better": {"acc": "lower"}}, "direction 'lower' of metric 'acc' is invalid; expected 'higher'"),
         ({"metrics": {"a": "bits_per_byte"}, "standardize": "none"}, "expected one metric"),
         ({"margin": -0.1}, "`margin` -0.1 is invalid"),
@@ -51,19 +51,19 @@ def test_an_invalid_aggregate_is_refused(changes: dict[str, object], message: st
 
 
 def test_a_declared_direction_makes_an_unknown_metric_valid() -> None:
-    assert _aggregate(metric="bleu", better={"bleu": "higher"}).direction("bleu") == "higher"
+    assert _aggregate(metric="house", better={"house": "higher"}).direction("house") == "higher"
     assert _aggregate(metric="exact_match,strict-match").direction("exact_match,strict-match") == "higher"
 
 
 def test_a_policy_refuses_an_aggregate_whose_direction_contradicts_its_own() -> None:
-    own = _aggregate(metric="bpb", better={"bpb": "lower"})
-    with pytest.raises(ConfigError, match="a bpb is better if lower, but the policy states 'higher'"):
+    own = _aggregate(metric="house", better={"house": "lower"})
+    with pytest.raises(ConfigError, match="a house is better if lower, but the policy states 'higher'"):
         Policy(
             name="p",
             alpha=0.05,
             min_seeds=3,
             aggregate=own,
-            primary=(Criterion(task="a", metric="bpb", better="higher"),),
+            primary=(Criterion(task="a", metric="house", better="higher"),),
         )
 
 

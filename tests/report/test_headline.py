@@ -12,6 +12,7 @@ from rich.console import Console
 from assay.analysis.gate import Decision
 from assay.report import headline, markdown, page
 from assay.report.publish import verdict_mapping
+from assay.report.reason_text import text as text_of
 from assay.report.terminal.verdict import verdict_view
 from tests.report import page_data
 
@@ -66,14 +67,15 @@ def test_every_display_has_the_headline(report: Report) -> None:
     assert verdict_mapping(report.plan, verdict)["headline"] == text
     ended = replace(report, verdict=verdict)
     assert f"**1 of 2 accepted: `{names[0]}`; 1 rejected: `{names[1]}`.**" in markdown.render(ended)
-    assert f"<span>{text}.</span>" in " ".join(page.render(ended).split()).replace("<span> ", "<span>")
+    assert f"<p>{text}.</p>" in page.render(ended)
 
 
 def test_every_display_says_that_a_sweep_runs(report: Report) -> None:
     name = report.sweep.candidates[0]
     verdict = decided(report, {name: ACCEPT}, running=(f"{name} s1",))
     text = f"RUNNING: 1 run has no result yet: {name} s1. The verdict may change."
-    assert shown(verdict).startswith(text)
+    assert text in " ".join(shown(verdict).split())
+    assert "but 1 run of the sweep is in progress" in " ".join(shown(verdict).split())
     plain = verdict_mapping(report.plan, verdict)
     assert (plain["state"], plain["running"], plain["verdict"]) == ("RUNNING", [f"{name} s1"], "ACCEPT")
     running = replace(report, verdict=verdict)
@@ -89,3 +91,20 @@ def test_an_ended_sweep_does_not_say_so(report: Report) -> None:
     assert verdict_mapping(report.plan, verdict)["state"] == "ENDED"
     ended = replace(report, verdict=verdict)
     assert "RUNNING" not in shown(verdict) + markdown.render(ended) + page.render(ended)
+
+
+def test_the_summary_is_the_first_line_of_every_display(report: Report) -> None:
+    names = list(report.sweep.candidates)
+    verdict = decided(report, {names[0]: ACCEPT, names[1]: REJECT})
+    ended, sentence = replace(report, verdict=verdict), text_of(verdict.summary)
+    assert sentence.startswith(f"Of 2 candidates, 1 is accepted and 1 is rejected; {names[0]} against")
+    assert " ".join(shown(verdict).split()).startswith(sentence)
+    title, first, *_ = markdown.render(ended).split("\n\n")
+    assert title.startswith("## REJECT")
+    assert first == f"**{markdown.escape(sentence)}**"
+    assert f'<strong id="summary">{sentence}</strong>' in page.render(ended)
+    plain = verdict_mapping(report.plan, verdict)
+    assert plain["summary"]["text"] == sentence
+    for name, decision in plain["candidates"].items():
+        assert decision["summary"]["text"].startswith(f"{name} against {verdict.baseline}: ")
+        assert decision["summary"]["text"] in " ".join(shown(verdict).split())

@@ -198,7 +198,7 @@ def test_the_policy_blocks_injected_markup(browser: Browser, file: Path, tmp_pat
 
 def test_a_table_sorts_in_both_directions_with_empty_values_last(browser: Browser, file: Path, report: Report) -> None:
     with opened(browser, file) as tab:
-        head = tab.locator("#comparisons thead th", has_text="adj. p")
+        head = tab.locator("#comparisons thead th", has_text="p of claim")
         place = head.evaluate("cell => cell.cellIndex")
         head.locator("button").click()
         assert head.get_attribute("aria-sort") == "ascending"

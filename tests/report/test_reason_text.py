@@ -39,7 +39,33 @@ def reason(code: Code, subject: str = "", metric: str = "", *causes: Reason, **f
 
 SEED = reason(Code.MISSING_RUNS, "", "", stated("failed."), seeds=(0, 1, 2, 7))
 BASIS = reason(Code.BASIS_ESTIMATES)
+TESTED = {"candidate": "new", "baseline": "base", "registration": ""}
+RESULT = {**EFFECT, "effect_percent": -2.513, "better": "lower", "claim": "better", "role": "primary", "guardrails": 2,
+          "guardrails_held": 2}  # fmt: skip
+ACCEPTED = reason(Code.SUMMARY, "code", BPB, **TESTED, **RESULT, decision="ACCEPT")
 RENDERED: list[tuple[Reason, str]] = [
+    (ACCEPTED,
+     ("new against base: code bits_per_byte changes by -0.0500 bits per byte (better, -2.5% of the baseline, 95% interval"
+      " -0.0600 to -0.0400, 3 seeds) with 2 of 2 guardrails shown to hold, so the gate accepts the change (ACCEPT).")),
+    (reason(Code.SUMMARY, "mmlu", "acc", **(TESTED | {"registration": "changed after the results"}), **POINTS, scale="1B",
+            better="higher", decision="INCONCLUSIVE"),
+     ("new against base: mmlu acc at 1B is predicted to change by +1.23 points (better, 99.67% interval -0.10 to +2.56, 1"
+      " seed), so the results do not decide (INCONCLUSIVE); policy and suite: changed after the results.")),
+    (reason(Code.SUMMARY, "code", BPB, **TESTED, **(RESULT | {"ci_low": None, "guardrails": 0}), stopped_at=0.25,
+            decision="REJECT"),
+     ("new against base: code bits_per_byte changes by -0.0500 bits per byte after 25% of the tokens (better, -2.5% of the"
+      " baseline, the uncertainty is unknown, 3 seeds), so the gate rejects the change (REJECT).")),
+    (reason(Code.SUMMARY, **TESTED, decision="BLOCKED"),
+     "new against base: a defect or a missing clearance blocks the change (BLOCKED)."),
+    (reason(Code.SUMMARY, **TESTED, decision="INCONCLUSIVE"),
+     "new against base: there is no result of a voting metric, so the results do not decide (INCONCLUSIVE)."),
+    (reason(Code.SWEEP_SUMMARY, "", "", ACCEPTED, candidates=3, counts={"ACCEPT": 1, "REJECT": 2}, running=1),
+     ("Of 3 candidates, 1 is accepted and 2 are rejected, but 1 run of the sweep is in progress; new against base: code"
+      " bits_per_byte changes by -0.0500 bits per byte (better, -2.5% of the baseline, 95% interval -0.0600 to -0.0400, 3"
+      " seeds) with 2 of 2 guardrails shown to hold, so the gate accepts the change (ACCEPT).")),
+    (reason(Code.SWEEP_SUMMARY, "", "", ACCEPTED, candidates=1, counts={"ACCEPT": 1}, running=0),
+     ("new against base: code bits_per_byte changes by -0.0500 bits per byte (better, -2.5% of the baseline, 95% interval"
+      " -0.0600 to -0.0400, 3 seeds) with 2 of 2 guardrails shown to hold, so the gate accepts the change (ACCEPT).")),
     (reason(Code.BETTER, "code", BPB, **EFFECT, margin=0.0, p_adjusted=0.00143),
      ("code bits_per_byte is better. The effect is -0.0500 bits per byte (95% interval -0.0600 to -0.0400, 3"
       " seeds, adjusted p 0.0014).")),
@@ -59,6 +85,24 @@ RENDERED: list[tuple[Reason, str]] = [
      ("code loss is not significantly better or worse. The effect is -0.05 (95% interval -0.06 to -0.04, 3 seeds,"
       " adjusted p 0.3). This design detects an effect of 0.07 with power 0.8.")),
     (reason(Code.NO_SIGNAL, "mmlu", "acc", detail="accuracy 0.25"), "mmlu acc has no signal and does not vote: accuracy 0.25."),
+    (reason(Code.DECLINES_WITHOUT_SIGNAL, "mmlu", "acc", role="guardrail", margin=0.01, effect=-0.05, ci_low=-0.06,
+            ci_high=-0.04, level=0.95, n_seeds=3, p=0.0017),
+     ("mmlu acc has no signal in the baseline, but the candidate's score is worse by more than its margin of 1.00 points. The"
+      " effect is -5.00 points (95% interval -6.00 to -4.00, 3 seeds, p 0.0017). This prevents an ACCEPT.")),
+    (reason(Code.DECLINES_WITHOUT_SIGNAL, "mmlu", "acc", role="primary", margin=0.0, effect=-0.05, ci_low=None,
+            ci_high=None, level=0.95, n_seeds=1, p=None),
+     ("mmlu acc has no signal in the baseline, but the candidate's score is worse. The effect is -5.00 points with unknown"
+      " noise. This prevents an ACCEPT.")),
+    (reason(Code.NEED_DECLINE_EXAMINED, "mmlu", "acc"),
+     "Examine the decline of mmlu acc with a larger proxy or more items, which give the metric signal."),
+    (reason(Code.DIRECTION_UNUSUAL, "toxigen", "acc", better="lower"),
+     ("The policy declares that a lower toxigen acc is better. Usually a higher value of this metric is better.")),
+    (reason(Code.DIRECTION_UNKNOWN, metrics=METRICS),
+     ("The direction of improvement of mmlu acc, code acc is unknown, so the verdict calls these metrics neither better nor"
+      " worse. Add the directions to `directions` of the policy.")),
+    (reason(Code.PREDICTOR_LACKS_DIRECTIONS, metrics=METRICS),
+     ("The predictor of the target leaves out mmlu acc, code acc, because the direction of improvement is unknown. Add the"
+      " directions to `directions` of the policy.")),
     (reason(Code.NO_VOTE, "mmlu", "acc", detail="one seed"), "mmlu acc does not vote: one seed."),
     (reason(Code.TOO_FEW_SHARED_SEEDS, n_seeds=1, min_seeds=3, metrics=METRICS),
      ("The two mixes share 1 seed with scores of these metrics: mmlu acc, code acc (effect so far +1.00 points)."
@@ -218,7 +262,7 @@ RENDERED: list[tuple[Reason, str]] = [
     (reason(Code.BASELINE_BLOCKED, "base", "", reason(Code.SOURCE_BLOCKED, "a", by=None, reference=None)),
      "the baseline base is tainted: source 'a' is blocked"),
     (reason(Code.DIVERGED, failure="NaN at step 3"),
-     "NaN at step 3. The same run spec would diverge again. Change the recipe, or add --retry-failed"),
+     "NaN at step 3. A new attempt repeats the same steps. Change the recipe, or add --retry-failed if a fault of the machine caused the spike"),
     (reason(Code.WAITING_FOR_TOKENS, "base", sources=("code", "web"), pools=True),
      "never run. The weights and pools of the mix are unknown until `assay prepare` has tokenized code, web"),
     (reason(Code.SAME_AS_BASELINE, "same", baseline="base"),
@@ -336,6 +380,59 @@ RENDERED: list[tuple[Reason, str]] = [
       " be read: scores.json is cut.")),
     (reason(Code.SEEDS_BELOW_POLICY, min_seeds=3, n_seeds=2),
      "The policy requires 3 seeds of each mix. With 2 seeds, no metric can decide."),
+    (reason(Code.DESIGN_EFFECT_FROM_MARGIN, metrics=({"task": "mmlu", "metric": "acc", "effect": 0.02},)),
+     ("No --effect is given. Power is computed for a true gain of twice the policy's margin: mmlu acc 2.00 points. A true gain"
+      " of exactly the margin is accepted with probability alpha / 2 under every design.")),
+    (reason(Code.DESIGN_EFFECT_CONSTANT),
+     "Power assumes the same true gain for every proxy and number of tokens. Past runs do not show how the gain changes."),
+    (reason(Code.DESIGN_NOISE_UNKNOWN, metrics=("mmlu acc",)),
+     ("The noise of mmlu acc is unknown, because no past replicates exist. Gains of these metrics are in SDs between seeds of"
+      " one mix (sd), and assume the same SD for every proxy and number of tokens.")),
+    (reason(Code.DESIGN_NOISE_ASSUMED, scales=({"proxy": "4m", "tokens": 2e8},), measured_at={"proxy": "1m", "tokens": 1e8},
+            origin="store", same_evaluation=False),
+     ("No past replicates exist for 4m with 200M tokens. Power assumes the noise of 1m with 100M tokens (store, which have"
+      " another evaluation), without any change with proxy size or tokens.")),
+    (reason(Code.DESIGN_NOISE_ASSUMED, scales=({"proxy": "4m", "tokens": 2e8},), measured_at={"proxy": "4M", "tokens": None},
+            origin="history", same_evaluation=True),
+     ("No past replicates exist for 4m with 200M tokens. Power assumes the noise of 4M with an unknown number of tokens"
+      " (history), without any change with proxy size or tokens.")),
+    (reason(Code.DESIGN_NOISE_UNCERTAIN, metrics=("mmlu acc",), df=2.0, factor=2.117),
+     ("Few past runs show the noise of mmlu acc. With 2 degrees of freedom, the true SD is at most 2.1 times the measured SD,"
+      " with 80% confidence.")),
+    (reason(Code.DESIGN_OTHER_EVALUATION),
+     "The past runs that show the noise were evaluated with another suite, or with other data, than this sweep."),
+    (reason(Code.DESIGN_CORRELATION_GIVEN, correlation=0.5),
+     "The correlation of mixes over shared seeds is 0.5, as given by --correlation."),
+    (reason(Code.DESIGN_CORRELATION_UNKNOWN, metrics=("mmlu acc", "code loss")),
+     ("No past mixes with shared seeds show the correlation of mmlu acc, code loss. Power assumes a correlation of 0. Give a"
+      " known correlation with --correlation.")),
+    (reason(Code.DESIGN_HOURS_UNKNOWN, proxies=("1m",)),
+     ("The time of a run is unknown for 1m. The cheapest design is that with the fewest training FLOPs. `assay doctor`"
+      " measures this machine.")),
+    (reason(Code.DESIGN_EVALUATION_TIME_UNKNOWN, proxies=("1m", "4m")),
+     "The time of an evaluation is unknown for 1m, 4m. The hours contain only training."),
+    (reason(Code.DESIGN_RUNS_REFUSED, runs=3),
+     ("The plan refuses 3 of the runs of a design. The runs and hours include them. `assay plan` states the reasons.")),
+    (reason(Code.DESIGN_PRIMARY_ONLY, guardrails=2),
+     ("Power is the probability for each candidate that the primary metrics are significant, if each metric has signal and all"
+      " arms have the same noise, so that the residual variance of all arms is pooled. An ACCEPT also requires that 2"
+      " guardrails stay within the margins.")),
+    (reason(Code.DESIGN_FINAL_WEIGHTS, last=4),
+     ("The policy averages the last 4 checkpoints. The noise is that of the final weights only, which is probably larger, so"
+      " the power is probably too low.")),
+    (reason(Code.DESIGN_PROXY_ONLY, scale="1B"),
+     ("The policy decides about 1B. Power is about a difference at the proxy, which the gate then carries to the target with"
+      " further uncertainty.")),
+    (reason(Code.DESIGN_SEPARATE_SEEDS),
+     ("A sweep shares its seeds among all arms. A design with separate seeds cannot be written as a sweep, and reuses only runs"
+      " of the baseline.")),
+    (reason(Code.DESIGN_MEAN, metrics=3),
+     ("In designs `mean`, the mean of the 3 standardized primary metrics decides alone. The policy decides so only if it names"
+      " this mean.")),
+    (reason(Code.DESIGN_NONE_REACHES_POWER, power=0.8),
+     "No design that the policy allows reaches a known power of 80%."),
+    (reason(Code.DESIGN_NONE_IN_BUDGET, hours=12.0),
+     "No design that the policy allows, and whose power is known, fits into 12 hours."),
 ]  # fmt: skip
 
 

@@ -76,5 +76,5 @@ def test_the_terminal_and_markdown_name_the_parts(width: int) -> None:
     ]
     assert parts
     assert min(parts) > first
-    markdown = "\n".join(decision_lines(verdict.candidates["new"]))
+    markdown = "\n".join(decision_lines(verdict.candidates["new"], alone=True))
     assert markdown.index("aggregate/all") < markdown.index("| part |")

@@ -158,12 +158,12 @@ class AggregatedTables:
             parts=(seeds._replace(variance=seeds.variance * self.factor), *others, *([] if own is None else [own]))
         )
 
-    def scale_of(self, task: str, metric: str) -> float:
-        """Return the SD by which a member's score is divided; 1 without standardization, NaN for other tasks."""
+    def standardized_gain(self, task: str, metric: str, effect: float) -> float:
+        """Return the gain of a member in the aggregate's unit; NaN for a task that is no member."""
         part = next((part for part in self.parts if task in part.tasks and metric == part.metric), None)
         if part is None:
             return math.nan
-        return self.sds[part.name].sd if self.sds else 1.0
+        return part.sign * effect / (self.sds[part.name].sd if self.sds else 1.0)
 
     def _coefficient(self, part: AggregatePart) -> float:
         sd = self.sds[part.name].sd if self.sds else 1.0

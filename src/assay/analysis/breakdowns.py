@@ -86,7 +86,7 @@ class Parts:
 
 
 def average_ranks(scores: pd.DataFrame, comparisons: Sequence[Comparison], *, mixes: Sequence[str]) -> Ranks:
-    """Rank the mixes of a sweep by every metric with signal, and average the ranks.
+    """Rank the mixes of a sweep by every metric with signal and a known direction, and average the ranks.
 
     The average is over the metrics of each task first, and over tasks second. A run is ranked among the runs of the
     same seed. The mean over seeds estimates the expected rank of a run of the mix. Its interval is Student's t interval
@@ -96,8 +96,8 @@ def average_ranks(scores: pd.DataFrame, comparisons: Sequence[Comparison], *, mi
     Args:
         scores: long results with columns `mix, seed, task, metric, value`, as returned by
             `assay.analysis.results.collect`.
-        comparisons: comparisons of any of the mixes. Metrics without signal are excluded, as are parts of a task that is
-            present as a whole.
+        comparisons: comparisons of any of the mixes. Metrics without signal or without a known direction are excluded, as are
+            parts of a task that is present as a whole. The note names metrics without a known direction.
         mixes: the mixes to rank. A seed that lacks a metric for one mix is excluded for all mixes.
 
     Raises:
@@ -123,6 +123,9 @@ def average_ranks(scores: pd.DataFrame, comparisons: Sequence[Comparison], *, mi
     note = f"Average over {tasks} tasks and {len(seeds)} seeds; equal scores share the mean of their ranks. " + (
         f"No interval: it requires {FEWEST} seeds." if len(seeds) < FEWEST else "Intervals are 95%, over seeds."
     )
+    undirected = sorted({f"{c.task} {c.metric}" for c in comparisons if c.better is None})
+    if undirected:
+        note += f" Excluded, because their direction is unknown: {', '.join(undirected)}."
     return Ranks(
         ranks=tuple(sorted(averages, key=lambda average: average.rank)),
         metrics=tuple(f"{task} {metric}" for task, metric in metrics),
@@ -136,7 +139,7 @@ def _ranked_by(comparisons: Sequence[Comparison]) -> dict[tuple[str, str], str]:
     parts = {task for task in tasks if any(task.startswith(f"{whole}_") for whole in tasks)}
     silent = {(c.task, c.metric) for c in comparisons if c.signal == "no signal"}
     kept = (c for c in comparisons if c.task not in parts and (c.task, c.metric) not in silent)
-    return {(c.task, c.metric): c.better for c in kept}
+    return {(c.task, c.metric): c.better for c in kept if c.better is not None}
 
 
 def _ranks_of(scores: pd.DataFrame, signs: Sequence[float]) -> NDArray[np.float64]:
@@ -197,8 +200,13 @@ def by_part(
     if not subjects:
         raise NotFound(f"{task} has no parts with a score of {metric}.", fix="Name another task or metric.")
     own_items = items[items["metric"] == metric]
+    better = policy.direction(task, metric)
     silent = replace(
-        policy, primary=(), guardrails=(), target=Target(scale="none", task=task, metric=metric, better="higher")
+        policy,
+        primary=(),
+        guardrails=(),
+        target=Target(scale="none", task=task, metric=metric, better=better or "higher"),  # the target is not predicted
+        directions={metric: better} if better else {},
     )
 
     def compared(names: Sequence[str], rows_of_items: pd.DataFrame) -> tuple[Comparison, ...]:
@@ -211,7 +219,7 @@ def by_part(
     return Parts(
         task=task,
         categories=compared(list(categories), _grouped(own_items, categories)),
-        subjects=tuple(sorted(by_subject, key=lambda c: c.gain)),
+        subjects=tuple(sorted(by_subject, key=lambda c: math.inf if c.better is None else c.gain)),
     )
 
 

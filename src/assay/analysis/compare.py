@@ -30,7 +30,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assay.analysis.aggregate import AggregatedTables, with_aggregate
+from assay.analysis.claims import TestedClaim, claim, in_seed_sds, relative_to_baseline
 from assay.analysis.stats import multiplicity, power, signal
+from assay.analysis.stats.evaluation_columns import require_equal_chance
 from assay.analysis.stats.history import (
     HistoryTable,
     ValueRange,
@@ -46,17 +48,19 @@ from assay.analysis.stats.results_table import ResultsTable
 from assay.analysis.stats.score_table import Scores, ScoreTable
 from assay.analysis.stats.signal import PastSignal, Signal
 from assay.analysis.stats.tables import Metric, Seed, with_proxy_scale
-from assay.analysis.stats.units import DECLARE, find_gap, require_equal_units
+from assay.analysis.stats.units import DECLARE, find_gap
 from assay.config.aggregate import JOINT, is_aggregate
-from assay.config.metrics import FRACTIONS, LOSSES, Better, metric_facts, without_filter
-from assay.config.policy import Policy
+from assay.config.metrics import FRACTIONS, Better, is_loss, without_filter
+from assay.config.policy import Criterion, Policy
 from assay.config.suite import Role
 from assay.core.errors import ConfigError, Damaged, NotFound, Refused, did_you_mean
+from assay.core.serde import json_shape
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@json_shape(add=("claim", "p_claim", "effect_percent", "effect_sds"))
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Candidate against baseline on one metric of one task.
@@ -69,7 +73,7 @@ class Comparison:
         task: name of the task in the suite, or `validation/<source>` for a source's held-out split.
         metric: name of the metric, such as `acc` or `bits_per_byte`.
         role: `primary`, `guardrail` or `monitor`. Only primary metrics and guardrails can vote.
-        better: the direction of improvement.
+        better: the direction of improvement; None if unknown, for monitors only.
         margin: the policy's margin, in the metric's unit; 0 for monitors.
         effect: mean over the shared seeds of candidate minus baseline.
         ci_low: lower end of the effect's interval.
@@ -112,7 +116,7 @@ class Comparison:
     task: str
     metric: str
     role: Role
-    better: Better
+    better: Better | None
     margin: float
     effect: float
     ci_low: float
@@ -142,13 +146,47 @@ class Comparison:
 
     @property
     def gain(self) -> float:
-        """The effect with its sign set so that an improvement is positive."""
+        """The effect with its sign set so that an improvement is positive; NaN if the direction is unknown."""
+        if self.better is None:
+            return math.nan
         return self.effect if self.better == "higher" else -self.effect
 
     @property
     def spread(self) -> float:
         """The measured noise, or the noise of past runs for one seed; NaN if unknown."""
         return self.noise_moderated if math.isnan(self.noise) else self.noise
+
+    @property
+    def claim(self) -> str:
+        """The claim of the verdict about this comparison (see `assay.analysis.claims`)."""
+        return self._claim.name
+
+    @property
+    def p_claim(self) -> float:
+        """The p-value of the claim, the one that sentences and tables show; NaN without a vote."""
+        return self._claim.p
+
+    @property
+    def _claim(self) -> TestedClaim:
+        return claim(
+            role=self.role,
+            votes=self.votes,
+            gain=self.gain,
+            margin=self.margin,
+            alpha=1 - self.level,
+            p_adjusted=self.p_adjusted,
+            p_noninferior=self.p_noninferior,
+        )
+
+    @property
+    def effect_percent(self) -> float:
+        """The effect in percent of the baseline's mean; NaN for a mean of 0."""
+        return relative_to_baseline(self.effect, self.baseline_mean)
+
+    @property
+    def effect_sds(self) -> float:
+        """The effect in SDs of the paired differences between seeds (`noise_moderated`); NaN if unknown."""
+        return in_seed_sds(self.effect, self.noise_moderated)
 
 
 def compare(
@@ -161,6 +199,10 @@ def compare(
     history: pd.DataFrame | HistoryTable | None = None,
 ) -> list[Comparison]:
     """Compare mixes with a baseline on every metric that both have.
+
+    The comparisons are those of `assay.analysis.gate.gate` on the same tables: with the alpha of the final verdict, with the
+    target's metric as primary if the policy names no other and there is no history, and with a history that excludes
+    only the two compared mixes.
 
     Effects are paired by seed, because the arms of a seed share the initial weights and the order of shared documents. With
     `items`, effects are also paired by item, and the interval applies to new items of the same kind. Without `items`,
@@ -181,8 +223,10 @@ def compare(
         AssayError: the tables are invalid (see `assay.analysis.stats.tables`), or lack a mix or a metric
             of the policy.
     """
+    results, policy = ResultsTable.of(results), policy.at_the_end
+    effective = policy if history is not None else with_primary_of_target(policy, results)
     return compare_arms(
-        results, policy, baseline=baseline, items=items, candidates=candidates, history=history, refuse_broken=True
+        results, effective, baseline=baseline, items=items, candidates=candidates, history=history, refuse_broken=True
     )
 
 
@@ -218,15 +262,10 @@ def compare_arms(
     table.require(baseline, "baseline")
     names = [*map(str, candidates)] if candidates is not None else [m for m in table.mixes if m != baseline]
     _require_margins(policy, results)
-    noise: dict[Metric, Prior] = {}
-    past_signals: dict[Metric, PastSignal] = {}
-    past_ranges: dict[Metric, ValueRange] = {}
     if history is not None:
         history = HistoryTable.of(history)
-        require_equal_units(results.frame, history.frame)
-        others = {"proxy_scale": _scale(results.frame, policy), "without": [baseline, *names]}
-        noise, past_signals = noise_by_metric(history, **others), past_signal_by_metric(history, **others)
-        past_ranges = ranges_by_metric(history, **others)
+        results.require_units_of(history)
+    scale = policy.proxy_scale if policy.proxy_scale is not None else results.first_scale
     comparisons: list[Comparison] = []
     for candidate in names:
         table.require(candidate, "candidate")
@@ -237,20 +276,37 @@ def compare_arms(
             )
         table.require_same_budget(baseline, candidate)
         table.require_same_settings(baseline, candidate)
+        # Only the two compared mixes are excluded, so that the history of a pair is the same with any other candidates.
+        others: dict[str, Any] = {"proxy_scale": scale, "without": [baseline, candidate]}
         pair = _Pair(
             results=table,
             items=item_table,
             policy=policy,
             baseline=baseline,
             candidate=candidate,
-            noise=noise,
-            past_signals=past_signals,
-            past_ranges=past_ranges,
+            noise={} if history is None else noise_by_metric(history, **others),
+            past_signals={} if history is None else past_signal_by_metric(history, **others),
+            past_ranges={} if history is None else ranges_by_metric(history, **others),
             refuse_broken=refuse_broken,
             aggregated=aggregated,
         )
         comparisons += pair.comparisons()
     return comparisons
+
+
+def with_primary_of_target(policy: Policy, results: ResultsTable) -> Policy:
+    """Return the policy with the target's metric as primary, if it names no primary metric and the results have this metric."""
+    target = policy.target
+    if (
+        policy.primary
+        or policy.aggregate is not None
+        or target is None
+        or (target.task, target.metric) not in results.metrics
+    ):
+        return policy
+    primary = Criterion(task=target.task, metric=target.metric, better=target.better)
+    guardrails = tuple(c for c in policy.guardrails if (c.task, c.metric) != (target.task, target.metric))
+    return replace(policy, primary=(primary,), guardrails=guardrails)
 
 
 LARGEST_MARGIN = 0.1
@@ -314,7 +370,7 @@ class _Pair:
         complete = []
         for c, estimate in measured:
             if (c.task, c.metric) in parts:
-                gain = c.gain / self.aggregated.scale_of(c.task, c.metric)
+                gain = self.aggregated.standardized_gain(c.task, c.metric, c.effect)
                 complete.append((replace(c, part_of=own[0], part_gain=gain), estimate))
             elif (c.task, c.metric) == own:
                 items = {(c.task, c.metric): _item_part(c) for c in parts.values() if c.item_variance > 0}
@@ -376,6 +432,7 @@ class _Pair:
                 f"{task} {metric}: {self.baseline} answered {a.n_items} items and {self.candidate} answered {b.n_items}.",
                 fix="Evaluate both mixes with one version of the suite.",
             )
+        require_equal_chance(task, metric, {self.baseline: a.chance, self.candidate: b.chance})
         seeds = [seed for seed in self.results.seeds(self.baseline) if seed in a.by_seed and seed in b.by_seed]
         paired = None
         if self.items is not None:
@@ -391,7 +448,7 @@ class _Pair:
             estimate = _moderated(estimate, prior)
         estimate = adjust(estimate)
         self._require_fractions(task, metric, a, b)
-        current = _signal(task, metric, a, b, paired) if seeds else Signal("unknown", "the arms share no seed")
+        current = self._signal(task, metric, a, b) if seeds else Signal("unknown", "the arms share no seed")
         combined = signal.with_past(current, self.past_signals.get((task, metric)), n_seeds=len(seeds))
         interval = estimate.interval(1 - self.policy.alpha)
         enough = len(seeds) >= self.policy.min_seeds
@@ -401,7 +458,7 @@ class _Pair:
             task=task,
             metric=metric,
             role=role,
-            better=criterion.better if criterion else metric_facts(metric).better,
+            better=self.policy.direction(task, metric),
             margin=criterion.margin if criterion else 0.0,
             effect=estimate.effect,
             ci_low=interval.low,
@@ -426,6 +483,23 @@ class _Pair:
         )
         return comparison, estimate
 
+    def _signal(self, task: str, metric: str, a: Scores, b: Scores) -> Signal:
+        """Return whether the baseline is above chance level. The chance level and the items are equal in both arms."""
+        if is_aggregate(task):
+            return signal.aggregate_signal()
+        items = None if self.items is None else self.items.of_arm(a.by_seed, task, metric, mix=self.baseline)
+        current = signal.signal_of_baseline(
+            metric,
+            [*a.by_seed.values()],
+            chance=a.chance if a.chance is not None else b.chance,
+            n_items=a.n_items if a.n_items is not None else b.n_items,
+            items=items,
+        )
+        if is_loss(metric) or (a.chance is None) == (b.chance is None):
+            return current
+        recorded = self.candidate if a.chance is None else self.baseline
+        return current._replace(reason=f"{current.reason}; only the runs of {recorded} record the chance level")
+
     def _broken(self, task: str, metric: str, a: Scores, b: Scores) -> str:
         """Return the scores of a voting metric that are not finite; empty if all scores are finite."""
         parts = []
@@ -441,7 +515,7 @@ class _Pair:
 
     def _require_fractions(self, task: str, metric: str, a: Scores, b: Scores) -> None:
         """Refuse values above 1 with a chance level. They are in percent, and nothing declares it."""
-        if a.chance is None and b.chance is None:
+        if (a.chance is None and b.chance is None) or is_loss(metric):
             return
         largest = max((*a.by_seed.values(), *b.by_seed.values()), default=0.0)
         if largest > 1:
@@ -451,7 +525,7 @@ class _Pair:
 
     def _require_one_unit(self, task: str, metric: str, a: Scores, b: Scores) -> None:
         """Refuse values of a metric that appear to be in percent and in fractions (see `assay.analysis.stats.units`)."""
-        if is_aggregate(task) or without_filter(metric) in LOSSES or (a.unit is not None and b.unit is not None):
+        if is_aggregate(task) or is_loss(metric) or (a.unit is not None and b.unit is not None):
             return
         n_items = a.n_items if a.n_items is not None else b.n_items
         values = np.array([*a.by_seed.values(), *b.by_seed.values()], dtype=float)
@@ -499,7 +573,7 @@ def _estimate(metric: str, a: Scores, b: Scores, seeds: list[Seed], paired: Pair
     for name, scores in (("baseline", a), ("candidate", b)):
         values = [scores.by_seed[seed] for seed in seeds]
         # Accuracies move in steps of one item and may coincide; losses of independent runs never do.
-        if metric in LOSSES and max(values) - min(values) <= NEGLIGIBLE * scale:
+        if is_loss(metric) and max(values) - min(values) <= NEGLIGIBLE * scale:
             reason = f"the {name} has an equal score for all {len(seeds)} seeds, as copies of one run would"
             return estimate._replace(parts=()), reason
     return estimate, ""
@@ -539,35 +613,6 @@ def _moderated(estimate: Estimate, prior: Prior) -> Estimate:
     seeds, *others = estimate.parts
     variance, df = shrink(seeds.variance * estimate.n_seeds, seeds.df, prior._replace(variance=2 * prior.variance))
     return estimate._replace(parts=(Part(variance / estimate.n_seeds, df), *others))
-
-
-def _scale(results: pd.DataFrame, policy: Policy) -> Any:
-    """Return the scale under comparison; None if unknown."""
-    if policy.proxy_scale is not None or "scale" not in results:
-        return policy.proxy_scale
-    return next(iter(results["scale"].dropna()), None)
-
-
-def _signal(task: str, metric: str, a: Scores, b: Scores, paired: PairedItems | None) -> Signal:
-    if is_aggregate(task):
-        return signal.aggregate_signal()
-    chance = max((c for c in (a.chance, b.chance) if c is not None), default=None)
-    if metric in LOSSES:
-        return signal.loss_signal()
-    if chance is None:
-        return Signal("unknown", "the metric has no recorded chance level")
-    values = [*a.by_seed.values(), *b.by_seed.values()]
-    if not values:
-        return Signal("unknown", "there are no scores")
-    if paired is not None:
-        return signal.signal_from_items(
-            np.vstack([paired.baseline, paired.candidate]),
-            chance=chance,
-            clusters=paired.clusters,
-            weights=paired.weights,
-        )
-    n_items = a.n_items if a.n_items is not None else b.n_items
-    return signal.signal_from_scores(values, chance=chance, n_items=n_items)
 
 
 def _adjusted(measured: list[tuple[Comparison, Estimate]], policy: Policy) -> list[Comparison]:
@@ -627,6 +672,7 @@ def _p_of_gain(c: Comparison, estimate: Estimate, *, above: float | None = None,
     """Return the one-sided p-value of the gain being above, or below, a bar."""
     bar = above if above is not None else below
     assert bar is not None
+    assert c.better is not None, "the policy states the direction of a voting metric"
     rising = (above is not None) == (c.better == "higher")
     on_effect = bar if c.better == "higher" else -bar
     return estimate.p_above(on_effect) if rising else estimate.p_below(on_effect)

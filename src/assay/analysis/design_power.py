@@ -16,6 +16,8 @@ from assay.analysis.stats.replicates import Noise, replicate_noise
 from assay.analysis.stats.results_table import ResultsTable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from assay.analysis.stats.tables import Metric
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
 
 
 def detectable_in_sweep(space: Workspace, plan: Plan) -> tuple[DetectableEffect, ...]:
-    """Estimate the detectable effects of a sweep from the store's comparable runs and the history."""
+    """Estimate the detectable effects of a sweep from the store's comparable runs and the history.
+
+    As in a verdict, the history excludes the baseline and one candidate, here the first one.
+    """
     policy = space.study.policy.for_candidates(len(plan.sweep.candidates))
     past = history(space.study, space.store)
     scale = with_labels(policy).proxy_scale or space.runs.parameters
@@ -35,22 +40,29 @@ def detectable_in_sweep(space: Workspace, plan: Plan) -> tuple[DetectableEffect,
         n_seeds=len(plan.sweep.seeds),
         noise=noise | _aggregate_noise(scores, policy),
         where="the store",
-        prior=None if past is None else noise_by_metric(past, proxy_scale=scale, without=plan.sweep.mixes),
+        prior=None if past is None else noise_by_metric(past, proxy_scale=scale, without=plan.sweep.mixes[:2]),
     )
 
 
 def detectable_in_table(
-    frame: pd.DataFrame, policy: Policy, *, n_seeds: int, past: pd.DataFrame | None
+    frame: pd.DataFrame, policy: Policy, *, n_seeds: int, past: pd.DataFrame | None, arms: Sequence[str]
 ) -> tuple[DetectableEffect, ...]:
-    """Estimate the detectable effects of external results from their replicates and from the history."""
-    mixes = [str(mix) for mix in frame["mix"].unique()]
+    """Estimate the detectable effects of external results from their replicates and from the history.
+
+    Args:
+        frame: the results at one scale.
+        policy: the policy of the verdict.
+        n_seeds: number of seeds that both arms have.
+        past: the history; None without one.
+        arms: the baseline and the candidate of a verdict, which the verdict excludes from its history.
+    """
     scale = frame["scale"].iloc[0]
     return compute_detectable_effects(
         policy,
         n_seeds=n_seeds,
         noise=replicate_noise(frame) | _aggregate_noise(frame, policy),
         where="the table",
-        prior=None if past is None else noise_by_metric(past, proxy_scale=scale, without=mixes),
+        prior=None if past is None else noise_by_metric(past, proxy_scale=scale, without=arms),
     )
 
 

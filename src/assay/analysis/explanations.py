@@ -64,6 +64,16 @@ def no_signal(c: Comparison) -> Reason:
     return statement(Code.NO_SIGNAL, c, detail=c.signal_reason)
 
 
+def declines_without_signal(c: Comparison) -> Reason:
+    """State that a metric without signal declines by more than its margin."""
+    return statement(Code.DECLINES_WITHOUT_SIGNAL, c, *EFFECT, "role", "margin", "p")
+
+
+def need_decline_examined(c: Comparison) -> Reason:
+    """State what would explain the decline of a metric without signal."""
+    return statement(Code.NEED_DECLINE_EXAMINED, c)
+
+
 def undecided(waiting: Sequence[Comparison], policy: Policy) -> list[Reason]:
     """State why metrics are undecided, with one joint reason per insufficient seed count."""
     short = [c for c in waiting if c.n_seeds < policy.min_seeds]

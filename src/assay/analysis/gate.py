@@ -14,13 +14,14 @@ If the policy names a target, and a history has other mixes at both scales, `bet
 metric. `assay.analysis.stats.target` predicts this metric. The primary metrics are then only reported, and the
 guardrails still apply.
 
-`assay.analysis.compare` defines the tests and their error rates. A metric at chance level is listed but decides nothing: the
-metric neither supports nor prevents an ACCEPT. A guardrail with unknown noise prevents an ACCEPT, because the guardrail cannot
-detect a regression.
+`assay.analysis.compare` defines the tests and their error rates. A metric at chance level in the baseline is listed but has no
+vote: the metric neither supports an ACCEPT nor causes a REJECT. If its score declines significantly, and by more than its margin,
+it prevents an ACCEPT. A guardrail with unknown noise prevents an ACCEPT, because the guardrail cannot detect a regression.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
@@ -30,7 +31,8 @@ from typing import TYPE_CHECKING
 from assay.analysis import explanations, next_steps
 from assay.analysis.aggregate import AggregatedTables, AggregateShown, with_aggregate
 from assay.analysis.aggregate_reasons import describe_aggregate
-from assay.analysis.compare import Comparison, compare_arms
+from assay.analysis.compare import Comparison, compare_arms, with_primary_of_target
+from assay.analysis.directions import direction_reasons
 from assay.analysis.excluded_scores import CODES as EXCLUDED
 from assay.analysis.excluded_scores import broken_metrics, list_excluded_scores, with_excluded_scores
 from assay.analysis.joint_guardrails import JointGuardrails, apply_joint_rule, fits, joint_reason
@@ -41,9 +43,10 @@ from assay.analysis.stats.tables import Metric, with_proxy_scale
 from assay.analysis.stats.target import TargetEffect, predict_target
 from assay.analysis.stats.transfer import Reliability
 from assay.analysis.stats.units import require_possible
+from assay.analysis.summary import summarize, summarize_sweep
 from assay.config.aggregate import JOINT, is_aggregate
 from assay.config.one_arm_sources import Trained, one_arm_reasons, one_arm_tasks
-from assay.config.policy import Criterion, Policy
+from assay.config.policy import Policy
 from assay.config.reason import Code, Reason
 from assay.core.errors import ConfigError, NotFound, did_you_mean
 from assay.core.serde import json_shape
@@ -77,6 +80,7 @@ _WORST_FIRST = (Decision.BLOCKED, Decision.REJECT, Decision.INCONCLUSIVE, Decisi
 
 @json_shape(
     {
+        "summary": "summary",
         "target": "target",
         "regressed": lambda verdict: [f"{c.task} {c.metric}" for c in verdict.regressed],
         "worst": lambda verdict: f"{verdict.worst.task} {verdict.worst.metric}" if verdict.worst else None,
@@ -120,6 +124,20 @@ class Verdict:
     guardrails_joint: JointGuardrails | None = None
 
     @property
+    def summary(self) -> Reason:
+        """What was tested, the result with its size and uncertainty, and the decision."""
+        return summarize(
+            candidate=self.candidate,
+            baseline=self.baseline,
+            decision=str(self.decision),
+            registration=self.registration,
+            comparisons=self.comparisons,
+            target=self.target,
+            reasons=self.reasons,
+            scope=self.scope,
+        )
+
+    @property
     def reliability(self) -> Reliability | None:
         """How often the proxy predicted the target's winner in the history; None without a prediction."""
         return self.target.reliability if self.target else None
@@ -136,12 +154,12 @@ class Verdict:
     @property
     def worst(self) -> Comparison | None:
         """The comparison with the largest loss in SDs of noise, significant or not; None if the noise is unknown."""
-        known = [c for c in self.comparisons if c.spread > 0 and not is_aggregate(c.task)]
+        known = [c for c in self.comparisons if c.spread > 0 and c.better is not None and not is_aggregate(c.task)]
         return min(known, key=lambda c: c.gain / c.spread, default=None)
 
 
 @json_shape(
-    {"verdict": "decision"}
+    {"summary": "summary", "verdict": "decision"}
     | {
         name: name
         for name in (
@@ -180,6 +198,16 @@ class SweepVerdict:
     missing: Mapping[str, Sequence[Reason]] = field(default_factory=dict, hash=False)
     mixes: tuple[Reason, ...] = ()
     running: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> Reason:
+        """The decisions on the candidates, with the size and uncertainty of the decisive effects."""
+        return summarize_sweep(
+            [verdict.summary for verdict in self.candidates.values()],
+            baseline=self.baseline,
+            decision=str(self.decision),
+            running=len(self.running),
+        )
 
     @property
     def state(self) -> str:
@@ -250,7 +278,7 @@ def decide(
     arms = (_arm(results, baseline, missing), _arm(results, candidate, missing))
     # A blocked change, or one whose runs all failed, can lack results: its verdict needs none.
     empty = [arm for arm in arms if not arm.present and (blocked or arm.missing)]
-    effective = policy if history is not None else _without_history(policy, results.frame)
+    effective = policy if history is not None else with_primary_of_target(policy, results)
     target = None
     if history is not None and policy.target is not None and not (blocked or empty):
         target = predict_target(results, policy, policy.target, history, baseline=baseline, candidate=candidate)
@@ -294,11 +322,14 @@ def decide(
     reasons += [
         *(reason for reason in parts if reason not in reasons),
         *excluded,
+        *direction_reasons(comparisons, policy, target),
         *_conversions(results, history, {baseline, candidate}),
     ]
     options: tuple[next_steps.Option, ...] = ()
-    # More runs replace neither a score that is not finite nor an independent primary metric.
-    other = {Code.NEED_FINITE_SCORES, Code.NEED_INDEPENDENT_PRIMARY} & {need.code for need in needed}
+    # More runs replace neither a score that is not finite, nor an independent primary metric, nor a metric's signal.
+    other = {Code.NEED_FINITE_SCORES, Code.NEED_INDEPENDENT_PRIMARY, Code.NEED_DECLINE_EXAMINED} & {
+        need.code for need in needed
+    }
     if decision is Decision.INCONCLUSIVE and comparisons and not other:
         rows, past = results.of_mixes((baseline, candidate)), None if history is None else history.frame
         context = next_steps.complete_context(rows, effective, (baseline, candidate), context, history=past)
@@ -349,7 +380,7 @@ def _stopped(verdict: Verdict, stop: Stop) -> Verdict:
 
     A blocked candidate stays blocked.
     """
-    kept = (*EXCLUDED, Code.UNIT_CONVERTED, Code.RUNS_EXCLUDED)
+    kept = (*EXCLUDED, Code.UNIT_CONVERTED, Code.RUNS_EXCLUDED, Code.DIRECTION_UNUSUAL)
     reasons = (stop.reason, *stop.reasons, *(reason for reason in verdict.reasons if reason.code in kept))
     if verdict.decision == Decision.BLOCKED:
         return replace(verdict, reasons=(*verdict.reasons, *reasons))
@@ -417,6 +448,7 @@ def gate(
     history = None if history is None else HistoryTable.of(history)
     results, items = results.averaged(policy.average.last, items)
     items = None if items is None else ItemTable.of(items)
+    policy = with_proxy_scale(policy, results.frame)
     verdicts = {
         candidate: decide(
             results,
@@ -507,20 +539,22 @@ class _DecisionRule:
         # A guardrail at chance level carries no information. A guardrail that was measured too imprecisely prevents an ACCEPT.
         unguarded = [c for c in guardrails if c not in within and c.signal != "no signal"]
         broken = [c for c in primaries if self._is_broken(c)]
-        if enough and not unguarded and not broken:
+        declining = self._declining(primaries + guardrails, without_noise=enough)
+        if enough and not unguarded and not broken and not declining:
             also = explanations.undecided(unsure, self.policy)
             passed = [*map(explanations.better, better), *self._passed(within)]
             return Decision.ACCEPT, [*passed, *also, *aside, *notes], []
         waiting = [*(broken if enough else unsure), *unguarded]
         short = explanations.too_few_seeds(waiting, self.arms, self.policy)
-        reasons = [*short, *self._not_shown(waiting), *map(explanations.better, better), *aside]
+        reasons = [*short, *map(explanations.declines_without_signal, declining)]
+        reasons += [*self._not_shown(waiting), *map(explanations.better, better), *aside]
         reasons += [] if short else notes
         without_signal = [c for c in primaries if c.signal == "no signal"]
         if len(without_signal) == len(primaries):
             reasons = [Reason(code=Code.NO_PRIMARY_WITH_SIGNAL), *reasons]
         elif without_signal and self.policy.require == "all":
             reasons = [Reason(code=Code.PRIMARIES_WITHOUT_SIGNAL), *reasons]
-        return Decision.INCONCLUSIVE, reasons, self._needed(waiting)
+        return Decision.INCONCLUSIVE, reasons, self._needed(waiting, declining)
 
     def _at_target(self, target: TargetEffect) -> tuple[Decision, list[Reason], list[Reason]]:
         """Return the decision at the target, its reasons, and the data that would decide."""
@@ -537,18 +571,22 @@ class _DecisionRule:
         if broken or target.winner == "baseline":
             return Decision.REJECT, [*map(explanations.worse, broken), *prediction, *aside], []
         known = self.broken.isdisjoint(_deciding(target))
-        if target.winner == "candidate" and not unguarded and known and not self._by_construction(target):
+        declining = self._declining(guardrails, without_noise=target.winner == "candidate")
+        blocked = bool(unguarded or declining) or not known or self._by_construction(target)
+        if target.winner == "candidate" and not blocked:
             return Decision.ACCEPT, [*prediction, *self._passed(within), *aside], []
         needed = [] if target.winner == "candidate" else explanations.target_needed(target, self.policy)
-        needed += self._needed(unguarded) if unguarded or not known or self._by_construction(target) else []
-        return Decision.INCONCLUSIVE, [*prediction, *self._not_shown(unguarded), *aside], needed
+        needed += self._needed(unguarded, declining) if blocked else []
+        undecided = [*map(explanations.declines_without_signal, declining), *self._not_shown(unguarded)]
+        return Decision.INCONCLUSIVE, [*prediction, *undecided, *aside], needed
 
-    def _needed(self, waiting: Sequence[Comparison]) -> list[Reason]:
+    def _needed(self, waiting: Sequence[Comparison], declining: Sequence[Comparison]) -> list[Reason]:
         whole = [c for c in waiting if not self._is_broken(c)]
         finite = [Reason(code=Code.NEED_FINITE_SCORES)] if self.broken else []
         deciding = {c.task for c in self.comparisons if c.role == "primary"}
         if self._by_construction(self.target) if self.target is not None else deciding and deciding <= self.one_arm:
             finite.append(Reason(code=Code.NEED_INDEPENDENT_PRIMARY))
+        finite += map(explanations.need_decline_examined, declining)
         return [*finite, *explanations.needed(whole, self.comparisons, self.policy)]
 
     def _by_construction(self, target: TargetEffect) -> bool:
@@ -564,6 +602,20 @@ class _DecisionRule:
 
     def _better(self, c: Comparison) -> bool:
         return c.votes and c.gain > c.margin and c.p_adjusted <= self.policy.alpha
+
+    def _declining(self, voters: Sequence[Comparison], *, without_noise: bool) -> list[Comparison]:
+        """Return the metrics without signal whose score declines significantly, and by more than the tolerated loss.
+
+        Such a metric has no vote, but the decline contradicts that it is unaffected. The test is one-sided at alpha without
+        adjustment, as for non-inferiority.
+
+        Args:
+            voters: primary metrics and guardrails.
+            without_noise: whether the estimate alone counts if the noise is unknown.
+        """
+        silent = [c for c in voters if c.signal == "no signal"]
+        beyond = [c for c in silent if c.gain < -(c.margin if c.role == "guardrail" else 0.0)]
+        return [c for c in beyond if c.p / 2 <= self.policy.alpha or (without_noise and math.isnan(c.p))]
 
     def _within_margin(self, c: Comparison) -> bool:
         if self.joint is not None and c.task != JOINT:
@@ -588,20 +640,3 @@ class _DecisionRule:
 
 def _arm(results: ResultsTable, mix: str, missing: Mapping[str, Sequence[Reason]] | None) -> explanations.ArmSeeds:
     return explanations.ArmSeeds(mix, tuple(results.seeds_by_mix.get(mix, ())), tuple((missing or {}).get(mix, ())))
-
-
-def _without_history(policy: Policy, results: pd.DataFrame) -> Policy:
-    """Return the policy with the target's metric as primary, if it names no primary metric."""
-    target = policy.target
-    if (
-        policy.primary
-        or policy.aggregate is not None
-        or target is None
-        or not {"task", "metric"} <= set(results.columns)
-    ):
-        return policy
-    if not ((results["task"] == target.task) & (results["metric"] == target.metric)).any():
-        return policy
-    primary = Criterion(task=target.task, metric=target.metric, better=target.better)
-    guardrails = tuple(c for c in policy.guardrails if (c.task, c.metric) != (target.task, target.metric))
-    return replace(policy, primary=(primary,), guardrails=guardrails)

@@ -43,6 +43,7 @@ def check_store(space: Workspace) -> CheckedSuite:
     """
     from assay.analysis.external.verdict import results as imported
     from assay.analysis.past_runs import of_one_evaluation, past_runs, past_scores
+    from assay.analysis.results import with_units
     from assay.analysis.stats.suite_check import check_metrics
 
     policy, history = space.study.policy, space.study.history
@@ -55,7 +56,7 @@ def check_store(space: Workspace) -> CheckedSuite:
         )
     mixes = len({run.run.mix for run in runs})
     of = [f"{len(runs)} runs of {mixes} mix{'es' * (mixes != 1)} in the store"] if runs else []
-    scores = past_scores(runs, intermediate=True)
+    scores = with_units(past_scores(runs, intermediate=True))
     metrics = check_metrics(scores, proxy_scale=space.runs.parameters, n_seeds=policy.min_seeds) if runs else []
     if history is not None:
         past, text = _check_frame(space, imported(space.store, history, root=Path(space.study.paths.root)))

@@ -128,7 +128,7 @@ def views(extras: ComparisonExtras) -> list[RenderableType]:
 
     shown: list[RenderableType] = [] if extras.ranks is None else [ranks_view(extras.ranks)]
     for name, parts in extras.parts.items():
-        note = "adj. p bounds the false discovery rate, within categories and within subjects"
+        note = "the p of each claim bounds the false discovery rate, within categories and within subjects"
         shown.append(Text(f"{name}: {parts.task} by category, then by subject, worst first ({note})"))
         shown += [comparisons_view([*parts.categories, *parts.subjects])]
     for name, comparisons in extras.sources.items():

@@ -10,7 +10,7 @@ from assay.analysis.verdict import decide_sweep, register_selection
 from assay.cli.arguments import AsJson, Current, Overrides, load_sweep
 from assay.cli.command_group import add_command, make_group
 from assay.cli.console import console, errors, print_json
-from assay.cli.import_command import Baseline, ResultsName, external_verdict
+from assay.cli.import_command import Baseline, Candidate, ResultsName, external_verdict
 from assay.cli.progress import progress_bars, spinner
 from assay.report.publish import make_report
 
@@ -20,9 +20,6 @@ ABOUT = """Accept or reject the recipe change. Exits with 0 ACCEPT, 1 REJECT, 3 
 The default command is `sweep`. `branch` evaluates the sweeps that a git branch changes. `results` evaluates external results.
 """
 
-Candidate = Annotated[
-    str | None, typer.Option("--candidate", help="Evaluate only this candidate (default: all candidates).")
-]
 PolicyNow = Annotated[
     bool,
     typer.Option(

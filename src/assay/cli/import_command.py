@@ -20,6 +20,7 @@ from assay.report.formatting import count
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from assay.analysis.external.reading import ReadResults
     from assay.analysis.external.stored_results import Origin
     from assay.analysis.external.table import ExternalTable
     from assay.analysis.external.verdict import ExternalVerdict
@@ -48,6 +49,9 @@ ResultsName = Annotated[
     str, typer.Argument(metavar="RESULTS", help="Name of imported results, or path of a CSV or Parquet file.")
 ]
 Baseline = Annotated[str, typer.Option("--baseline", help="Mix that the other mixes are compared with.")]
+Candidate = Annotated[
+    str | None, typer.Option("--candidate", help="Evaluate only this candidate (default: all candidates).")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -100,6 +104,22 @@ def add(
         list[str] | None,
         typer.Option("--field", help="Map a label to a W&B config key, such as mix=recipe.name. Repeatable."),
     ] = None,
+    wide: Annotated[
+        bool,
+        typer.Option(
+            "--wide",
+            help="Read tables with one column per score or source weight (default: tables without the columns task, metric"
+            " and value).",
+        ),
+    ] = False,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            help="State the kind of a column of a wide table, or of all columns that match a pattern: mix, seed, scale, tokens,"
+            " weight, skip or TASK/METRIC, such as 'train_*=weight'. Repeatable.",
+        ),
+    ] = None,
     prefix: Annotated[str, typer.Option("--prefix", help="Prefix of the names of scores in W&B.")] = "eval/",
     force: Annotated[bool, typer.Option("--force", help="Replace existing results of the same name.")] = False,
     as_json: AsJson = False,
@@ -116,13 +136,16 @@ def add(
     with progress_bars(quiet=as_json) as report:
         if any(path.startswith(WANDB) for path in paths):
             table, origins, source = _from_wandb(paths, labels, field or (), prefix, report)
+            weights = None
         else:
-            table, origins, source = _from_files(paths, labels, pattern, report)
+            result = _from_files(paths, labels, pattern, report, columns=column or (), wide=wide)
+            table, source, weights = result
+            origins = [str(Path(path).expanduser().absolute()) for path in paths]
     from assay.analysis.external import stored_results
 
     put = stored_results.put(
         space.store, name or _default_name(paths), table, origins=origins, source=source, force=force,
-        now=datetime.datetime.now(datetime.UTC),
+        now=datetime.datetime.now(datetime.UTC), weights=weights,
     )  # fmt: skip
     if as_json:
         print_json({"state": put.state, **vars(put.origin), "notes": list(table.notes)})
@@ -140,12 +163,18 @@ def _split_inputs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _from_files(
-    paths: Sequence[str], labels: dict[str, str | None], pattern: str | None, report: Callable[[str, float], None]
-) -> tuple[ExternalTable, list[str], str]:
+    paths: Sequence[str],
+    labels: dict[str, str | None],
+    pattern: str | None,
+    report: Callable[[str, float], None],
+    *,
+    columns: Sequence[str],
+    wide: bool,
+) -> ReadResults:
     from assay.analysis.external import reading
 
-    result = reading.read(reading.find(paths), reading.RunLabels.parse(labels, pattern), progress=report)
-    return result.table, [str(Path(path).expanduser().absolute()) for path in paths], result.source
+    given = reading.RunLabels.parse(labels, pattern, columns=columns, wide_table=wide)
+    return reading.read(reading.find(paths), given, progress=report)
 
 
 def _from_wandb(
@@ -185,9 +214,10 @@ def _default_name(paths: Sequence[str]) -> str:
 
 
 def _content(origin: Origin) -> str:
+    weights = f", weights of {count(len(origin.sources), 'source')}" if origin.sources else ""
     return (
         f"{count(origin.rows, 'row')}: {count(len(origin.mixes), 'mix', 'mixes')}, {count(origin.seeds, 'seed')}, "
-        f"{', '.join(origin.scales)}, {count(len(origin.tasks), 'task')}"
+        f"{', '.join(origin.scales)}, {count(len(origin.tasks), 'task')}{weights}"
     )
 
 
@@ -254,8 +284,13 @@ def require_history(space: Workspace) -> None:
     require(space.study, space.store)
 
 
-def plan_results(overrides: Sequence[str] | None, results: str, baseline: str, *, as_json: bool) -> None:
-    """Print the seeds, missing scores and smallest detectable effect of external results."""
+def plan_results(
+    overrides: Sequence[str] | None, results: str, baseline: str, candidate: str | None, *, as_json: bool
+) -> None:
+    """Print the seeds, missing scores and smallest detectable effect of external results.
+
+    The history of each candidate is that of `assay gate results`: all other mixes, and also the other candidates.
+    """
     from assay.analysis.design_power import detectable_in_table
     from assay.analysis.excluded_scores import list_excluded_scores
     from assay.analysis.external.selection import coverage
@@ -266,16 +301,17 @@ def plan_results(overrides: Sequence[str] | None, results: str, baseline: str, *
 
     space = external_workspace(overrides, results)
     with spinner("reading the results", quiet=as_json):
-        selected = chosen(space.study, space.store, name=results, baseline=baseline, candidate=None)
-        covers = [coverage(selected, baseline=baseline, candidate=name) for name in selected.candidates]
+        selected = chosen(space.study, space.store, name=results, baseline=baseline, candidate=candidate)
+        covers = coverage(selected, baseline=baseline)
         past = history(space.study, space.store)
-        pairs = _history_pairs(past, selected)
+        pairs = _history_pairs(past, selected, baseline)
         seeds_shared = min((n for cover in covers for n in cover.shared.values()), default=0)
         table = ResultsTable.of(selected.frame)
         scores = table.scores_at(selected.policy.proxy_scale)
         excluded = {name: list_excluded_scores(scores, baseline, name, known={}) for name in selected.candidates}
+        arms = (baseline, selected.candidates[0])
         policy = selected.policy.for_candidates(selected.n_candidates)
-        effects = detectable_in_table(table.frame, policy, n_seeds=seeds_shared, past=past)
+        effects = detectable_in_table(table.frame, policy, n_seeds=seeds_shared, past=past, arms=arms)
     if as_json:
         detectable = plan_power.to_mapping(effects, policy)
         candidates = [vars(cover) | {"excluded": excluded[cover.candidate]} for cover in covers]
@@ -295,16 +331,22 @@ def plan_results(overrides: Sequence[str] | None, results: str, baseline: str, *
     plan_power.show(effects, policy)
 
 
-def _history_pairs(past: Any, selected: Any) -> dict[str, Any]:
-    """Count the mixes that the history has at both scales of the policy, and describe the count."""
+def _history_pairs(past: Any, selected: Any, baseline: str) -> dict[str, Any]:
+    """Count the mixes that the history has at the proxy and with the target's metric at the target; describe the count.
+
+    A verdict excludes its two compared mixes from the history. The count is the smallest of all candidates.
+    """
+    from assay.analysis.stats.tables import scale_key, scale_keys
+
     target = selected.policy.target
     if past is None or target is None:
         lacks = "no history is named (history=NAME)" if past is None else "the policy has no target"
         return {"pairs": 0, "history": f"The verdict will be about the proxy only: {lacks}."}
-    proxy = str(selected.frame["scale"].iloc[0])
-    at = {scale: set(past[past["scale"] == scale]["mix"]) for scale in (proxy, target.scale)}
-    both = (at[proxy] & at[target.scale]) - set(selected.frame["mix"])
+    proxy, keys = str(selected.frame["scale"].iloc[0]), scale_keys(past["scale"])
+    scored = (past["task"] == target.task) & (past["metric"] == target.metric) & (keys == scale_key(target.scale))
+    both = set(past.loc[keys == scale_key(proxy), "mix"].astype(str)) & set(past.loc[scored, "mix"].astype(str))
+    pairs = min(len(both - {baseline, candidate}) for candidate in selected.candidates)
     return {
-        "pairs": len(both),
-        "history": f"The history has {count(len(both), 'other mix', 'other mixes')} at both {proxy} and {target.scale}.",
+        "pairs": pairs,
+        "history": f"The history has {count(pairs, 'other mix', 'other mixes')} at both {proxy} and {target.scale}.",
     }

@@ -9,8 +9,8 @@ import typer
 from assay.cli.arguments import AsJson, Current, Overrides, load_sweep, print_selection, selection_mapping
 from assay.cli.command_group import add_command, make_group
 from assay.cli.console import console, print_json
-from assay.cli.gate_command import Candidate, PolicyNow
-from assay.cli.import_command import Baseline, ResultsName, external_workspace
+from assay.cli.gate_command import PolicyNow
+from assay.cli.import_command import Baseline, Candidate, ResultsName, external_workspace
 from assay.cli.progress import spinner
 from assay.core.errors import Refused
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Column, Table
 
-from assay.cli import import_command
+from assay.cli import import_command, plan_designs
 from assay.cli.arguments import AsJson, Overrides, load_sweep, load_workspace, print_selection, program
 from assay.cli.command_group import add_command, make_group
 from assay.cli.console import console, print_json
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 COLORS = {"todo": "yellow", "reuse": "green", "running": "cyan", "refused": "red"}
 ABOUT = """Print the runs that a sweep would train, reuse or refuse, their cost, and the smallest detectable effect.
 
-No command of this group starts a run. The default command is `show`. `extend` and `repair` write a follow-up sweep.
+No command of this group starts a run. The default command is `show`. `extend` and `repair` write a follow-up sweep. `designs`
+compares designs.
 """
 
 RetryFailed = Annotated[
@@ -67,6 +68,13 @@ def register(app: typer.Typer) -> None:
         "results",
         first="assay plan results team.csv --baseline today",
         second="assay plan results team.csv --baseline today policy=default --json",
+    )
+    add_command(
+        group,
+        plan_designs.designs,
+        "designs",
+        first="assay plan designs sweep=first --effect 0.01",
+        second="assay plan designs sweep=first --effect 2sd --write more_seeds --choose 3",
     )
     app.add_typer(group, name="plan", rich_help_panel="Sweeps")
 
@@ -138,10 +146,11 @@ def results(
     overrides: Overrides = None,
     *,
     baseline: import_command.Baseline,
+    candidate: import_command.Candidate = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the seeds, missing scores and smallest detectable effect of external results."""
-    import_command.plan_results(overrides, table, baseline, as_json=as_json)
+    import_command.plan_results(overrides, table, baseline, candidate, as_json=as_json)
 
 
 def _show(space: Workspace, plan: Plan, *, as_json: bool, extra: Mapping[str, Any] | None = None) -> None:

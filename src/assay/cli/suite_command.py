@@ -12,7 +12,6 @@ from assay.cli.console import console, print_json
 from assay.cli.progress import spinner
 
 if TYPE_CHECKING:
-    from assay.analysis.stats.suite_check import MetricCheck
     from assay.analysis.suite_evidence import CheckedSuite
     from assay.plan.workspace import Workspace
 
@@ -71,6 +70,8 @@ def _show(space: Workspace, checked: CheckedSuite, drop: dict[str, str]) -> None
     from rich.table import Column, Table
     from rich.text import Text
 
+    from assay.config.metrics import is_loss
+
     table = Table(
         Column("task and metric", overflow="fold"),
         Column("signal", no_wrap=True),
@@ -88,7 +89,7 @@ def _show(space: Workspace, checked: CheckedSuite, drop: dict[str, str]) -> None
             Text(f"{checked_metric.task} {checked_metric.metric}"),
             Text(checked_metric.overall.state, style=colors[checked_metric.overall.state]),
             {"ok": "above", "no signal": "at", "unknown": "?"}[checked_metric.above.state]
-            if not _is_loss(checked_metric)
+            if not is_loss(checked_metric.metric)
             else "-",
             f"{ratio.value:.2f} ({ratio.low:.2f}-{ratio.high:.2f})" if ratio else "-",
             f"{rises.rho:+.2f}" if rises else "-",
@@ -111,9 +112,3 @@ def _show(space: Workspace, checked: CheckedSuite, drop: dict[str, str]) -> None
         console.print(f"drop {task}{also}: {why}", style="yellow", markup=False)
     if not drop:
         console.print("nothing to drop: every task has a metric that may be informative")
-
-
-def _is_loss(metric: MetricCheck) -> bool:
-    from assay.config.metrics import LOSSES
-
-    return metric.metric in LOSSES

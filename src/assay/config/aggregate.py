@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from assay.config.metrics import METRICS, Better, metric_facts, without_filter
+from assay.config.metrics import Better, metric_facts
 from assay.core.errors import ConfigError, did_you_mean
 
 AGGREGATE = "aggregate/"
@@ -108,7 +108,9 @@ class Aggregate:
 
     def direction(self, metric: str) -> Better:
         """Return the direction of improvement of a metric."""
-        return self.better.get(metric, metric_facts(without_filter(metric)).better)
+        known = self.better.get(metric) or metric_facts(metric).better
+        assert known is not None, "`__post_init__` requires a direction"
+        return known
 
     def _check_names(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_.-]+", self.name) or f"{AGGREGATE}{self.name}" == JOINT:
@@ -149,16 +151,15 @@ class Aggregate:
                 )
 
     def _check_direction(self, metric: str) -> None:
-        facts = METRICS.get(without_filter(metric))
-        known = facts is not None and facts.kind != "other"
-        if not known and metric not in self.better:
+        known = metric_facts(metric)
+        if known.better is None and metric not in self.better:
             raise ConfigError(
                 f"{self._label}: the direction of metric {metric!r} is unknown.",
                 fix=f"Add `better: {{{metric}: higher}}` or `better: {{{metric}: lower}}`.",
             )
-        if facts is not None and known and self.better.get(metric, facts.better) != facts.better:
+        if known.kind != "other" and self.better.get(metric, known.better) != known.better:
             raise ConfigError(
-                f"{self._label}: direction {self.better[metric]!r} of metric {metric!r} is invalid; expected {facts.better!r}.",
+                f"{self._label}: direction {self.better[metric]!r} of metric {metric!r} is invalid; expected {known.better!r}.",
                 fix="Remove the metric from `better`.",
             )
 

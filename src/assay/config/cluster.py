@@ -166,8 +166,8 @@ class Cluster:
         if self.cpus_per_worker < 1 or (self.workers is not None and self.workers < 1):
             raise ConfigError(
                 f"cluster {self.name!r}: `workers` {self.workers} and `cpus_per_worker` {self.cpus_per_worker} are invalid;"
-                " expected at least 1 each.",
-                fix="Set both keys to 1 or more.",
+                " expected at least 1 each, or `workers: null` for as many runs as the cores allow.",
+                fix="Set `cpus_per_worker: 1` and `workers: null`.",
             )
         if not self.timeout_hours > 0:
             raise ConfigError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 Better = Literal["higher", "lower"]
@@ -15,7 +17,9 @@ class MetricFacts:
 
     kind: Kind = "other"
     """`accuracy`: fraction of items, with a chance level; `fraction`: between 0 and 1, without a chance level; `loss`: lower is
-    better, without a chance level; `other`: higher is better, in its own unit."""
+    better, without a chance level; `other`: in its own unit, with the direction in `direction`."""
+    direction: Better | None = None
+    """Direction of improvement of a metric of kind `other`; None if unknown."""
     label: str | None = None
     """Display name; None displays the metric's name."""
     unit: str = ""
@@ -26,12 +30,28 @@ class MetricFacts:
     """Lower bound of the metric; None without a known bound."""
 
     @property
-    def better(self) -> Better:
-        """The direction of improvement."""
+    def better(self) -> Better | None:
+        """The direction of improvement; None if unknown."""
+        if self.kind == "other":
+            return self.direction
         return "lower" if self.kind == "loss" else "higher"
 
 
 BITS_PER_BYTE = "bits_per_byte"
+
+_HIGHER = (
+    # lm-eval's metrics
+    *("em", "mcc", "bleu", "bleu_max", "bleu_acc", "bleurt_max", "bleurt_acc", "chrf", "mc1", "mc2"),
+    *(f"rouge{kind}{ending}" for kind in ("1", "2", "l", "lsum") for ending in ("", "_max", "_acc")),
+    *(f"{unit}_level_{rule}_acc" for unit in ("prompt", "inst") for rule in ("strict", "loose")),
+    # metrics of OLMES (arXiv 2406.08446) and DataDecide (arXiv 2504.11393)
+    *("acc_raw", "acc_uncond", "acc_per_token", "acc_per_char", "acc_per_byte"),
+    *(
+        f"{name}{ending}"
+        for name in ("correct_prob", "norm_correct_prob", "margin")
+        for ending in ("", "_per_token", "_per_char", "_per_byte")
+    ),
+)
 
 METRICS = {
     "acc": MetricFacts(kind="accuracy", label="accuracy", item_mean=True),
@@ -43,11 +63,31 @@ METRICS = {
     BITS_PER_BYTE: MetricFacts(kind="loss", label="bits per byte", unit="bits per byte", item_mean=True, least=0.0),
     # A perplexity is the exponential of a mean loss, which is at least 0.
     **dict.fromkeys(("byte_perplexity", "word_perplexity", "perplexity"), MetricFacts(kind="loss", least=1.0)),
-    **dict.fromkeys(("nll", "brier_score", "mse", "ter"), MetricFacts(kind="loss", least=0.0)),
+    **dict.fromkeys(
+        ("nll", "brier_score", "mse", "rmse", "mae", "ter", "wer", "cer", "ece"), MetricFacts(kind="loss", least=0.0)
+    ),
     "loss": MetricFacts(kind="loss"),
-    "seed_sds": MetricFacts(label="seed SDs", unit="seed SDs"),
-    "margins": MetricFacts(label="margins", unit="margins"),
+    "seed_sds": MetricFacts(direction="higher", label="seed SDs", unit="seed SDs"),
+    "margins": MetricFacts(direction="higher", label="margins", unit="margins"),
+    **dict.fromkeys(_HIGHER, MetricFacts(direction="higher")),
 }
+"""Facts by name in lowercase. Of the metrics between 0 and 1, only those of kind `accuracy` or `fraction` are checked for units."""
+
+_SPLIT = r"(?:(?:train|training|val|valid|validation|eval|test|heldout|held_out)_)?"
+_UNIT = r"(?:token|char|character|byte|word)"
+FAMILIES = (
+    (re.compile(rf"{_SPLIT}(?:{_UNIT}_)?(?:perplexity|ppl)(?:_per_{_UNIT})?"), MetricFacts(kind="loss", least=1.0)),
+    (
+        re.compile(rf"{_SPLIT}(?:bpb|bpc|bits_per_{_UNIT}(?:_corr)?|(?:nll|negative_log_likelihood)(?:_per_{_UNIT})?)"),
+        MetricFacts(kind="loss", least=0.0),
+    ),
+    (
+        re.compile(rf"{_SPLIT}(?:(?:lm|ce|xent)_)?(?:loss|cross_entropy)(?:_per_{_UNIT})?"),
+        MetricFacts(kind="loss"),
+    ),
+    (re.compile(r"pass(?:@|_at_)\d+"), MetricFacts(direction="higher")),
+)
+"""Facts about names that combine a known quantity with a split of the data, a unit or a number."""
 
 LOSSES = frozenset(name for name, facts in METRICS.items() if facts.kind == "loss")
 """Metrics where lower is better, without a chance level."""
@@ -74,11 +114,29 @@ def without_filter(metric: str) -> str:
 
 
 def metric_facts(metric: str) -> MetricFacts:
-    """Return the facts about a metric.
+    """Return the facts about a metric; the direction of an unknown metric is None.
 
-    For an unknown metric, higher is better, and there is no unit or chance level.
+    The spelling (case, hyphens) and the name of an answer filter do not matter.
 
-    >>> metric_facts("bits_per_byte").better, metric_facts("bleu").better
-    ('lower', 'higher')
+    >>> metric_facts("perplexity,none").better, metric_facts("BPB").better, metric_facts("nll_per_char").better
+    ('lower', 'lower', 'lower')
+    >>> metric_facts("pass@1").better, metric_facts("helpfulness").better
+    ('higher', None)
     """
-    return METRICS.get(metric, _UNKNOWN)
+    return _facts(without_filter(metric))
+
+
+@lru_cache(maxsize=4096)
+def _facts(name: str) -> MetricFacts:
+    plain = re.sub(r"[-\s]+", "_", name.strip().lower())
+    known = METRICS.get(plain)
+    return known or next((facts for pattern, facts in FAMILIES if pattern.fullmatch(plain)), _UNKNOWN)
+
+
+def is_loss(metric: str) -> bool:
+    """Return whether a metric is a known loss, so that lower is better.
+
+    >>> is_loss("word_perplexity,none"), is_loss("acc"), is_loss("helpfulness")
+    (True, False, False)
+    """
+    return metric_facts(metric).kind == "loss"

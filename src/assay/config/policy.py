@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 from assay.config.aggregate import Aggregate, is_aggregate
+from assay.config.metrics import Better, is_loss, metric_facts, without_filter
 from assay.config.suite import Role
 from assay.core.errors import ConfigError
 from assay.core.serde import from_mapping
+
+
+def _require_possible_direction(name: str, metric: str, better: Better) -> None:
+    """Refuse the direction `higher` for a known loss.
+
+    Raises:
+        ConfigError: names the metric.
+    """
+    if better == "higher" and is_loss(metric):
+        raise ConfigError(
+            f"policy: direction `higher` of {name} is invalid; expected `lower`, because the metric is a loss.",
+            fix=f"Write `lower` as the direction of {name}.",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +42,7 @@ class Criterion:
     than the margin."""
 
     def __post_init__(self) -> None:
+        _require_possible_direction(f"{self.task} {self.metric}", self.metric, self.better)
         if not 0 <= self.margin < float("inf"):
             raise ConfigError(
                 f"policy: `margin` {self.margin} of {self.task} {self.metric} is invalid; expected a finite number of at least 0.",
@@ -50,6 +65,9 @@ class Target:
     """Name of a metric in the history."""
     better: Literal["higher", "lower"]
     """Direction of improvement."""
+
+    def __post_init__(self) -> None:
+        _require_possible_direction(f"{self.task} {self.metric}", self.metric, self.better)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +170,9 @@ class Policy:
     """Checkpoints at the end of a run over which each score is averaged."""
     early_stopping: EarlyStopping = EarlyStopping()
     """Rules for stopping candidates during training (see `assay.analysis.early_stopping`)."""
+    directions: dict[str, Literal["higher", "lower"]] = field(default_factory=dict, hash=False)
+    """Directions of improvement of other metrics, by `METRIC` or `TASK METRIC`, such as `{toxicity: lower}`. Required for metrics
+    that assay does not know and that predict the target. Without a direction, a monitor metric is neither better nor worse."""
 
     def __post_init__(self) -> None:
         if not self.primary and self.aggregate is None and self.target is None:
@@ -175,9 +196,12 @@ class Policy:
             raise ConfigError(
                 f"policy {self.name!r} names {', '.join(twice)} twice.", fix="Keep one criterion for each metric."
             )
+        self._require_consistent_directions()
         self._check_joint_rule()
         if self.aggregate is not None:
-            self.aggregate.require_directions({(c.task, c.metric): c.better for c in (*self.primary, *self.guardrails)})
+            own = [(part, self.aggregate.metric_of(part)) for part in self.aggregate.parts]
+            known = {name: better for name in own if (better := self.direction(*name)) is not None}
+            self.aggregate.require_directions(known)
 
     def _check_joint_rule(self) -> None:
         if not 1 <= self.guardrail_limit < float("inf"):
@@ -237,6 +261,49 @@ class Policy:
         if self.candidates == "each":
             return self
         return replace(self, alpha=self.alpha / max(number, 1), candidates="each")
+
+    def _require_consistent_directions(self) -> None:
+        for key, better in self.directions.items():
+            parts = key.split()
+            if len(parts) not in (1, 2) or key != " ".join(parts):
+                raise ConfigError(
+                    f"policy {self.name!r}: the key {key!r} of `directions` is invalid; expected `METRIC` or `TASK METRIC`.",
+                    fix="Write for example `directions: {toxicity: lower}`.",
+                )
+            _require_possible_direction(key, parts[-1], better)
+        named = [(c.task, c.metric, c.better) for c in (*self.primary, *self.guardrails)]
+        if self.target is not None:
+            named.append((self.target.task, self.target.metric, self.target.better))
+        for task, metric, better in named:
+            others = {self._declared(task, metric), self.criterion_direction(task, metric)}
+            if others - {None, better}:
+                raise ConfigError(
+                    f"policy {self.name!r}: direction `{better}` of {task} {metric} is invalid; expected the other direction that"
+                    " the policy declares for this metric.",
+                    fix=f"Declare one direction, or write the exception as `{task} {metric}` in `directions`.",
+                )
+
+    def criterion_direction(self, task: str, metric: str) -> Better | None:
+        """Return the direction in the criterion of a metric; None for a metric without criterion."""
+        _, criterion = self.criterion(task, metric)
+        return criterion.better if criterion is not None else None
+
+    def _declared(self, task: str, metric: str) -> Better | None:
+        """Return the direction in `directions`; the entry of one task precedes that of all tasks."""
+        names = dict.fromkeys(
+            f"{prefix}{name}" for prefix in (f"{task} ", "") for name in (metric, without_filter(metric))
+        )
+        return next((self.directions[name] for name in names if name in self.directions), None)
+
+    def direction(self, task: str, metric: str) -> Better | None:
+        """Return the direction of improvement of a metric; None if unknown.
+
+        The direction comes from the criterion, the target or `directions`, else from `assay.config.metrics`.
+        """
+        if self.target is not None and (self.target.task, self.target.metric) == (task, metric):
+            return self.target.better
+        own = self.criterion_direction(task, metric) or self._declared(task, metric)
+        return own or metric_facts(metric).better
 
     def criterion(self, task: str, metric: str) -> tuple[Role, Criterion | None]:
         """Return the role of a metric, and its criterion if the metric votes."""

@@ -50,6 +50,10 @@ class Code(StrEnum):
     )
     NOT_SIGNIFICANT = "not_significant", "A primary metric is not significantly better or worse."
     NO_SIGNAL = "no_signal", "A metric has no signal at this proxy size and does not vote."
+    DECLINES_WITHOUT_SIGNAL = (
+        "declines_without_signal",
+        "A metric without signal declines significantly and by more than its margin, which prevents an ACCEPT.",
+    )
     NO_VOTE = "no_vote", "A metric does not vote, because its noise is unknown."
     TOO_FEW_SHARED_SEEDS = (
         "too_few_shared_seeds",
@@ -75,6 +79,18 @@ class Code(StrEnum):
     UNIT_CONVERTED = (
         "unit_converted",
         "Values were converted to the unit of their metric, such as percent to fractions.",
+    )
+    DIRECTION_UNUSUAL = (
+        "direction_unusual",
+        "The policy declares a direction of improvement that is not the usual direction of the metric.",
+    )
+    DIRECTION_UNKNOWN = (
+        "direction_unknown",
+        "The direction of improvement of some monitor metrics is unknown, so they are neither better nor worse.",
+    )
+    PREDICTOR_LACKS_DIRECTIONS = (
+        "predictor_lacks_directions",
+        "The predictor of the target leaves out metrics whose direction of improvement is unknown.",
     )
     ONE_ARM_PRIMARY = (
         "one_arm_primary",
@@ -129,6 +145,10 @@ class Code(StrEnum):
         "A primary metric is needed that does not depend on a source that only one arm trains on.",
     )
     NEED_SIGNAL = "need_signal", "The policy needs a primary metric with signal, or the sweep needs a larger proxy."
+    NEED_DECLINE_EXAMINED = (
+        "need_decline_examined",
+        "The decline of a metric without signal must be examined with a proxy or items that give the metric signal.",
+    )
     NEED_INDEPENDENT_RUNS = "need_independent_runs", "A metric needs scores of independent replicates."
     NEED_SEEDS_TO_SHOW = (
         "need_seeds_to_show",
@@ -319,7 +339,7 @@ class Code(StrEnum):
     IN_PROGRESS = "in_progress", "A worker trains or evaluates the run."
     QUEUED = "queued", "The run is queued."
     RESUMES = "resumes", "The run started before and resumes from its last checkpoint."
-    DIVERGED = "diverged", "The run diverged, and the same run spec would diverge again."
+    DIVERGED = "diverged", "The run diverged. A new attempt of the same run spec repeats the same steps."
     ENDED_BEFORE = (
         "ended_before",
         "An earlier attempt of the run ended without a result. The next submission retries the run.",
@@ -392,6 +412,74 @@ class Code(StrEnum):
         "The design has little power to show that some guardrails stay within their margins.",
     )
 
+    # --- comparison of designs
+    DESIGN_EFFECT_FROM_MARGIN = (
+        "design_effect_from_margin",
+        "No effect is given, so power is computed for a true gain of twice the policy's margin.",
+    )
+    DESIGN_EFFECT_CONSTANT = (
+        "design_effect_constant",
+        "Power assumes that the true gain is the same at every proxy and budget.",
+    )
+    DESIGN_NOISE_UNKNOWN = (
+        "design_noise_unknown",
+        "No past replicates of some metrics exist, so gains are in SDs between seeds of one mix.",
+    )
+    DESIGN_NOISE_ASSUMED = (
+        "design_noise_assumed",
+        "The noise of a proxy and budget is unknown, so power assumes the noise of other past runs.",
+    )
+    DESIGN_NOISE_UNCERTAIN = (
+        "design_noise_uncertain",
+        "The noise of some metrics is measured on few past runs. The true noise, and the required design, may be larger.",
+    )
+    DESIGN_OTHER_EVALUATION = (
+        "design_other_evaluation",
+        "The past runs that show the noise have another evaluation than the sweep.",
+    )
+    DESIGN_CORRELATION_GIVEN = (
+        "design_correlation_given",
+        "The user sets the correlation of mixes over shared seeds.",
+    )
+    DESIGN_CORRELATION_UNKNOWN = (
+        "design_correlation_unknown",
+        "No past mixes with shared seeds show the correlation of some metrics, so power assumes a correlation of 0.",
+    )
+    DESIGN_HOURS_UNKNOWN = (
+        "design_hours_unknown",
+        "The time of a run is unknown, so the cheapest design is that with the fewest training FLOPs.",
+    )
+    DESIGN_EVALUATION_TIME_UNKNOWN = (
+        "design_evaluation_time_unknown",
+        "The time of an evaluation is unknown, so the hours contain only training.",
+    )
+    DESIGN_RUNS_REFUSED = (
+        "design_runs_refused",
+        "The plan refuses some runs of the designs. The hours include these runs.",
+    )
+    DESIGN_PRIMARY_ONLY = (
+        "design_primary_only",
+        "Power is about the primary metrics only, and assumes that they have signal and that all arms have the same noise.",
+    )
+    DESIGN_FINAL_WEIGHTS = (
+        "design_final_weights",
+        "The policy averages checkpoints, but the noise of designs is that of the final weights, which is probably larger.",
+    )
+    DESIGN_PROXY_ONLY = (
+        "design_proxy_only",
+        "The policy decides about a target scale. Power is about a difference at the proxy.",
+    )
+    DESIGN_SEPARATE_SEEDS = (
+        "design_separate_seeds",
+        "A sweep shares its seeds among all arms, so a design with separate seeds cannot be written as a sweep.",
+    )
+    DESIGN_MEAN = (
+        "design_mean",
+        "The mean of the standardized primary metrics decides only if the policy names this mean.",
+    )
+    DESIGN_NONE_REACHES_POWER = "design_none_reaches_power", "No design that the policy allows has power 0.8."
+    DESIGN_NONE_IN_BUDGET = "design_none_in_budget", "No design that the policy allows fits into the given hours."
+
     # --- registration
     PREREGISTERED = "preregistered", "The policy was fixed before any result of a candidate."
     REGISTERED_AFTER_RESULTS = "registered_after_results", "The policy was registered when results already existed."
@@ -418,6 +506,15 @@ class Code(StrEnum):
     SUBMISSION_SUPERSEDED = (
         "submission_superseded",
         "An earlier submission had other runs for the same arms; the newest submission replaces it.",
+    )
+
+    SUMMARY = (
+        "summary",
+        "What was tested, the result with its size and uncertainty, and the decision. Subject and metric identify the decisive metric.",
+    )
+    SWEEP_SUMMARY = (
+        "sweep_summary",
+        "The decisions on the candidates of a sweep. The causes are the summaries of the candidates.",
     )
 
     STATED = "stated", "The reason is a text without a specific code."
@@ -462,8 +559,8 @@ def reference() -> str:
         "causes. The causes are reasons that explain the reason. A *seed* of a mix also denotes the run with this",
         "random seed.",
         "",
-        "A metric has *no signal* if its scores are near chance level, or if past mixes differ too little in this",
-        "metric. The *history* contains results of past mixes at the scales of the proxy and of the *target*, the",
+        "A metric has *no signal* if the baseline's scores are near chance level, or if past mixes differ too little in",
+        "this metric. The *history* contains results of past mixes at the scales of the proxy and of the *target*, the",
         "large run. *Persistence* is the fraction of past differences that kept their sign until the end of training.",
         "",
     ]

@@ -26,7 +26,8 @@ class Sweep:
     arms: tuple[Arm, ...] = ()
     """Changes of arms other than their mixes. An arm without an entry changes only the mix."""
     extends: str | None = None
-    """Earlier sweep to which this sweep adds seeds after the verdict was known. `assay plan extend` writes this key."""
+    """Earlier sweep to which this sweep adds seeds after the verdict was known. `assay plan extend` and `assay plan designs`
+    write this key."""
 
     def __post_init__(self) -> None:
         check_name("sweep", self.name)

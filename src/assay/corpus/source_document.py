@@ -1,4 +1,4 @@
-"""Documents that source readers yield, and options for reading a part of a source."""
+"""The documents that source readers yield, and the options that limit reading to a part of a source."""
 
 from __future__ import annotations
 

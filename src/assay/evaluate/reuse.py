@@ -1,4 +1,4 @@
-"""Reuse results of tasks and splits from earlier evaluations of a run's weights under equal conditions.
+"""Reuse the results of earlier evaluations of a run's weights, for tasks and splits that were evaluated in the same way.
 
 Each task is scored alone, so its results do not depend on the other tasks of a suite. An evaluation with an additional
 task therefore scores only that task, and copies everything else.

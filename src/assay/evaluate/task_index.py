@@ -6,6 +6,7 @@ names, groups and tags, and does not import lm-eval. This takes about two second
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -102,7 +103,8 @@ def load_catalog(*, fresh: bool = False, root: Path | None = None) -> TaskCatalo
     """
     root = root or _installed()
     stamp = {"format": _FORMAT, "root": str(root), "version": importlib.metadata.version("lm_eval")}
-    cache = user_cache() / f"lm_eval-{stamp['version']}-tasks.json"
+    folder = hashlib.sha256(str(root).encode()).hexdigest()[:8]  # each environment of the machine has its own file
+    cache = user_cache() / f"lm_eval-{stamp['version']}-{folder}-tasks.json"
     if not fresh and (kept := _read_cache(cache, stamp)) is not None:
         return TaskCatalog(
             root=root,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING
 
-from assay.config.metrics import FRACTIONS, metric_facts
+from assay.config.metrics import FRACTIONS, METRICS
 
 if TYPE_CHECKING:
     from assay.analysis.compare import Comparison
@@ -117,6 +117,34 @@ def probability(p: float | None) -> str:
     return f"{p:.2g}" if p >= 0.0001 else "< 0.0001"
 
 
+def signed_percent(value: float | None) -> str:
+    """Format an effect in percent of the baseline, with its sign.
+
+    >>> signed_percent(-3.217), signed_percent(0.0412), signed_percent(None)
+    ('−3.22%', '+0.0412%', '–')
+    """
+    return NOTHING if value is None else f"{_signed_digits(value, 3)}%"
+
+
+def signed_sds(value: float | None) -> str:
+    """Format an effect in SDs between seeds, with its sign.
+
+    >>> signed_sds(-3.217), signed_sds(342.4), signed_sds(None)
+    ('−3.2', '+342', '–')
+    """
+    return NOTHING if value is None else _signed_digits(value, 2)
+
+
+def _signed_digits(value: float, digits: int) -> str:
+    """Format a number with its sign and some significant digits, or as a whole number from 100 on."""
+    return (f"{value:+,.0f}" if abs(value) >= 99.5 else f"{value:+.{digits}g}").replace("-", MINUS)
+
+
+def claim(comparison: Comparison) -> str:
+    """Return the claim that the p-value of a comparison tests."""
+    return NOTHING if comparison.claim == "none" else comparison.claim
+
+
 def interval(metric: str, low: float | None, high: float | None) -> str:
     """Format an interval of differences.
 
@@ -168,14 +196,24 @@ def clock(seconds: float | None) -> str:
 
 
 def metric_name(metric: str) -> str:
-    """Return the display name of a metric."""
-    return metric_facts(metric).label or metric
+    """Return the display name of a metric. A metric with an answer filter keeps its own name.
+
+    >>> metric_name("acc_norm"), metric_name("acc,strict"), metric_name("bleu")
+    ('accuracy, by length', 'acc,strict', 'bleu')
+    """
+    facts = METRICS.get(metric)
+    return metric if facts is None or facts.label is None else facts.label
 
 
 def change(comparison: Comparison) -> str:
-    """Return the direction of the estimate, without regard to its significance."""
+    """Return the direction of the estimate, without regard to its significance.
+
+    The direction is `higher` or `lower` if the direction of improvement is unknown.
+    """
     if comparison.effect == 0:
         return "equal"
+    if comparison.better is None:
+        return "higher" if comparison.effect > 0 else "lower"
     return "better" if (comparison.effect > 0) == (comparison.better == "higher") else "worse"
 
 

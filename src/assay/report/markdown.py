@@ -38,6 +38,7 @@ def render(report: Report, *, page: str | None = None) -> str:
     ]
     parts = [
         f"## {headline.state_and_decision(report.verdict)}{mark(report.verdict)}: {code(sweep.name)}",
+        summary(report.verdict),
         headlines(report.verdict),
         escape(sweep.question),
         registration(report.verdict),
@@ -50,6 +51,11 @@ def render(report: Report, *, page: str | None = None) -> str:
         _origin(report),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def summary(verdict: SweepVerdict | None) -> str:
+    """Return the summary of a verdict, the first line below its title; empty without a verdict."""
+    return "" if verdict is None else f"**{escape(text(verdict.summary))}**"
 
 
 def headlines(verdict: SweepVerdict | None) -> str:
@@ -112,12 +118,19 @@ def _candidate(report: Report, verdict: Verdict) -> str:
     about = report.sweep.arm(verdict.candidate).about
     if about:
         lines += [f"{escape(about)}.", ""]
-    return "\n".join([*lines, *decision_lines(verdict)])
+    alone = report.verdict is not None and len(report.verdict.candidates) == 1
+    return "\n".join([*lines, *decision_lines(verdict, alone=alone)])
 
 
-def decision_lines(verdict: Verdict) -> list[str]:
-    """Return the lines of a decision: reasons, needs, voting comparisons and scope."""
-    lines = [f"- {escape(text(reason))}" for reason in verdict.reasons]
+def decision_lines(verdict: Verdict, *, alone: bool) -> list[str]:
+    """Return the lines of a decision: summary, reasons, needs, voting comparisons and scope.
+
+    Args:
+        verdict: the verdict on one candidate.
+        alone: whether the sweep has no other candidate, so that its summary is that of the sweep.
+    """
+    lines = [] if alone else [escape(text(verdict.summary)), ""]
+    lines += [f"- {escape(text(reason))}" for reason in verdict.reasons]
     lines += [f"- To decide: {escape(text(need))}" for need in verdict.needed]
     voting = voting_rows(verdict.comparisons)
     if voting:
@@ -126,20 +139,34 @@ def decision_lines(verdict: Verdict) -> list[str]:
 
 
 def _table(comparisons: list[Comparison]) -> list[str]:
-    head = ["task", "metric", "role", "effect", "interval", "adj. p", "signal"]
+    head = [
+        "task",
+        "metric",
+        "role",
+        "effect",
+        "% of baseline",
+        "seed SDs",
+        "interval",
+        "claim",
+        "p of claim",
+        "signal",
+    ]
     rows = [
         [
             code(c.task),
             escape(formatting.metric_name(c.metric)),
             role(c),
             formatting.signed(c.metric, finite(c.effect)),
+            formatting.signed_percent(finite(c.effect_percent)),
+            formatting.signed_sds(finite(c.effect_sds)),
             formatting.interval(c.metric, finite(c.ci_low), finite(c.ci_high)),
-            escape(formatting.probability(finite(c.p_adjusted))),
+            formatting.claim(c),
+            escape(formatting.probability(finite(c.p_claim))),
             c.signal,
         ]
         for c in comparisons
     ]
-    return _rows(head, rows, numbers={3, 4, 5})
+    return _rows(head, rows, numbers={3, 4, 5, 6, 8})
 
 
 def _findings(report: Report) -> str:

@@ -140,6 +140,9 @@ SENTENCES: Mapping[Code, Render] = {
         "The policy needs a primary metric with signal, such as bits per byte of the correct answers, or the sweep"
         " needs a larger proxy."
     ),
+    Code.NEED_DECLINE_EXAMINED: lambda r: (
+        f"Examine the decline of {r.name} with a larger proxy or more items, which give the metric signal."
+    ),
     Code.NEED_INDEPENDENT_RUNS: _need_independent_runs,
     Code.NEED_SEEDS_TO_SHOW: _need_seeds_to_show,
     Code.SEEDS_DO_NOT_SUFFICE: _seeds_do_not_suffice,

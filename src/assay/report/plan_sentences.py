@@ -214,8 +214,8 @@ SENTENCES: Mapping[Code, Render] = {
     Code.QUEUED: lambda _: "queued",
     Code.RESUMES: lambda _: "started before and resumes from its last checkpoint",
     Code.DIVERGED: lambda r: (
-        f"{r.figures['failure'].rstrip('.')}. The same run spec would diverge again. Change the recipe, or add"
-        " --retry-failed"
+        f"{r.figures['failure'].rstrip('.')}. A new attempt repeats the same steps. Change the recipe, or add"
+        " --retry-failed if a fault of the machine caused the spike"
     ),
     Code.ENDED_BEFORE: lambda r: f"an earlier attempt ended: {r.figures['failure']}",
     Code.WAITING_FOR_TOKENS: lambda r: (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from assay.core.serde import json_shape
 from assay.report import formatting, headline
-from assay.report.markdown import code, decision_lines, escape, headlines, mark, registration
+from assay.report.markdown import code, decision_lines, escape, headlines, mark, registration, summary
 from assay.report.reason_text import label, paragraph, text, with_fix
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ def render_external_verdict(verdict: SweepVerdict, *, results: str, notes: Seque
     """
     parts = [
         f"## {verdict.decision}{mark(verdict)}: {code(results)}",
+        summary(verdict),
         f"External results, baseline {code(verdict.baseline)}, policy {code(verdict.policy)}.",
         registration(verdict),
         *_candidates(verdict),
@@ -153,8 +154,11 @@ def render_branch(review: Review) -> str:
 
 def _candidates(verdict: SweepVerdict) -> list[str]:
     """Return each candidate's verdict and the note on several candidates, as paragraphs."""
+    alone = len(verdict.candidates) == 1
     paragraphs = [
-        "\n".join([f"### {candidate.decision}{mark(candidate)}: {code(name)}", "", *decision_lines(candidate)])
+        "\n".join(
+            [f"### {candidate.decision}{mark(candidate)}: {code(name)}", "", *decision_lines(candidate, alone=alone)]
+        )
         for name, candidate in verdict.candidates.items()
     ]
     mixes = [f"**{label(reason).capitalize()}:** {escape(text(reason))}" for reason in verdict.mixes]
@@ -205,11 +209,15 @@ def _sweep(sweep: SweepReview) -> list[str]:
     ]
     if sweep.in_place is not None:
         what = f"{code(sweep.in_place)} against its previous version, in sweep {code(change.sweep)}"
-        parts = [f"## {sweep.decision}{mark(sweep.verdict)}: {what}", "The branch edits this baseline in place."]
+        parts = [
+            f"## {sweep.decision}{mark(sweep.verdict)}: {what}",
+            summary(sweep.verdict),
+            "The branch edits this baseline in place.",
+        ]
     else:
         decision = sweep.decision if sweep.verdict is None else headline.state_and_decision(sweep.verdict)
         parts = [f"## {decision}{mark(sweep.verdict)}: sweep {code(change.sweep)}", escape("; ".join(why))]
-        parts.append(headlines(sweep.verdict))
+        parts += [summary(sweep.verdict), headlines(sweep.verdict)]
         if sweep.merged is not None:
             parts.append(
                 f"The edited baseline equals the submitted candidate {code(sweep.merged)}. The verdict is that of the submitted runs."

@@ -7,12 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 from assay.config.reason import Code, Reason
 from assay.core import serde
-from assay.report import aggregate_sentences, interim_sentences, option_sentences, plan_sentences, verdict_sentences
+from assay.report import (
+    aggregate_sentences,
+    design_sentences,
+    interim_sentences,
+    option_sentences,
+    plan_sentences,
+    summary_sentences,
+    verdict_sentences,
+)
 
 if TYPE_CHECKING:
     from assay.report.reason_phrases import Render, RenderWithCauses
 
-_MODULES = (verdict_sentences, aggregate_sentences, option_sentences, interim_sentences, plan_sentences)
+_MODULES = (
+    verdict_sentences,
+    aggregate_sentences,
+    summary_sentences,
+    option_sentences,
+    interim_sentences,
+    plan_sentences,
+    design_sentences,
+)
 SENTENCES: Mapping[Code, Render] = {code: render for module in _MODULES for code, render in module.SENTENCES.items()}
 WITH_CAUSES: Mapping[Code, RenderWithCauses] = {
     code: render for module in _MODULES for code, render in module.WITH_CAUSES.items()

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from assay.report.reason_phrases import Render, RenderWithCauses
 
 
+ADD_DIRECTIONS = "Add the directions to `directions` of the policy."
+
+
 def _adjusted_p(reason: Reason) -> str:
     return f"adjusted p {probability(reason.figures['p_adjusted'])}"
 
@@ -62,6 +65,23 @@ def _not_significant(reason: Reason) -> str:
     bar = f"better by more than {size(reason, 'margin')}, or worse" if reason.figures["margin"] else "better or worse"
     power = f"This design detects an effect of {size(reason, 'mde')} with power 0.8."
     return f"{reason.name} is not significantly {bar}. {effect(reason, _adjusted_p(reason))} {power}"
+
+
+def _declines_without_signal(reason: Reason) -> str:
+    bar = f" by more than its margin of {size(reason, 'margin')}" if reason.figures["role"] == "guardrail" else ""
+    figures = f"The effect is {size(reason, 'effect', sign=True)} with unknown noise."
+    if reason.figures["p"] is not None:
+        figures = effect(reason, f"p {probability(reason.figures['p'])}")
+    return (
+        f"{reason.name} has no signal in the baseline, but the candidate's score is worse{bar}. {figures} This prevents an"
+        " ACCEPT."
+    )
+
+
+def _direction_unusual(reason: Reason) -> str:
+    better = reason.figures["better"]
+    other = "higher" if better == "lower" else "lower"
+    return f"The policy declares that a {better} {reason.name} is better. Usually a {other} value of this metric is better."
 
 
 def _too_few_shared_seeds(reason: Reason) -> str:
@@ -251,6 +271,16 @@ SENTENCES: Mapping[Code, Render] = {
     Code.MARGIN_NOT_SHOWN: _margin_not_shown,
     Code.NOT_SIGNIFICANT: _not_significant,
     Code.NO_SIGNAL: lambda r: f"{r.name} has no signal and does not vote: {r.figures['detail']}.",
+    Code.DECLINES_WITHOUT_SIGNAL: _declines_without_signal,
+    Code.DIRECTION_UNUSUAL: _direction_unusual,
+    Code.DIRECTION_UNKNOWN: lambda r: (
+        f"The direction of improvement of {metrics_named(r)} is unknown, so the verdict calls these metrics neither better nor"
+        f" worse. {ADD_DIRECTIONS}"
+    ),
+    Code.PREDICTOR_LACKS_DIRECTIONS: lambda r: (
+        f"The predictor of the target leaves out {metrics_named(r)}, because the direction of improvement is unknown."
+        f" {ADD_DIRECTIONS}"
+    ),
     Code.NO_VOTE: lambda r: f"{r.name} does not vote: {r.figures['detail']}.",
     Code.TOO_FEW_SHARED_SEEDS: _too_few_shared_seeds,
     Code.SEEDS_NOT_PAIRED: _seeds_not_paired,

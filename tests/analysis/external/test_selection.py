@@ -95,7 +95,7 @@ def test_coverage_lists_what_a_verdict_lacks(tmp_path: Path) -> None:
         frame(tmp_path, table({"a": 0.5}), table({"b": 0.5}, seeds=(2, 3)), table({"a": 0.7}, task="piqa")),
         policy, baseline="a", candidate="b",
     )  # fmt: skip
-    cover = coverage(selected, baseline="a", candidate="b")
+    (cover,) = coverage(selected, baseline="a")
     assert cover.seeds == {"a": [0, 1, 2], "b": [2, 3]}
     assert cover.shared == {"arc_easy acc": 1, "piqa acc": 0}
     assert cover.missing == ("b has 2 of the 3 seeds that the policy requires.", "b was not scored on piqa acc.")

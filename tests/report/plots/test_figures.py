@@ -286,3 +286,20 @@ def test_names_never_become_markup_in_plotly() -> None:
     for figure in all_of(page_data.make(hostile=True)):
         assert "<script" not in json.dumps(figure.spec)
         assert "<img" not in json.dumps(figure.spec)
+
+
+def test_a_plot_of_effects_has_one_direction_of_improvement(report: Report) -> None:
+    assert report.verdict is not None
+    name, verdict = next(iter(report.verdict.candidates.items()))
+    accuracies = [c for c in verdict.comparisons if c.metric == "acc"]
+    assert len(accuracies) >= 2
+    first, second = accuracies[:2]
+    other = {id(first): "lower", id(second): None}
+    comparisons = tuple(replace(c, better=other.get(id(c), c.better)) for c in verdict.comparisons)
+    candidates = {**report.verdict.candidates, name: replace(verdict, comparisons=comparisons)}
+    mixed = replace(report, verdict=replace(report.verdict, candidates=candidates))
+    axes = [(plot.title, plot.spec["layout"]["xaxis"]["title"]["text"]) for plot in forest.plot_effects(mixed)]
+    unusual = [axis for title, axis in axes if title.endswith(", lower is better")]
+    assert len(unusual) == 1
+    assert "\N{LEFTWARDS ARROW} better" in unusual[0]
+    assert any("direction of improvement unknown" in axis for _, axis in axes)

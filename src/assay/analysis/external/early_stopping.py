@@ -43,8 +43,7 @@ def analyze_candidates(
     names = [mix for mix in mixes if mix != baseline] if candidate is None else [candidate]
     if not names:
         raise NotFound(f"{name} contains no mix other than {baseline!r}.", fix="Add results of a candidate.")
-    for candidate_name in names:
-        selection.require_same_settings(frame, baseline=baseline, candidate=candidate_name)
+    selection.require_same_settings(frame, baseline=baseline, candidates=names)
     whole = budget if budget is not None else float(frame.loc[frame["mix"] == baseline, "tokens"].max())
     past = None
     if study.history is not None:

@@ -12,11 +12,11 @@ import hashlib
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
-from assay.analysis.external import lm_eval
+from assay.analysis.external import lm_eval, wide
 from assay.analysis.external.table import LABELS, ExternalTable, assemble, checked, columns_of
 from assay.core.errors import ConfigError, Damaged, NotFound, did_you_mean
 
@@ -41,17 +41,29 @@ class RunLabels:
     """Values of labels by name: mix, seed, scale, tokens, and the unit of metrics between 0 and 1."""
     pattern: re.Pattern[str] | None = None
     """Regular expression to search in the path of a file. Its named groups are labels."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Kinds of columns of wide tables, by column or pattern (see `assay.analysis.external.wide`)."""
+    wide: bool = False
+    """Whether every CSV and Parquet file is a wide table. Otherwise, the header decides."""
 
     @classmethod
-    def parse(cls, labels: Mapping[str, str | None], pattern: str | None) -> RunLabels:
+    def parse(
+        cls,
+        labels: Mapping[str, str | None],
+        pattern: str | None,
+        *,
+        columns: Sequence[str] = (),
+        wide_table: bool = False,
+    ) -> RunLabels:
         """Return the labels from the command line's options.
 
         Raises:
             AssayError: the pattern is not a regular expression, or its groups are not labels.
         """
         given = {name: value for name, value in labels.items() if value is not None}
+        kinds = wide.parse_columns(columns)
         if pattern is None:
-            return cls(labels=given)
+            return cls(labels=given, columns=kinds, wide=wide_table)
         example = r"Write, for example, '(?P<mix>[^/]+)/seed(?P<seed>\d+)'."
         try:
             compiled = re.compile(pattern)
@@ -64,7 +76,7 @@ class RunLabels:
         for name in compiled.groupindex:
             if name not in LABELS:
                 raise ConfigError(f"--pattern: no label is named {name!r}. {did_you_mean(name, LABELS)}")
-        return cls(labels=given, pattern=compiled)
+        return cls(labels=given, pattern=compiled, columns=kinds, wide=wide_table)
 
     def of(self, path: Path) -> dict[str, str]:
         """Return the labels of one file. Options take precedence over the file's path.
@@ -89,10 +101,12 @@ class ReadResults(NamedTuple):
     Attributes:
         table: all rows.
         source: SHA-256 over the files' bytes, in order of path.
+        weights: one row per mix with `mix` and a column per source, from wide tables; None without weights.
     """
 
     table: ExternalTable
     source: str
+    weights: pd.DataFrame | None = None
 
 
 def find(arguments: Sequence[str]) -> list[Path]:
@@ -125,6 +139,9 @@ def find(arguments: Sequence[str]) -> list[Path]:
 def read(paths: Sequence[Path], given: RunLabels, *, progress: Progress | None = None) -> ReadResults:
     """Read and validate files.
 
+    A CSV or Parquet file without the columns `task`, `metric` and `value` is a wide table (see
+    `assay.analysis.external.wide`), which is read as a whole.
+
     Args:
         paths: CSV, Parquet, or lm-eval's JSON.
         given: labels that the files lack.
@@ -134,6 +151,7 @@ def read(paths: Sequence[Path], given: RunLabels, *, progress: Progress | None =
         AssayError: a cell is invalid; the message names the file, the row and the column.
     """
     parts: list[pd.DataFrame] = []
+    weights: list[pd.DataFrame] = []
     notes: list[str] = []
     bytes_read = hashlib.sha256()
     for i, path in enumerate(paths):
@@ -150,12 +168,21 @@ def read(paths: Sequence[Path], given: RunLabels, *, progress: Progress | None =
                 progress(name, min(1.0, base + fraction * part))
 
         advance(0.0)
-        rows = list(_READERS[kind](path, given, notes, advance))
+        if kind in _HEADERS and _is_wide(path, kind, given):
+            rows, own = _wide(path, kind, given, notes)
+            weights += own
+            if own and not rows:
+                advance(1.0)
+                continue
+        else:
+            rows = list(_READERS[kind](path, given, notes, advance))
         if not sum(map(len, rows)):
             raise Damaged(f"{path}: the file has no row below the header.", fix="Export the file again, or remove it.")
         parts += rows
         advance(1.0)
-    return ReadResults(assemble(parts, list(dict.fromkeys(notes))), bytes_read.hexdigest())
+    table = assemble(parts, list(dict.fromkeys(notes)))
+    combined, more = wide.combine_weights(weights, table.frame["mix"].unique().tolist())
+    return ReadResults(table._replace(notes=(*table.notes, *more)), bytes_read.hexdigest(), combined)
 
 
 def _readable(path: Path, *, inside: bool) -> bool:
@@ -272,6 +299,84 @@ def _undecodable(path: Path) -> str:
     return f"{path}: the file is not UTF-8."
 
 
+def _is_wide(path: Path, kind: str, given: RunLabels) -> bool:
+    """Report whether a file is a wide table.
+
+    Raises:
+        AssayError: the options declare a wide table, and the file is a long one.
+    """
+    header = _HEADERS[kind](path)
+    if not given.wide and not wide.is_wide(header):
+        return False
+    if given.wide:
+        wide.refuse_long([column for column in header if column not in given.columns], str(path))
+    return True
+
+
+def _wide(path: Path, kind: str, given: RunLabels, notes: list[str]) -> tuple[list[pd.DataFrame], list[pd.DataFrame]]:
+    """Read the scores and the weights of a wide table, and note its shape."""
+    frame, file = _WHOLE[kind](path), str(path)
+    if frame.empty:
+        return [], []
+    shape = wide.shape_of(frame, file=file, kinds=given.columns)
+    scores, weights, more = wide.long_rows(frame, shape, file=file, given=given.of(path))
+    notes += [shape.describe(file), *more]
+    return [] if scores is None else [scores], [] if weights is None else [weights]
+
+
+def _csv_header(path: Path) -> list[str]:
+    with path.open("rb") as raw:
+        plain = cast("IO[bytes]", gzip.GzipFile(fileobj=raw) if _is_compressed(path) else raw)
+        try:
+            return _header(plain, str(path))[0]
+        except (UnicodeDecodeError, OSError, EOFError):
+            return list(wide.LONG)  # the reader of long tables reports the damage
+
+
+def _csv_whole(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    file = str(path)
+    with path.open("rb") as raw:
+        plain = cast("IO[bytes]", gzip.GzipFile(fileobj=raw) if _is_compressed(path) else raw)
+        try:
+            header, delimiter = _header(plain, file)
+            frame = pd.read_csv(
+                plain, sep=delimiter, header=None, names=header, dtype=str, na_filter=False, encoding="utf-8",
+                skip_blank_lines=False, index_col=False,
+            )  # fmt: skip
+        except UnicodeDecodeError:
+            raise Damaged(_undecodable(path), fix="Save the file as UTF-8.") from None
+        except pd.errors.EmptyDataError:
+            return pd.DataFrame()
+        except pd.errors.ParserError as error:
+            raise Damaged(
+                f"{file}: {_row_error(str(error))}.", fix="Give every row as many cells as the header."
+            ) from None
+        except (OSError, EOFError) as error:
+            raise Damaged(
+                f"{file}: cannot be decompressed: {error}.", fix="Compress or download the file again."
+            ) from None
+    return frame
+
+
+def _parquet_header(path: Path) -> list[str]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        return list(parquet.read_schema(path).names)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError):
+        return list(wide.LONG)  # the reader of long tables reports the damage
+
+
+def _parquet_whole(path: Path) -> pd.DataFrame:
+    from pyarrow import parquet
+
+    frame: pd.DataFrame = parquet.read_table(path).to_pandas(ignore_metadata=True)
+    return frame
+
+
 def _parquet(
     path: Path, given: RunLabels, notes: list[str], advance: Callable[[float], None]
 ) -> Iterator[pd.DataFrame]:
@@ -322,3 +427,5 @@ _READERS: Mapping[str, Callable[[Path, RunLabels, list[str], Callable[[float], N
     "parquet": _parquet,
     "json": _json,
 }
+_HEADERS: Mapping[str, Callable[[Path], list[str]]] = {"csv": _csv_header, "parquet": _parquet_header}
+_WHOLE: Mapping[str, Callable[[Path], pd.DataFrame]] = {"csv": _csv_whole, "parquet": _parquet_whole}

@@ -10,10 +10,12 @@ import numpy as np
 from assay.analysis.external.table import amount, scale_label
 from assay.analysis.stats.checkpoint_average import average_last
 from assay.analysis.stats.score_table import EVALUATION_SETTINGS
-from assay.analysis.stats.tables import with_proxy_scale
+from assay.analysis.stats.tables import Metric, with_proxy_scale
 from assay.core.errors import ConfigError, NotFound, Refused, did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pandas as pd
 
     from assay.config.policy import Criterion, Policy, Target
@@ -117,8 +119,7 @@ def select(frame: pd.DataFrame, policy: Policy, *, baseline: str, candidate: str
     last, notes = last_checkpoints(arms)
     if policy.average.last > 1:
         last, notes = arms, ()
-    for name in candidates:
-        require_same_settings(last, baseline=baseline, candidate=name)
+    require_same_settings(last, baseline=baseline, candidates=candidates)
     others = len(mixes) - 1
     return Selected(average_last(last, policy.average.last).scores, policy, candidates, notes, others)
 
@@ -143,8 +144,8 @@ def last_checkpoints(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]
     return last, (f"{earlier:,} rows of earlier checkpoints are excluded.",) if earlier else ()
 
 
-def require_same_settings(frame: pd.DataFrame, *, baseline: str, candidate: str) -> None:
-    """Raise an error for arms with different evaluation settings.
+def require_same_settings(frame: pd.DataFrame, *, baseline: str, candidates: Sequence[str]) -> None:
+    """Raise an error for a candidate whose evaluation settings differ from those of the baseline.
 
     Different settings could explain a difference of the scores.
 
@@ -152,52 +153,87 @@ def require_same_settings(frame: pd.DataFrame, *, baseline: str, candidate: str)
         AssayError: the versions, few-shot counts or prompts of a task are known for both arms and differ.
     """
     for column, label in EVALUATION_SETTINGS.items():
-        if column not in frame:
-            continue
-        known = frame[frame[column].notna()]
-        a, b = (
-            known[known["mix"] == mix]
-            .groupby(["task", "metric"])[column]
-            .agg(lambda values: sorted({str(v) for v in values}))
-            for mix in (baseline, candidate)
-        )
-        for place in a.index.intersection(b.index):
-            if a[place] != b[place] or len(a[place]) > 1:
-                task, metric = place
-                raise Refused(
-                    f"{task} {metric}: the {label} is {' and '.join(a[place])} for {baseline}, but"
-                    f" {' and '.join(b[place])} for {candidate}.",
-                    fix="Evaluate both mixes with one version of lm-eval and one configuration, and import the results.",
-                )
+        by_mix = _settings_by_mix(frame, column) if column in frame else {}
+        own = by_mix.get(baseline, {})
+        for candidate in candidates:
+            for place, entries in by_mix.get(candidate, {}).items():
+                expected = own.get(place, entries)
+                if place in own and (expected != entries or len(expected) > 1):
+                    task, metric = place
+                    raise Refused(
+                        f"{task} {metric}: the {label} is {' and '.join(sorted(expected))} for {baseline}, but"
+                        f" {' and '.join(sorted(entries))} for {candidate}.",
+                        fix="Evaluate both mixes with one version of lm-eval and one configuration, and import the results.",
+                    )
 
 
-def coverage(selected: Selected, *, baseline: str, candidate: str) -> Coverage:
-    """Report whether the selected rows suffice for a verdict."""
+def _settings_by_mix(frame: pd.DataFrame, column: str) -> dict[str, dict[Metric, set[str]]]:
+    """Return the distinct entries of a settings column by mix and metric; unknown entries are excluded.
+
+    The table is read once for all candidates, so that the time does not grow with the product of rows and candidates.
+    """
+    known = frame.loc[frame[column].notna(), ["mix", "task", "metric", column]]
+    by_mix: dict[str, dict[Metric, set[str]]] = {}
+    for mix, task, metric, entry in known.drop_duplicates().sort_values(["task", "metric"]).itertuples(index=False):
+        by_mix.setdefault(str(mix), {}).setdefault((str(task), str(metric)), set()).add(str(entry))
+    return by_mix
+
+
+def coverage(selected: Selected, *, baseline: str) -> list[Coverage]:
+    """Report for each candidate whether the selected rows suffice for a verdict."""
     policy = selected.policy
     finite = selected.frame[np.isfinite(selected.frame["value"].to_numpy(dtype=float))]
-    rows = {mix: finite[finite["mix"] == mix] for mix in (baseline, candidate)}
-    seeds = {mix: part["seed"].drop_duplicates().tolist() for mix, part in rows.items()}
-    shared: dict[str, int] = {}
-    missing: list[str] = []
-    for mix, of_mix in seeds.items():
-        if len(of_mix) < policy.min_seeds:
-            missing.append(f"{mix} has {len(of_mix)} of the {policy.min_seeds} seeds that the policy requires.")
+    runs = {str(mix): rows["seed"].drop_duplicates().tolist() for mix, rows in finite.groupby("mix", sort=False)}
     required: list[Criterion | Target] = [*policy.primary, *policy.guardrails, *policy.part_criteria]
     if not policy.primary and policy.target is not None:
         required.append(policy.target)
+    scored: dict[Metric, dict[str, set[Any]]] = {}
     for criterion in required:
-        name = f"{criterion.task} {criterion.metric}"
-        by_arm = [
-            set(part[(part["task"] == criterion.task) & (part["metric"] == criterion.metric)]["seed"])
-            for part in rows.values()
-        ]
+        rows = finite[(finite["task"] == criterion.task) & (finite["metric"] == criterion.metric)]
+        by_mix = {str(mix): set(of_mix) for mix, of_mix in rows.groupby("mix", sort=False)["seed"]}
+        scored[criterion.task, criterion.metric] = by_mix
+    scale = str(selected.frame["scale"].iloc[0])
+    return [
+        _coverage(baseline, candidate, scale=scale, min_seeds=policy.min_seeds, runs=runs, scored=scored)
+        for candidate in selected.candidates
+    ]
+
+
+def _coverage(
+    baseline: str,
+    candidate: str,
+    *,
+    scale: str,
+    min_seeds: int,
+    runs: Mapping[str, list[Any]],
+    scored: Mapping[Metric, Mapping[str, set[Any]]],
+) -> Coverage:
+    """Report whether the rows of one candidate suffice.
+
+    Args:
+        baseline: the mix to compare with.
+        candidate: the changed mix.
+        scale: the scale of the rows.
+        min_seeds: number of seeds that the policy requires.
+        runs: seeds with any score, by mix.
+        scored: seeds with a score, by voting metric and mix.
+    """
+    arms = (baseline, candidate)
+    seeds = {mix: runs.get(mix, []) for mix in arms}
+    missing = [
+        f"{mix} has {len(of_mix)} of the {min_seeds} seeds that the policy requires."
+        for mix, of_mix in seeds.items()
+        if len(of_mix) < min_seeds
+    ]
+    shared: dict[str, int] = {}
+    for metric, by_mix in scored.items():
+        name, by_arm = " ".join(metric), [by_mix.get(mix, set()) for mix in arms]
         shared[name] = len(by_arm[0] & by_arm[1])
-        lacking = [mix for mix, of_arm in zip(rows, by_arm, strict=True) if not of_arm]
+        lacking = [mix for mix, of_arm in zip(arms, by_arm, strict=True) if not of_arm]
         if lacking:
             missing.append(f"{' and '.join(lacking)} {'were' if len(lacking) > 1 else 'was'} not scored on {name}.")
-        elif shared[name] < policy.min_seeds <= min(map(len, by_arm)):
+        elif shared[name] < min_seeds <= min(map(len, by_arm)):
             missing.append(f"{name}: the arms share {shared[name]} seeds; runs are paired by seed.")
-    scale = str(selected.frame["scale"].iloc[0])
     return Coverage(
         baseline=baseline, candidate=candidate, scale=scale, seeds=seeds, shared=shared, missing=tuple(missing)
     )

@@ -1,8 +1,12 @@
-"""Store external results as `imports/<name>/results.parquet`, with their origin in `origin.json`."""
+"""Store external results as `imports/<name>/results.parquet`, with their origin in `origin.json`.
+
+The weights of the mixes, if the files contain them, are in `weights.parquet`.
+"""
 
 from __future__ import annotations
 
 import datetime
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
 
     from assay.analysis.external.table import ExternalTable
 
-RESULTS, ORIGIN = "results.parquet", "origin.json"
+RESULTS, ORIGIN, WEIGHTS = "results.parquet", "origin.json", "weights.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,10 @@ class Origin:
     tasks: tuple[str, ...]
     metrics: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    """Sources whose weights are known for mixes of the results."""
+    weights_digest: str = ""
+    """SHA-256 of the weights; empty without weights."""
 
 
 class StoredImport(NamedTuple):
@@ -66,6 +74,7 @@ def put(
     source: str,
     force: bool,
     now: datetime.datetime,
+    weights: pd.DataFrame | None = None,
 ) -> StoredImport:
     """Store a table under a name, atomically.
 
@@ -77,6 +86,7 @@ def put(
         source: SHA-256 of the bytes that were read.
         force: whether to replace other results of that name.
         now: current time with time zone.
+        weights: one row per mix with `mix` and a column per source; None if unknown.
 
     Raises:
         AssayError: other results have this name, or the name is not a valid folder name.
@@ -85,7 +95,9 @@ def put(
     folder = store.imports / name
     with exclusive(store.imports / f".{name}.lock", wait=True):
         before = origin_of(folder) if folder.exists() else None
-        if before is not None and before.digest == table.digest and (folder / RESULTS).is_file():
+        made = _origin(name, table, origins=origins, source=source, now=now, weights=weights)
+        same = before is not None and (before.digest, before.weights_digest) == (made.digest, made.weights_digest)
+        if before is not None and same and (folder / RESULTS).is_file():
             return StoredImport(before, "unchanged")
         if before is not None and not force:
             raise Refused(
@@ -93,15 +105,24 @@ def put(
                 f" imported {before.when} from {', '.join(before.origins[:3])}.",
                 fix="Add --force to replace these results, or choose another --name.",
             )
-        made = _origin(name, table, origins, source, now)
         with replacing(folder) as temporary:
             temporary.mkdir()
             table.frame.to_parquet(temporary / RESULTS, index=False)
+            if weights is not None:
+                weights.to_parquet(temporary / WEIGHTS, index=False)
             write_json(temporary / ORIGIN, to_mapping(made))
     return StoredImport(made, "replaced" if before is not None else "imported")
 
 
-def _origin(name: str, table: ExternalTable, origins: Sequence[str], source: str, now: datetime.datetime) -> Origin:
+def _origin(
+    name: str,
+    table: ExternalTable,
+    *,
+    origins: Sequence[str],
+    source: str,
+    now: datetime.datetime,
+    weights: pd.DataFrame | None,
+) -> Origin:
     from assay.analysis.external.table import amount
 
     frame = table.frame
@@ -122,6 +143,8 @@ def _origin(name: str, table: ExternalTable, origins: Sequence[str], source: str
         tasks=distinct("task"),
         metrics=distinct("metric"),
         notes=table.notes,
+        sources=() if weights is None else tuple(column for column in weights.columns if column != "mix"),
+        weights_digest="" if weights is None else hashlib.sha256(weights.to_csv(index=False).encode()).hexdigest(),
     )
 
 
@@ -152,6 +175,27 @@ def load(store: Store, name: str) -> pd.DataFrame:
     import pyarrow as pa
 
     path = require(store, name)
+    try:
+        return pd.read_parquet(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise Damaged(f"{path}: cannot be read: {error}", fix="Import the results again with --force.") from None
+
+
+def load_weights(store: Store, name: str) -> pd.DataFrame | None:
+    """Load the weights of the mixes of external results: one row per mix with `mix` and a column per source.
+
+    Returns:
+        The weights as fractions; None if the imported files contained none.
+
+    Raises:
+        AssayError: no results have this name, or their file is damaged.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    path = require(store, name).parent / WEIGHTS
+    if not path.is_file():
+        return None
     try:
         return pd.read_parquet(path)
     except (pa.ArrowInvalid, OSError) as error:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from assay.analysis.stats.evaluation_columns import require_chance_levels, require_item_counts
 from assay.analysis.stats.units import UNIT, find_gap, require_possible, to_one_unit
 from assay.config.metrics import FRACTIONS, without_filter
 from assay.core.errors import ConfigError, Damaged, NotFound, did_you_mean
@@ -339,7 +340,10 @@ def _odd(frame: pd.DataFrame) -> Iterator[str]:
         return f"{at['mix']} seed {at['seed']} ({_where(at)})"
 
     require_possible(frame, place=place)
-    for reason in to_one_unit(frame, "results", place=place).conversions:
+    require_item_counts(frame, "results")
+    table = to_one_unit(frame, "results", place=place)
+    require_chance_levels(table.frame, "results")
+    for reason in table.conversions:
         figures = reason.figures
         names = [f"{metric['task']} {metric['metric']}" for metric in figures["metrics"]]
         what = "chance level" if figures.get("column") == "chance" else figures["unit"]

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from assay.analysis.stats.evaluation_columns import require_chance_levels, require_item_counts
 from assay.analysis.stats.moderated import NOTHING, Prior, learn
 from assay.analysis.stats.replicates import MIN_CHECKPOINTS, Trend, signal_to_noise, trend
 from assay.analysis.stats.signal import PastSignal
 from assay.analysis.stats.tables import SCORE_KEY, Metric, scale_key, scale_keys, with_columns
 from assay.analysis.stats.units import APART, to_one_unit
-from assay.config.metrics import LOSSES
+from assay.config.metrics import Better, metric_facts
 from assay.config.policy import Target
 from assay.core.errors import ConfigError, Damaged, NotFound, did_you_mean
 
@@ -42,6 +43,8 @@ class Predictor:
     weights: Mapping[Metric, float]
     own: bool
     """Whether the predictor is the target's own metric."""
+    undirected: tuple[Metric, ...] = ()
+    """Measured metrics that are left out, because their direction of improvement is unknown."""
 
     @property
     def name(self) -> str:
@@ -80,8 +83,19 @@ class TransferHistory:
     target: Mapping[str, float]
     notes: tuple[str, ...]
 
-    def predictor(self, target: Target, measured: set[Metric]) -> Predictor | None:
-        """Choose the predictor; return None if the history and the compared mixes share no metric."""
+    def predictor(
+        self, target: Target, measured: set[Metric], *, direction: Callable[[str, str], Better | None]
+    ) -> Predictor | None:
+        """Choose the predictor; return None if the history and the compared mixes share no metric.
+
+        Args:
+            target: metric and scale of the decision.
+            measured: metrics that both arms have.
+            direction: the direction of improvement of a task's metric; None if unknown (see `Policy.direction`).
+
+        Returns:
+            A predictor without weights if no metric has a known direction.
+        """
         own = (target.task, target.metric)
         known = sorted(measured & set(zip(self.proxy["task"], self.proxy["metric"], strict=True)))
         if own in known:
@@ -91,8 +105,12 @@ class TransferHistory:
         means = means.loc[means.index.isin(list(self.target))]
         # A metric that many past mixes lack would exclude the pairs of those mixes.
         spreads = {metric: float(means[metric].std()) for metric in known if means[metric].notna().mean() > 0.8}
-        weights = {m: (-1 if m[1] in LOSSES else 1) / sd for m, sd in spreads.items() if sd > 0}
-        return Predictor(weights={m: w / len(weights) for m, w in weights.items()}, own=False) if weights else None
+        usable = {metric: sd for metric, sd in spreads.items() if sd > 0}
+        betters = {metric: direction(*metric) for metric in usable}
+        undirected = tuple(metric for metric in usable if betters[metric] is None)
+        weights = {m: (-1 if betters[m] == "lower" else 1) / sd for m, sd in usable.items() if m not in undirected}
+        scaled = {m: w / len(weights) for m, w in weights.items()}
+        return Predictor(weights=scaled, own=False, undirected=undirected) if usable else None
 
 
 class HistoryTable:
@@ -117,12 +135,16 @@ class HistoryTable:
         """Validate a data frame; return a table unchanged.
 
         Raises:
-            AssayError: the argument is not a data frame, a column is missing, a value is not a number, or a metric has
-                values in several units.
+            AssayError: the argument is not a data frame, a column is missing, a value is not a number, a metric has values in
+                several units, or an item count or a chance level is impossible.
         """
         if isinstance(history, HistoryTable):
             return history
-        return cls(*to_one_unit(with_columns(history, [*SCORE_KEY, "value"], "history"), "history"))
+        frame = with_columns(history, [*SCORE_KEY, "value"], "history")
+        require_item_counts(frame, "history")
+        table = to_one_unit(frame, "history")
+        require_chance_levels(table.frame, "history")
+        return cls(*table)
 
     @cached_property
     def mixes(self) -> frozenset[str]:
@@ -197,6 +219,9 @@ def _past_signal_by_metric(
 def trends_by_metric(rows: pd.DataFrame) -> dict[Metric, Trend]:
     """Compute each metric's rank correlation with tokens, over runs with at least three scored checkpoints.
 
+    The usual direction of a metric determines the sign, also if a policy declares the other direction: an accuracy that must not
+    rise still rises with training. Metrics without a usual direction have no correlation.
+
     Args:
         rows: long results of one scale with `tokens`.
     """
@@ -206,7 +231,8 @@ def trends_by_metric(rows: pd.DataFrame) -> dict[Metric, Trend]:
         runs = [
             (run["tokens"].tolist(), run["value"].tolist()) for _, run in group.groupby(["mix", "seed"], sort=False)
         ]
-        result = trend(runs, lower_is_better=metric in LOSSES)
+        better = metric_facts(str(metric)).better
+        result = None if better is None else trend(runs, lower_is_better=better == "lower")
         if result is not None:
             trends[str(task), str(metric)] = result
     return trends

@@ -45,6 +45,18 @@ class PairedItems:
 
 
 @dataclass(frozen=True)
+class ArmItems:
+    """The items of one arm for one metric."""
+
+    values: NDArray[np.float64]
+    """Values; shape (seeds, items)."""
+    weights: NDArray[np.float64]
+    """Weights of the items; shape (items,)."""
+    clusters: NDArray[np.intp]
+    """Cluster numbers; shape (items,); see `PairedItems`."""
+
+
+@dataclass(frozen=True)
 class _Index:
     """Rows sorted by run and metric, then by item and value, to align the items of two runs.
 
@@ -73,6 +85,7 @@ class ItemTable:
         self.frame = frame
         self._clusters: dict[Run, NDArray[np.intp]] = {}
         self._item_sets: dict[Run, int | None] = {}
+        self._arms: dict[tuple[Run, ...], ArmItems | None] = {}
         self._sets: dict[bytes, int] = {}
 
     @classmethod
@@ -148,6 +161,33 @@ class ItemTable:
                 fix="Use results and items of one evaluation, with the weights of all items.",
             )
         return PairedItems(values[: len(seeds)], values[len(seeds) :], weights, clusters)
+
+    def of_arm(self, scores: Mapping[Seed, float], task: str, metric: str, *, mix: str) -> ArmItems | None:
+        """Return the items of one arm, independent of other arms.
+
+        Args:
+            scores: scores of the arm by seed. Seeds without items, or whose items differ from those of the first seed, are
+                excluded.
+            task: the task's name.
+            metric: the metric's name.
+            mix: the arm's mix.
+
+        Returns:
+            None if there are no items, or if the items do not add up to the scores.
+        """
+        runs = [(mix, seed, task, metric) for seed in scores]
+        runs = [run for run in runs if self._item_set(run) is not None]
+        runs = [run for run in runs if self._item_set(run) == self._item_set(runs[0])]
+        key = tuple(runs)
+        if key not in self._arms:
+            self._arms[key] = self._arm(runs, scores) if runs else None
+        return self._arms[key]
+
+    def _arm(self, runs: Sequence[Run], scores: Mapping[Seed, float]) -> ArmItems | None:
+        values = np.stack([self._index.answers[self._index.places[run]] for run in runs])
+        given, clusters = self._index.weights[self._index.places[runs[0]]], self._labels(runs[0])
+        weights = _weights_of_score(values, np.array([scores[run[1]] for run in runs]), given, clusters)
+        return None if weights is None else ArmItems(values, weights, clusters)
 
     def _item_set(self, run: Run) -> int | None:
         """Return a number that identifies the set of a run's items; None without items."""

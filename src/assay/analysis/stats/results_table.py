@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assay.analysis.stats.checkpoint_average import average_last
+from assay.analysis.stats.evaluation_columns import require_chance_levels, require_item_counts
 from assay.analysis.stats.item_table import ItemTable
 from assay.analysis.stats.score_table import ScoreTable
-from assay.analysis.stats.tables import SCORE_KEY, at_scale, require_frame, seed_order, with_columns
-from assay.analysis.stats.units import to_one_unit
+from assay.analysis.stats.tables import SCORE_KEY, Metric, at_scale, require_frame, seed_order, with_columns
+from assay.analysis.stats.units import require_equal_units, to_one_unit
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from assay.analysis.stats.history import HistoryTable
     from assay.config.reason import Reason
 
 
@@ -39,6 +41,8 @@ class ResultsTable:
         self.conversions = conversions
         self.derived: dict[Any, Any] = {}
         self._at: dict[str | None, pd.DataFrame] = {}
+        self._tables: dict[str | None, ResultsTable] = {}
+        self._histories: set[HistoryTable] = set()
         self._scores: dict[str | None, ScoreTable] = {}
 
     @classmethod
@@ -46,15 +50,19 @@ class ResultsTable:
         """Validate a data frame; return a table unchanged.
 
         Raises:
-            AssayError: the argument is not a data frame, a column is missing, a value is not a number, or a metric has
-                values in several units (see `assay.analysis.stats.units`).
+            AssayError: the argument is not a data frame, a column is missing, a value is not a number, a metric has values in
+                several units (see `assay.analysis.stats.units`), or an item count or a chance level is impossible.
         """
         if isinstance(results, ResultsTable):
             return results
         require_frame(results, "results")
         if not len(results):  # if all runs are blocked or unfinished, the table may lack columns
             return cls(results)
-        return cls(*to_one_unit(with_columns(results, [*SCORE_KEY, "value"], "results"), "results"))
+        frame = with_columns(results, [*SCORE_KEY, "value"], "results")
+        require_item_counts(frame, "results")
+        table = to_one_unit(frame, "results")
+        require_chance_levels(table.frame, "results")
+        return cls(*table)
 
     def averaged(
         self, last: int, items: pd.DataFrame | ItemTable | None
@@ -87,6 +95,29 @@ class ResultsTable:
         return {str(mix): sorted(seeds.tolist(), key=seed_order) for mix, seeds in runs.groupby("mix")["seed"]}
 
     @cached_property
+    def first_scale(self) -> Any:
+        """The scale of the first row that has one; None if no row has one."""
+        return next(iter(self.frame["scale"].dropna()), None) if "scale" in self.frame else None
+
+    def require_units_of(self, history: HistoryTable) -> None:
+        """Refuse a history in other units, once for all candidates (see `require_equal_units`).
+
+        Raises:
+            AssayError: the declared units of a metric differ.
+        """
+        if history not in self._histories:
+            require_equal_units(self.frame, history.frame)
+            self._histories.add(history)
+
+    @cached_property
+    def metrics(self) -> frozenset[Metric]:
+        """Task and metric of every score, over all scales."""
+        if not {"task", "metric"} <= set(self.frame.columns):
+            return frozenset()
+        named = self.frame[["task", "metric"]].drop_duplicates()
+        return frozenset((str(task), str(metric)) for task, metric in named.itertuples(index=False))
+
+    @cached_property
     def _rows(self) -> dict[str, NDArray[np.intp]]:
         if "mix" not in self.frame:
             return {}
@@ -108,6 +139,16 @@ class ResultsTable:
             frame = self.frame if len(self.frame) else with_columns(self.frame, [*SCORE_KEY, "value"], "results")
             self._at[scale] = at_scale(frame, scale)
         return self._at[scale]
+
+    def rows_of_mixes_at(self, scale: str | None, mixes: Sequence[str]) -> pd.DataFrame:
+        """Return the rows of some mixes at one scale, with all checkpoints, in the table's order.
+
+        Raises:
+            AssayError: as for `rows_at`.
+        """
+        if scale not in self._tables:
+            self._tables[scale] = ResultsTable(self.rows_at(scale), self.conversions)
+        return self._tables[scale].of_mixes(mixes)
 
     def scores_at(self, scale: str | None) -> ScoreTable:
         """Return the scores of one scale, with one score per mix, seed, task and metric.

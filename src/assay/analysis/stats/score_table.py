@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from assay.analysis.stats.evaluation_columns import SAME_CHANCE, require_equal_chance
 from assay.analysis.stats.tables import (
     SCORE_KEY,
     TOKENS_APART,
@@ -97,7 +98,7 @@ class ScoreTable:
         self._seed_names = [plain_seed(seed) for seed in frame["seed"].iloc[first_seeds]]
         self._seed_codes = seeds[order]
         self._n_items = self._item_counts(as_floats(frame, "n")[order])
-        self._chance = self._per_metric(np.fmax, as_floats(frame, "chance")[order])
+        self._chance = self._chance_levels(as_floats(frame, "chance")[order])
         self._units = frame[UNIT].iloc[first].tolist() if UNIT in frame else [None] * len(first)
         self._tokens = _budgets(frame)
         self._cache: dict[Key, Scores] = {}
@@ -114,6 +115,14 @@ class ScoreTable:
                 f"the seeds of {mix} answered different numbers of items of {task} {metric}.",
                 fix="Evaluate all seeds with one version of the suite.",
             )
+        return high
+
+    def _chance_levels(self, chance: NDArray[np.float64]) -> NDArray[np.float64]:
+        low, high = self._per_metric(np.fmin, chance), self._per_metric(np.fmax, chance)
+        for number in np.flatnonzero(high - low > SAME_CHANCE):
+            mix, task, metric = self._keys[number]
+            levels = {f"one seed of {mix}": float(low[number]), "another seed": float(high[number])}
+            require_equal_chance(task, metric, levels)
         return high
 
     @cached_property

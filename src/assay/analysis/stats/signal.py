@@ -1,6 +1,9 @@
 """Decide whether a metric carries signal at this proxy size.
 
-A metric has signal above chance level and with sufficient spread between past mixes.
+A metric has signal above chance level and with sufficient spread between past mixes. The evidence is the baseline, the
+items and the history. The candidate is not part of the evidence: its effect would count as noise, or would create the
+signal of the metric that has to detect the effect. A guardrail above chance level in the baseline therefore keeps its vote
+when it falls to chance level.
 """
 
 from __future__ import annotations
@@ -12,22 +15,25 @@ import numpy as np
 
 from assay.analysis.stats.paired import Estimate, Part, crossed
 from assay.analysis.stats.replicates import Ratio, Trend
+from assay.config.metrics import is_loss
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from assay.analysis.stats.item_table import ArmItems
+
 State = Literal["ok", "no signal", "unknown"]
 
 CLEARLY = 0.02
-"""Required margin above chance level. It exceeds the gain of a constant answer.
+"""Required distance of the accuracy from chance level. It exceeds the gain of a constant answer.
 
 The answers of MMLU's test set are 22.9% A, 24.6% B, 25.5% C and 26.9% D (counted over its 14,042 questions). A model
 that always answers D therefore reaches 0.269."""
 
-LEVEL = 0.01
-"""One-sided level of the test against chance level."""
+LEVEL = 0.05
+"""One-sided level of the test against chance level (`benchmarks/chance_level.py` compares levels and rules)."""
 
 FEWEST = 6
 """Minimum number of past mixes for a signal-to-noise ratio. The minimum equals that of the transfer to the target."""
@@ -123,6 +129,34 @@ def aggregate_signal() -> Signal:
     return Signal("ok", "a mean of tasks has no chance level; its noise is in the interval")
 
 
+def signal_of_baseline(
+    metric: str,
+    scores: Sequence[float],
+    *,
+    chance: float | None,
+    n_items: int | None,
+    items: ArmItems | None = None,
+) -> Signal:
+    """Return whether the baseline is above chance level on a metric.
+
+    Args:
+        metric: name of the metric; a known loss has no chance level.
+        scores: finite scores of the baseline's replicates.
+        chance: chance level as a fraction; None if unknown.
+        n_items: number of items behind each score; None if unknown.
+        items: items of the baseline, if known.
+    """
+    if is_loss(metric):
+        return loss_signal()
+    if chance is None:
+        return Signal("unknown", "the metric has no recorded chance level")
+    if items is not None:
+        return signal_from_items(items.values, chance=chance, clusters=items.clusters, weights=items.weights)
+    if not scores:
+        return Signal("unknown", "the baseline has no scores")
+    return signal_from_scores(scores, chance=chance, n_items=n_items)
+
+
 def signal_from_items(
     values: NDArray[np.float64],
     *,
@@ -133,7 +167,7 @@ def signal_from_items(
     """Test accuracies against chance level, with random runs and items (see `assay.analysis.stats.paired.crossed`).
 
     Args:
-        values: (runs, items) of all arms and seeds, 0 or 1.
+        values: (runs, items) of one mix's replicates, 0 or 1.
         chance: chance level of the accuracy.
         clusters: (items,) labels of items that belong together.
         weights: (items,) weights of the items in the accuracy (default: equal).
@@ -147,37 +181,61 @@ def signal_from_items(
 
 
 def signal_from_scores(values: Sequence[float], *, chance: float, n_items: int | None) -> Signal:
+    """Test accuracies of one mix's replicates against chance level; see `signal_from_mixes`."""
+    return signal_from_mixes([values], chance=chance, n_items=n_items)
+
+
+def signal_from_mixes(mixes: Sequence[Sequence[float]], *, chance: float, n_items: int | None) -> Signal:
     """Test accuracies against chance level if only the runs' scores are known.
 
-    All runs answer the same items, so the number of runs does not reduce the binomial variance of the items. The variance
-    between runs is added. The binomial proportion is Laplace's (x + 1) / (n + 2), which is never 0 or 1.
+    All runs answer the same items, so the number of runs does not reduce the binomial variance of the items. The pooled variance
+    between the replicates of a mix is added. Differences between mixes are no noise. The binomial proportion is Laplace's
+    (x + 1) / (n + 2), which is never 0 or 1.
 
     Args:
-        values: the score of every run of all arms and seeds.
+        mixes: the scores of the replicates of each mix, with at least one score.
         chance: chance level of the accuracy.
         n_items: number of items; None if unknown.
     """
-    mean = float(np.mean(values))
+    values = [value for scores in mixes for value in scores]
+    mean, runs = float(np.mean(values)), len(values)
+    if min(values) < 0 or max(values) > 1:
+        return Signal("unknown", f"scores from {min(values):g} to {max(values):g} are no fractions of items")
     if n_items is None:
         if mean <= chance + CLEARLY:
             return Signal("no signal", f"accuracy {mean:.3f} is not clearly above the chance level {chance:.3f}")
         return Signal("unknown", "the number of items is not given, so a score at chance level cannot be ruled out")
+    return _test(excess_over_chance(mixes, chance=chance, n_items=n_items), chance=chance, runs=runs)
+
+
+def excess_over_chance(mixes: Sequence[Sequence[float]], *, chance: float, n_items: int) -> Estimate:
+    """Estimate the excess of the mean accuracy over chance level, with the noise of items and of replicates.
+
+    Args:
+        mixes: as for `signal_from_mixes`; scores from 0 to 1.
+        chance: chance level of the accuracy.
+        n_items: number of items, at least 1.
+    """
+    values = [value for scores in mixes for value in scores]
+    mean, runs = float(np.mean(values)), len(values)
     smoothed = (mean * n_items + 1) / (n_items + 2)
     parts = [Part(smoothed * (1 - smoothed) / n_items, max(n_items - 1, 1))]
-    noise = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    df = runs - len(mixes)
+    squares = sum(float(np.var(scores)) * len(scores) for scores in mixes)
+    noise = math.sqrt(squares / df) if df > 0 else math.nan
     if noise > 0:
-        parts.append(Part(noise**2 / len(values), len(values) - 1))
-    estimate = Estimate(effect=mean - chance, parts=tuple(parts), noise=noise, n_seeds=len(values), n_items=n_items)
-    return _test(estimate, chance=chance, runs=len(values))
+        parts.append(Part(noise**2 / runs, df))
+    return Estimate(effect=mean - chance, parts=tuple(parts), noise=noise, n_seeds=runs, n_items=n_items)
 
 
 def _test(estimate: Estimate, *, chance: float, runs: int) -> Signal:
     accuracy = estimate.effect + chance
     figures = (
-        f"accuracy {accuracy:.3f} over {estimate.n_items} items and {runs} runs"
+        f"accuracy {accuracy:.3f} over {estimate.n_items} items and {runs} run{'s' * (runs != 1)}"
         f" against the chance level {chance:.3f} (standard error {estimate.se:.3f})"
     )
-    if estimate.is_above(CLEARLY, alpha=LEVEL):
+    if estimate.effect > CLEARLY and estimate.is_above(0.0, alpha=LEVEL):
         return Signal("ok", f"{figures}: clearly above chance")
-    p = estimate.p_above(CLEARLY)
-    return Signal("no signal", f"{figures}: not clearly above chance (needs {CLEARLY:.2f} more, p = {p:.2g} > {LEVEL})")
+    p = estimate.p_above(0.0)
+    rule = f"needs more than {CLEARLY:.2f} above chance and p of at most {LEVEL:g}; p = {p:.2g}"
+    return Signal("no signal", f"{figures}: not clearly above chance ({rule})")

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assay.analysis.stats.history import past_signal_by_metric
-from assay.analysis.stats.signal import FEWEST, PastSignal, Signal, loss_signal, signal_from_scores, with_past
+from assay.analysis.stats.evaluation_columns import SAME_CHANCE
+from assay.analysis.stats.history import HistoryTable, past_signal_by_metric
+from assay.analysis.stats.signal import FEWEST, PastSignal, Signal, loss_signal, signal_from_mixes, with_past
 from assay.analysis.stats.tables import SCORE_KEY, Metric, scale_key
 from assay.analysis.stats.transfer import Reliability, fit
-from assay.config.metrics import LOSSES
+from assay.config.metrics import is_loss
 from assay.core.serde import json_shape
 
 if TYPE_CHECKING:
@@ -75,10 +76,12 @@ def check_metrics(
             `target_scale`).
         target_scale: the larger scale; None without a larger scale.
     """
+    history = HistoryTable.of(frame)  # percentages become fractions
+    frame = history.frame
     scales = frame["scale"].map(scale_key)
     near = _last(frame[scales == scale_key(proxy_scale)])
     far = _last(frame[scales == scale_key(target_scale)]) if target_scale is not None else frame[:0]
-    known = past_signal_by_metric(frame, proxy_scale=proxy_scale, without=())
+    known = past_signal_by_metric(history, proxy_scale=proxy_scale, without=())
     target_means = _by_mix(far)
     checks = []
     for (task, metric), rows in near.groupby(["task", "metric"], sort=False):
@@ -155,10 +158,17 @@ def _by_mix(rows: pd.DataFrame) -> Mapping[Metric, dict[str, float]]:
 
 
 def _above(metric: str, rows: pd.DataFrame) -> Signal:
-    if metric in LOSSES:
+    """Return whether the mean over past mixes is above chance level. Differences between mixes are no noise."""
+    if is_loss(metric):
         return loss_signal()
-    chance = float(rows["chance"].max()) if "chance" in rows else math.nan
-    if not math.isfinite(chance):
+    chance = rows["chance"].dropna() if "chance" in rows else rows["value"][:0]
+    if chance.empty:
         return Signal("unknown", "the metric has no recorded chance level")
+    if chance.max() - chance.min() > SAME_CHANCE:
+        return Signal("unknown", f"the runs record chance levels from {chance.min():g} to {chance.max():g}")
     n = rows["n"].min() if "n" in rows else math.nan
-    return signal_from_scores(rows["value"].tolist(), chance=chance, n_items=int(n) if math.isfinite(n) else None)
+    return signal_from_mixes(
+        [scores.tolist() for _, scores in rows.groupby("mix", sort=False)["value"]],
+        chance=float(chance.max()),
+        n_items=int(n) if math.isfinite(n) else None,
+    )

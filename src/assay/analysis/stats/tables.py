@@ -33,6 +33,8 @@ Metric = tuple[str, str]
 
 SCORE_KEY = ["mix", "seed", "task", "metric"]
 ITEM_KEY = [*SCORE_KEY, "item"]
+NUMBERS = ("value", "tokens", "n", "stderr", "chance")
+"""Columns that contain numbers."""
 
 TOKENS_APART = 0.01
 """Relative difference of token counts above which a verdict reports different token counts."""
@@ -66,7 +68,7 @@ def scale_keys(scales: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def with_columns(frame: pd.DataFrame, needed: list[str], what: str) -> pd.DataFrame:
-    """Convert the values of a table to numbers; check required columns and entries.
+    """Convert the numeric columns of a table to numbers; check required columns and entries.
 
     Args:
         frame: a long table.
@@ -85,10 +87,9 @@ def with_columns(frame: pd.DataFrame, needed: list[str], what: str) -> pd.DataFr
         raise Damaged(f"{what} has two columns {str(duplicates[0])!r}.", fix="Keep one of the two columns.")
     # An index may share names with columns, which pandas treats as ambiguous.
     frame = frame.reset_index(drop=True)
-    for name in {"value", "tokens"} & set(frame.columns):
-        frame = frame.assign(
-            **{name: _as_numbers(frame[name], f"{what}: {'tokens' if name == 'tokens' else 'a value'}")}
-        )
+    for name in [name for name in NUMBERS if name in frame.columns]:
+        label = "a value" if name == "value" else name
+        frame = frame.assign(**{name: _as_numbers(frame[name], f"{what}: {label}")})
     for name in needed[:-1]:
         if frame[name].isna().any():
             raise Damaged(

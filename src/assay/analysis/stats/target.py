@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -56,6 +56,7 @@ class TargetEffect:
         reliability: how often past rankings at the proxy held at the target; None if the history is too small.
         problem: why there is no prediction; empty with a prediction.
         notes: sentences on excluded rows of the history.
+        undirected: metrics that the predictor leaves out, because their direction of improvement is unknown.
         best_chance: `chance_other` if the observed proxy difference had no noise. This is a lower bound for any number
             of seeds.
         seeds: smallest number of replicates per mix with which a true difference equal to the observed one would decide
@@ -85,6 +86,7 @@ class TargetEffect:
     notes: tuple[str, ...] = ()
     best_chance: float = math.nan
     seeds: int | None = None
+    undirected: tuple[Metric, ...] = ()
 
     @property
     def gain(self) -> float:
@@ -130,14 +132,19 @@ def predict_target(
     scale = policy.proxy_scale if policy.proxy_scale is not None else _only_scale(table)
     known = past.read_history(history, target=target, proxy_scale=scale, without=(baseline, candidate))
     prediction = _Prediction(policy, target, known)
-    predictor = known.predictor(target, _measured_on_both(table, baseline, candidate))
+    measured = _measured_on_both(table, baseline, candidate)
+    predictor = known.predictor(target, measured, direction=policy.direction)
     if predictor is None:
         return prediction.unknown(
             "no metric was measured both on the compared mixes and on the history's mixes at the proxy"
         )
+    if not predictor.weights:
+        effect = prediction.unknown("the direction of improvement of the metrics at the proxy is unknown")
+        return replace(effect, undirected=predictor.undirected)
     arms = predictor.scores(table)
     empty = np.empty(0)
-    return prediction.predict(predictor, arms.get(baseline, empty), arms.get(candidate, empty))
+    effect = prediction.predict(predictor, arms.get(baseline, empty), arms.get(candidate, empty))
+    return replace(effect, undirected=predictor.undirected)
 
 
 @dataclass(frozen=True)
@@ -296,8 +303,8 @@ def _two_sided(t: float, df: float) -> float:
 
 def _proxy_rows(results: pd.DataFrame | ResultsTable, policy: Policy, mixes: Sequence[str]) -> pd.DataFrame:
     """Return the compared mixes' finite rows at the proxy."""
-    table = ResultsTable.of(results).rows_at(policy.proxy_scale)
-    rows: pd.DataFrame = table[table["mix"].isin(mixes) & np.isfinite(table["value"])]
+    table = ResultsTable.of(results).rows_of_mixes_at(policy.proxy_scale, mixes)
+    rows: pd.DataFrame = table[np.isfinite(table["value"])]
     return rows
 
 

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from assay.config.metrics import FRACTIONS
+from assay.config.metrics import FRACTIONS, metric_facts
 from assay.config.suite import VALIDATION
 from assay.report import formatting
 from assay.report.model import Report, finite
@@ -15,6 +15,7 @@ from assay.report.plots.base import BASELINE, FAINT, Figure, MixStyle, label_row
 
 if TYPE_CHECKING:
     from assay.analysis.compare import Comparison
+    from assay.config.metrics import Better
 
 
 FURTHER = 2.5
@@ -29,17 +30,18 @@ DOTS = 4_000
 
 
 def plot_effects(report: Report) -> list[Figure]:
-    """Draw a forest plot per metric, with effects, intervals, and seeds as dots.
+    """Draw a forest plot per metric and direction of improvement, with effects, intervals, and seeds as dots.
 
     An effect is candidate minus baseline. Parts of a suite task, such as MMLU's subjects, have separate, collapsed
     plots.
     """
     whole = {task.task for task in report.evaluation.tasks} if report.evaluation else set()
-    groups: dict[tuple[bool, str, bool], list[Comparison]] = {}
+    groups: dict[tuple[bool, str, bool, Better | None], list[Comparison]] = {}
     for comparison in report.comparisons:
         held_out = comparison.task.startswith(VALIDATION)
         part = bool(whole) and comparison.role == "monitor" and not held_out and comparison.task not in whole
-        groups.setdefault((part, comparison.metric, held_out), []).append(comparison)
+        key = (part, comparison.metric, held_out, comparison.better)
+        groups.setdefault(key, []).append(comparison)
     # Comparisons are sorted: voting metrics first, in the policy's order. A group takes the place of its first member,
     # and parts come last.
     ordered = sorted(groups.items(), key=lambda item: item[0][0])
@@ -72,21 +74,38 @@ def _forest(report: Report, comparisons: Sequence[Comparison], place: int, *, pa
         figure.update_layout(xaxis={"range": window})
     labels = [(_row_label(label, comparisons), label[0] is None) for label, _ in rows]
     label_rows(figure, labels, height=max(30, 17 * len(names) + 12))
-    arrow = "better \N{RIGHTWARDS ARROW}" if better == "higher" else "\N{LEFTWARDS ARROW} better"
+    arrow = {
+        "higher": "better \N{RIGHTWARDS ARROW}",
+        "lower": "\N{LEFTWARDS ARROW} better",
+        None: "direction of improvement unknown",
+    }[better]
     what = formatting.metric_name(metric)
     if metric == "bits_per_byte":
         what += " of held-out text" if held_out else " of the right answer"
     unit = "points" if metric in FRACTIONS else text(formatting.shortened(formatting.metric_name(metric), 20))
+    unusual = f", {better} is better" if better not in (None, metric_facts(metric).better) else ""
     axis = f"candidate {formatting.MINUS} baseline, {unit} ({arrow})"
     figure.update_layout(xaxis={"title": {"text": axis}, "zeroline": True})
     return Figure(
         id=f"effects-{place}",
-        title=f"{what[0].upper()}{what[1:]}{', by parts of tasks' if parts else ''}",
+        title=f"{what[0].upper()}{what[1:]}{', by parts of tasks' if parts else ''}{unusual}",
         note=_note(every, comparisons, cut=window is not None, seeds=seeds),
         described=f"Forest plot of {formatting.count(len(comparisons), 'comparison')} in {what}; "
         "the table of comparisons has the same figures.",
         spec=plain_spec(figure),
-        columns=("candidate", "task", "metric", "role", "effect", "ci_low", "ci_high", "p_adjusted", "signal", "seeds"),
+        columns=(
+            "candidate",
+            "task",
+            "metric",
+            "role",
+            "effect",
+            "ci_low",
+            "ci_high",
+            "p_claim",
+            "claim",
+            "signal",
+            "seeds",
+        ),
         rows=[_forest_row(c) for c in every],
         folded=parts,
     )
@@ -167,8 +186,8 @@ def _add_beyond(figure: Any, comparisons: Sequence[Comparison], ys: Sequence[flo
 
 def _forest_row(c: Comparison) -> list[Any]:
     seeds = " ".join(f"{seed}:{value:.6g}" for seed, value in seed_differences(c).items())
-    figures = [finite(value) for value in (c.effect, c.ci_low, c.ci_high, c.p_adjusted)]
-    return [c.candidate, c.task, c.metric, c.role, *figures, c.signal, seeds]
+    figures = [finite(value) for value in (c.effect, c.ci_low, c.ci_high, c.p_claim)]
+    return [c.candidate, c.task, c.metric, c.role, *figures, c.claim, c.signal, seeds]
 
 
 def seed_differences(comparison: Comparison) -> dict[str, float]:
@@ -283,7 +302,8 @@ def _forest_hover(c: Comparison) -> str:
         text(formatting.shortened(c.candidate, 60)),
         f"effect {formatting.signed(c.metric, finite(c.effect))} ({formatting.change(c)})",
         f"{c.level:.0%} interval {bounds}" if bounds != formatting.NOTHING else "no interval: too few seeds",
-        f"adjusted p {formatting.probability(finite(c.p_adjusted))}" + ("" if c.votes else "; does not vote"),
+        f"p {formatting.probability(finite(c.p_claim))} (claim: {formatting.claim(c)})"
+        + ("" if c.votes else "; does not vote"),
         f"{formatting.count(c.n_seeds, 'seed')}, {formatting.count(c.n_items or 0, 'item')}",
     ]
     if c.signal != "ok":

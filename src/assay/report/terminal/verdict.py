@@ -34,12 +34,12 @@ CHART = 23
 """Width of the chart in columns. The width is odd, so that 0 has a column, and no wider than most intervals."""
 AXIS = "worse \N{RIGHTWARDS ARROW} better"
 OUTLYING = 4.0
-WIDEST, WIDE, NARROW = 150, 116, 66
-"""Minimum terminal widths for the measured means, a separate chart column, and a column of adjusted p-values."""
+WIDEST, WIDER, WIDE, NARROW = 166, 132, 116, 66
+"""Minimum terminal widths for the measured means, the relative effects, a separate chart column, and a column of p-values."""
 
 
 def verdict_view(verdict: SweepVerdict, *, monitors: bool = False) -> RenderableType:
-    """Render a sweep's verdict: each candidate's decision, reasons, needs and voting comparisons.
+    """Render a sweep's verdict: a summary, then each candidate's decision, reasons, needs and voting comparisons.
 
     Args:
         verdict: the verdict.
@@ -49,15 +49,17 @@ def verdict_view(verdict: SweepVerdict, *, monitors: bool = False) -> Renderable
     several = headline.candidates(verdict)
     head = f"{f'  {several}' if several else ''}  policy {verdict.policy}, baseline {verdict.baseline}"
     first = Text.assemble(_decision(str(verdict.decision)), (mark, "bold red"), head, overflow="fold")
-    parts: list[RenderableType] = [first]
+    parts: list[RenderableType] = [Text(text(verdict.summary), style="bold"), Text("")]
     if verdict.running:
-        parts.insert(0, Text(headline.running(verdict), style="bold cyan"))
+        parts.append(Text(headline.running(verdict), style="bold cyan"))
+    parts.append(first)
     if verdict.registration is not None:
         parts.append(registration_view(verdict.registration))
     parts += [Text(f"{label(reason)}: {text(reason)}", style="yellow") for reason in verdict.mixes]
+    alone = len(verdict.candidates) == 1
     for candidate in verdict.candidates.values():
         other = candidate.baseline if candidate.baseline != verdict.baseline else None
-        parts += [Text(""), _candidate(candidate, monitors=monitors, control=other)]
+        parts += [Text(""), _candidate(candidate, monitors=monitors, control=other, alone=alone)]
     if verdict.note:
         parts += [Text(""), Text(paragraph(verdict.note), style="dim")]
     return Group(*parts)
@@ -107,13 +109,15 @@ def _decision(decision: str) -> Text:
     return Text(f"{SIGNS[decision]} {decision}", style=STYLES[decision])
 
 
-def _candidate(verdict: Verdict, *, monitors: bool, control: str | None) -> RenderableType:
+def _candidate(verdict: Verdict, *, monitors: bool, control: str | None, alone: bool) -> RenderableType:
     mark = f" ({verdict.registration.state})" if verdict.registration and verdict.registration.marked else ""
     decision = _decision(str(verdict.decision))
     name = Text.assemble(decision, (mark, "bold red"), "  ", (verdict.candidate, "bold"), overflow="fold")
     if control is not None:
         name.append(f"  against {control}")
     lines: list[RenderableType] = [name]
+    if not alone:
+        lines.append(_item(" ", text(verdict.summary), style="bold"))
     lines += [_item("-", text(reason)) for reason in verdict.reasons]
     lines += [_item(">", f"to decide: {text(need)}") for need in verdict.needed]
     lines.append(_item(" ", scope_text(verdict.scope), style="dim"))
@@ -141,7 +145,12 @@ class _Column(NamedTuple):
 
 EFFECT = _Column("effect", lambda c: formatting.signed(c.metric, finite(c.effect)))
 INTERVAL = _Column("interval", lambda c: formatting.interval(c.metric, finite(c.ci_low), finite(c.ci_high)))
-ADJUSTED = _Column("adj. p", lambda c: formatting.probability(finite(c.p_adjusted)))
+P = _Column("p", lambda c: formatting.probability(finite(c.p_claim)))
+CLAIM = _Column("claim", formatting.claim, "left")
+RELATIVE = (
+    _Column("relative", lambda c: formatting.signed_percent(finite(c.effect_percent))),
+    _Column("in SDs", lambda c: formatting.signed_sds(finite(c.effect_sds))),
+)
 ROLE = _Column("role", role, "left")
 MEASURED = (
     _Column("baseline", lambda c: formatting.score(c.metric, finite(c.baseline_mean))),
@@ -162,8 +171,9 @@ def _table(comparisons: Sequence[Comparison], width: int) -> Table:
 def _wide(comparisons: Sequence[Comparison], width: int) -> Table:
     scales = _scales(comparisons)
     small = _Column(AXIS.center(CHART), lambda c: chart(c, scales[_scale_of(c)]), "left")
-    columns = (EFFECT, INTERVAL, ADJUSTED, ROLE, small, *(MEASURED if width >= WIDEST else ()))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    relative, measured = RELATIVE if width >= WIDER else (), MEASURED if width >= WIDEST else ()
+    columns = (EFFECT, *relative, INTERVAL, P, CLAIM, ROLE, small, *measured)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("task and metric", overflow="fold")
     for column in columns:
         table.add_column(column.name, justify=column.justify, no_wrap=True)
@@ -173,11 +183,13 @@ def _wide(comparisons: Sequence[Comparison], width: int) -> Table:
 
 
 def _narrow(comparisons: Sequence[Comparison], width: int) -> Table:
-    """Build two lines per comparison: role below name, chart below interval."""
+    """Build two lines per comparison: role below name, chart below interval, claim below its p-value."""
     scales = _scales(comparisons)
-    figures = (EFFECT, INTERVAL, ADJUSTED) if width >= NARROW else (EFFECT, INTERVAL)
+    figures = (EFFECT, INTERVAL, P) if width >= NARROW else (EFFECT, INTERVAL)
     cells = {column: [column.name, *map(column.cell, comparisons)] for column in figures}
-    widths = {column: max(map(len, cells[column])) for column in figures}
+    if P in figures:
+        cells[P] = ["p of\nclaim", *(f"{P.cell(c)}\n{CLAIM.cell(c)}" for c in comparisons)]
+    widths = {column: max(len(line) for cell in cells[column] for line in cell.split("\n")) for column in figures}
     widths[INTERVAL] = max(widths[INTERVAL], CHART)
     below = [AXIS.center(CHART), *(chart(c, scales[_scale_of(c)]) for c in comparisons)]
     # Padded here, because rich strips spaces at the right end of a chart, which would misalign its 0.
@@ -186,13 +198,13 @@ def _narrow(comparisons: Sequence[Comparison], width: int) -> Table:
         for ends, line in zip(cells[INTERVAL], below, strict=True)
     ]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("task and metric\n  role" + ("" if ADJUSTED in figures else ", adj. p"), overflow="fold")
+    table.add_column("task and metric\n  role" + ("" if P in figures else ", p of claim"), overflow="fold")
     for column in figures:
         justify: Literal["left", "right"] = "left" if column is INTERVAL else "right"
         table.add_column(cells[column][0], justify=justify, no_wrap=True)
     room = width - sum(widths.values()) - 2 * len(figures)
     for c, *shown in zip(comparisons, *(cells[column][1:] for column in figures), strict=True):
-        detail = role(c) if ADJUSTED in figures else f"{role(c)}, {ADJUSTED.cell(c)}"
+        detail = role(c) if P in figures else f"{role(c)}, {P.cell(c)} {CLAIM.cell(c)}"
         table.add_row(_two_lines(c, detail, room=room), *map(Text, shown), style=_style(c))
     return table
 
@@ -242,7 +254,8 @@ def _scales(comparisons: Sequence[Comparison]) -> dict[tuple[str, bool], float]:
 def chart(c: Comparison, scale: float) -> str:
     """Draw an interval in one line of text.
 
-    Zero is in the middle, and improvements are to the right. An arrow marks an end of the interval outside the chart.
+    Zero is in the middle, and improvements are to the right. An arrow marks an end of the interval outside the chart. A metric
+    without a known direction of improvement has an empty chart.
 
     Args:
         c: the comparison.
@@ -252,7 +265,7 @@ def chart(c: Comparison, scale: float) -> str:
     cells = [" "] * CHART
     middle = CHART // 2
     cells[middle] = "\N{BOX DRAWINGS LIGHT VERTICAL}"
-    if effect is None or not scale:
+    if effect is None or not scale or c.better is None:
         return "".join(cells)
     sign = 1 if c.better == "higher" else -1
 

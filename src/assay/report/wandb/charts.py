@@ -20,12 +20,13 @@ ROWS = 80
 def plot_effects(comparisons: Sequence[Comparison]) -> dict[str, Any]:
     """Plot effects in units of half their interval, with improvements to the right.
 
-    Metrics that vote are first, in color. Division by half the interval makes metrics with different units comparable.
+    Metrics that vote are first, in color. Metrics without a known direction of improvement are left out. Division by half the interval makes metrics with different units comparable.
     A bar excludes 0 if and only if the interval does.
     """
     from plotly import graph_objects as go
 
-    order = sorted(comparisons, key=lambda c: (not c.votes, c.task, c.metric))[:ROWS]
+    directed = [c for c in comparisons if c.better is not None]
+    order = sorted(directed, key=lambda c: (not c.votes, c.task, c.metric))[:ROWS]
     figure = go.Figure()
     for votes, color in ((True, CANDIDATES[0]), (False, FAINT)):
         group = [(c, half) for c in order if c.votes == votes and (half := (c.ci_high - c.ci_low) / 2) > 0]

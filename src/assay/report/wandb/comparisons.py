@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 COMPARISON = (
     *("candidate", "baseline", "task", "metric", "role", "votes", "signal", "signal_reason"),
-    *("effect", "ci_low", "ci_high", "p", "p_adjusted", "p_noninferior", "q", "baseline_mean", "candidate_mean"),
+    *("effect", "ci_low", "ci_high", "claim", "p_claim", "p", "p_adjusted", "p_noninferior", "q"),
+    *("effect_percent", "effect_sds", "baseline_mean", "candidate_mean"),
     *("margin", "mde", "noise", "n_seeds", "n_items"),
 )
 FIGURES = ("effect", "ci_low", "ci_high", "p_adjusted", "baseline_mean", "candidate_mean")
