@@ -49,7 +49,7 @@ from assay.analysis.stats.score_table import Scores, ScoreTable
 from assay.analysis.stats.signal import PastSignal, Signal
 from assay.analysis.stats.tables import Metric, Seed, with_proxy_scale
 from assay.analysis.stats.units import DECLARE, find_gap
-from assay.config.aggregate import JOINT, is_aggregate
+from assay.config.aggregate import JOINT, MARGINS, SEED_SDS, is_aggregate
 from assay.config.metrics import FRACTIONS, Better, is_loss, without_filter
 from assay.config.policy import Criterion, Policy
 from assay.config.suite import Role
@@ -180,7 +180,9 @@ class Comparison:
 
     @property
     def effect_percent(self) -> float:
-        """The effect in percent of the baseline's mean; NaN for a mean of 0."""
+        """The effect in percent of the baseline's mean; NaN for a mean of 0, as in means of standardized scores."""
+        if self.metric in (SEED_SDS, MARGINS):
+            return math.nan
         return relative_to_baseline(self.effect, self.baseline_mean)
 
     @property
