@@ -105,7 +105,12 @@ def _p_or_last(c: Comparison) -> float:
 
 
 def _guardrails(comparisons: Collection[Comparison]) -> dict[str, int]:
-    """Count the guardrails, and those shown to stay within their margin."""
+    """Count the guardrails, and those shown to stay within their margin, or within the limit of the joint rule."""
     guardrails = [c for c in comparisons if c.role == "guardrail" and not is_aggregate(c.task)]
-    held = [c for c in guardrails if c.claim == "not worse" and c.p_claim <= 1 - c.level]
+    alpha = [1 - c.level for c in guardrails]
+    held = [
+        c
+        for c, most in zip(guardrails, alpha, strict=True)
+        if (c.claim == "not worse" and c.p_claim <= most) or (c.votes and c.gain > -c.margin and c.p_limit <= most)
+    ]
     return {"guardrails": len(guardrails), "guardrails_held": len(held)}
