@@ -23,8 +23,9 @@ def test_the_documented_calls_give_the_documented_results() -> None:
 def test_the_public_names_are_pinned() -> None:
     """A removed or renamed name breaks the code of users: change this list only with an entry in the CHANGELOG."""
     assert assay.__all__ == [
-        "AssayError", "Averaging", "Code", "Comparison", "ConfigError", "Criterion", "Damaged", "Decision", "EarlyStopping",
-        "InterimResult", "NotFound", "Policy", "Reason", "Refused", "SchedulerError", "SequentialSeeds", "SweepVerdict", "Target", "Verdict",
+        "Aggregate", "AssayError", "Averaging", "Code", "Comparison", "ConfigError", "Criterion", "Damaged", "Decision",
+        "EarlyStopping", "InterimResult", "NotFound", "Policy", "Reason", "Refused", "SchedulerError", "SequentialSeeds", "SweepVerdict",
+        "Target", "Verdict",
         "analyze_interim", "average_last", "compare", "decide", "gate", "over_replicates", "text",
     ]  # fmt: skip
 

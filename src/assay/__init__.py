@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from assay.analysis.gate import Decision, SweepVerdict, Verdict, decide, gate
     from assay.analysis.stats.checkpoint_average import average_last
     from assay.analysis.stats.sequential import over_replicates
+    from assay.config.aggregate import Aggregate
     from assay.config.policy import Averaging, Criterion, EarlyStopping, Policy, Target
     from assay.config.reason import Code, Reason
     from assay.config.sequential_seeds import SequentialSeeds
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Aggregate",
     "AssayError",
     "Averaging",
     "Code",
@@ -58,6 +60,7 @@ _MODULES = {
     "assay.analysis.gate": ("Decision", "SweepVerdict", "Verdict", "decide", "gate"),
     "assay.analysis.stats.checkpoint_average": ("average_last",),
     "assay.analysis.stats.sequential": ("over_replicates",),
+    "assay.config.aggregate": ("Aggregate",),
     "assay.config.policy": ("Averaging", "Criterion", "EarlyStopping", "Policy", "Target"),
     "assay.config.reason": ("Code", "Reason"),
     "assay.config.sequential_seeds": ("SequentialSeeds",),

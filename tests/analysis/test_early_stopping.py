@@ -16,6 +16,7 @@ import pytest
 from assay.analysis.early_stopping import Advice, InterimResult, analyze_interim
 from assay.analysis.gate import decide
 from assay.analysis.verdict import decide_sweep
+from assay.config.aggregate import Aggregate
 from assay.config.policy import Criterion, EarlyStopping, Policy, Target
 from assay.config.reason import Code, Reason
 from assay.core.errors import AssayError
@@ -158,6 +159,20 @@ def test_scores_before_the_first_analysis_decide_nothing() -> None:
     result = analyze_interim(frame, policy(), baseline="base", candidate="new", budget_tokens=BUDGET)
     assert result.latest is None
     assert codes(result.reasons()) == [Code.INTERIM_PENDING, Code.INTERVALS_JOINT]
+
+
+def test_an_aggregate_is_tested_at_an_interim_analysis_only_if_all_its_tasks_are_scored() -> None:
+    own = Aggregate(name="all", metric="loss", tasks=("code", "web"))
+    table = pd.concat([runs("base", {0.5: 3.0, 1.0: 2.9}), runs("new", {0.5: 3.5, 1.0: 3.4})], ignore_index=True)
+    own_policy = policy(aggregate=own, primary=(), guardrails=())
+    result = analyze_interim(table, own_policy, baseline="base", candidate="new", budget_tokens=BUDGET)
+    analyzed = [a for a in result.analyses if a.verdict is not None]
+    assert analyzed
+    assert all(a.verdict.comparisons[0].task == "aggregate/all" for a in analyzed if a.verdict is not None)
+    without = table[(table["task"] != "web") | (table["tokens"] == BUDGET)]
+    result = analyze_interim(without, own_policy, baseline="base", candidate="new", budget_tokens=BUDGET)
+    waiting = [a.waiting.code for a in result.analyses if a.tokens and a.waiting is not None]
+    assert Code.PRIMARY_NOT_SCORED in waiting
 
 
 def test_a_guardrail_without_interim_scores_prevents_stopping_a_winner_but_not_a_loser() -> None:

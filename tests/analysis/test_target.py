@@ -328,7 +328,7 @@ def test_a_policy_requires_a_primary_metric_or_a_target(tmp_path: Path) -> None:
     order = _study()[2]
     assert _decide(order[-1], order[0], rule=Policy.from_yaml(path)).decision == "ACCEPT"
     path.write_text("alpha: 0.05\nmin_seeds: 3\n")
-    with pytest.raises(AssayError, match="no primary metric and no target"):
+    with pytest.raises(AssayError, match="no primary metric, no aggregate and no target"):
         Policy.from_yaml(path)
 
 

@@ -68,6 +68,12 @@ def test_a_policy_with_a_task_outside_the_suite_is_refused_before_training(
         Workspace(tiny_study(policy__primary=[criterion])).planner.plan()
 
 
+def test_a_task_of_an_aggregate_outside_the_suite_is_refused_before_training(tiny_study: MakeStudy) -> None:
+    own = {"name": "all", "metric": "bits_per_byte", "tasks": ["validation/books", "validation/bokks"]}
+    with pytest.raises(AssayError, match="validation/bokks'.*Did you mean 'validation/books'"):
+        Workspace(tiny_study(policy__aggregate=own)).planner.plan()
+
+
 def test_a_candidate_equal_to_the_baseline_is_reported(tiny_study: MakeStudy) -> None:
     space = Workspace(with_mix(tiny_study(sweep__candidates=["same"]), "same", base="base"))
     same = Reason(code=Code.SAME_AS_BASELINE, subject="same", figures={"baseline": "base"})

@@ -20,6 +20,10 @@ PREDICTION = {
     "scale": "1B", "effect": 0.08, "ci_low": 0.05, "ci_high": 0.11, "level": 0.9, "proxy_effect": 0.06,
     "predictor": "mmlu acc", "n_seeds": (3, 4), "p_noise": 0.00001, "noise_known": True, "chance_other": 0.0001, "allowed": 0.05, "mix": "base",
 }  # fmt: skip
+JOINT = {
+    "n_guardrails": 9, "mean_loss": 0.1, "mean_bound": 0.4, "p_mean": 0.001, "worst_loss": 0.8, "worst_bound": 1.9,
+    "largest_bound": 2.1, "limit": 3.0, "level": 0.95,
+}  # fmt: skip
 INTERIM = {"outcome": "loser", "fraction": 0.25, "tokens": 250.0, "alpha": 0.01, "verdict": "REJECT"}
 DEFECT = {
     "digest": "0123456789abcdef", "detector": "line_number_gutter", "severity": "high", "fraction": 0.5, "documents": 5,
@@ -130,6 +134,43 @@ RENDERED: list[tuple[Reason, str]] = [
     (reason(Code.METRICS_REGRESS, "piqa", "acc", **POINTS, n_regressing=1, n_metrics=9, alpha=0.05),
      ("1 of 9 metrics regresses by more than noise, at a false discovery rate of 5%. The worst regression is in"
       " piqa acc. The effect is +1.23 points (99.67% interval -0.10 to +2.56, 1 seed).")),
+    (reason(Code.JOINT_WITHIN_MARGIN, "piqa", "acc", **JOINT),
+     ("The joint test of 9 guardrails shows that their losses are acceptable. Their mean change is -0.10"
+      " margins (at 95% at least -0.40, non-inferiority p 0.001). The worst estimate is that of piqa acc, -0.80"
+      " margins (at 95% at least -1.90). The lowest bound of any guardrail is -2.10 margins, and the policy's"
+      " limit is -3.")),
+    (reason(Code.JOINT_NOT_SHOWN, "piqa", "acc", **JOINT | {"n_guardrails": 1, "mean_loss": None}),
+     ("The joint test of 1 guardrail does not show that their losses are acceptable. Their mean change is"
+      " unknown margins (at 95% at least -0.40, non-inferiority p 0.001). The worst estimate is that of piqa"
+      " acc, -0.80 margins (at 95% at least -1.90). The lowest bound of any guardrail is -2.10 margins, and the"
+      " policy's limit is -3.")),
+    (reason(Code.AGGREGATE_WORST_PART, "piqa", "acc", **POINTS, aggregate="aggregate/all", unit="seed_sds", gain=-0.4, n_parts=9, n_worse=2),
+     ("The task with the lowest gain in aggregate/all is piqa acc (-0.40 seed SDs). The effect is +1.23 points"
+      " (99.67% interval -0.10 to +2.56, 1 seed). 2 of 9 tasks are worse in their estimates.")),
+    (reason(Code.AGGREGATE_PARTS_AT_CHANCE, "aggregate/all", "seed_sds", metrics=METRICS, n_parts=9),
+     "2 of 9 tasks of aggregate/all have no signal and only add noise: mmlu acc, code acc."),
+    (reason(Code.AGGREGATE_SEEDS_EXCLUDED, "new", aggregate="aggregate/all", seeds=(1,), metrics=METRICS[:1]),
+     "aggregate/all excludes seed 1 of new, because mmlu acc has no score for this seed."),
+    (reason(Code.AGGREGATE_CONSTANT, "aggregate/all", "seed_sds", metrics=METRICS[:1], n_parts=9),
+     ("The scores of mmlu acc do not differ between seeds. In aggregate/all, they are divided by the SD of the"
+      " other tasks with this metric.")),
+    (reason(Code.AGGREGATE_UNKNOWN, "aggregate/all", "seed_sds", metrics=METRICS[:1], n_parts=9, constant=False),
+     ("aggregate/all cannot be formed, because the scores of these tasks have too few seeds: mmlu acc. Their SD"
+      " between seeds is unknown.")),
+    (reason(Code.AGGREGATE_UNKNOWN, "aggregate/all", "seed_sds", metrics=METRICS[:1], n_parts=9, constant=True),
+     ("aggregate/all cannot be formed, because the scores of these tasks do not differ between seeds: mmlu acc."
+      " Their SD between seeds is unknown.")),
+    (reason(Code.SCOPE_AGGREGATE, "aggregate/all", "seed_sds", n_parts=9, basis="arms", factor=1.333, weighted=False),
+     ("aggregate/all is the mean of 9 tasks in seed SDs: the SDs between seeds are estimated from all arms, so"
+      " its variance is multiplied by 1.33.")),
+    (reason(Code.SCOPE_AGGREGATE, "aggregate/all", "seed_sds", n_parts=9, basis="history", factor=1.0, weighted=True),
+     ("aggregate/all is the weighted mean of 9 tasks in seed SDs: the SDs between seeds are those of the"
+      " history.")),
+    (reason(Code.SCOPE_AGGREGATE, "aggregate/all", "acc", n_parts=9, basis="none", factor=1.0, weighted=False),
+     "aggregate/all is the mean of 9 tasks in their own unit."),
+    (reason(Code.CANDIDATES_CONTROLLED, "base", candidates=4, alpha=0.05, each=0.0125),
+     ("The error rate of 5% holds for all 4 candidates together: each candidate was evaluated at 1.25%"
+      " (Bonferroni).")),
     (reason(Code.UNEVEN_SEED_TOKENS, "new", seeds={"2": 1e9}, longest=3e9),
      ("The runs of new were trained on different numbers of tokens. The longest run has 3,000,000,000 tokens."
       " These runs are shorter: seed 2 (1,000,000,000 tokens).")),

@@ -11,6 +11,9 @@ defines the families of tests behind the reported `p_adjusted`:
 - *Not worse* (guardrails): tests of non-inferiority, one-sided at alpha: the loss stays within the margin. All guardrails
   must pass, so no adjustment is necessary.
 
+If the policy has an aggregate and one significant primary metric suffices, the aggregate is tested first, without an adjustment. The
+single primary metrics are tested only if it is better (`assay.analysis.aggregate`).
+
 Alpha is split in half between *Better* and *Worse*. A change without any effect therefore gets a wrong verdict with
 probability at most alpha. A family contains the tests of one candidate only, so that an additional mix in the sweep
 changes no verdict. `SweepVerdict` reports how several candidates raise the error rate of a sweep.
@@ -19,12 +22,14 @@ changes no verdict. `SweepVerdict` reports how several candidates raise the erro
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from assay.analysis.aggregate import AggregatedTables, with_aggregate
 from assay.analysis.claims import TestedClaim, claim, in_seed_sds, relative_to_baseline
 from assay.analysis.stats import multiplicity, power, signal
 from assay.analysis.stats.evaluation_columns import require_equal_chance
@@ -35,6 +40,7 @@ from assay.analysis.stats.history import (
     ranges_by_metric,
 )
 from assay.analysis.stats.item_table import ItemTable, PairedItems
+from assay.analysis.stats.joint_mean import MEAN, joint_table
 from assay.analysis.stats.moderated import ALONE
 from assay.analysis.stats.paired import NEGLIGIBLE, Estimate, Part, among_items, crossed, over_seeds
 from assay.analysis.stats.results_table import ResultsTable
@@ -44,6 +50,7 @@ from assay.analysis.stats.sweep_model import Pairing, PairNoise, SeedPrior
 from assay.analysis.stats.sweep_noise import SweepNoise, seed_priors_by_metric
 from assay.analysis.stats.tables import Metric, Seed, seed_order, with_proxy_scale
 from assay.analysis.stats.units import DECLARE, find_gap
+from assay.config.aggregate import JOINT, MARGINS, SEED_SDS, is_aggregate
 from assay.config.metrics import FRACTIONS, Better, is_loss, without_filter
 from assay.config.policy import Criterion, Policy
 from assay.config.suite import Role
@@ -54,7 +61,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@json_shape(add=("claim", "p_claim", "effect_percent", "effect_sds"))
+@json_shape(add=("claim", "p_claim", "effect_percent", "effect_sds", "noninferiority_bound"))
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Candidate against baseline on one metric of one task.
@@ -82,8 +89,6 @@ class Comparison:
             monitors, it is `p` adjusted by Benjamini and Hochberg over the candidate's monitors.
         p_noninferior: for guardrails, the one-sided p-value of the non-inferiority test. It is at most alpha if the
             candidate is non-inferior. NaN for other roles.
-        noninferiority_bound: for guardrails, the one-sided confidence bound of the effect toward a loss, at `level`. The
-            candidate is non-inferior if and only if the bound is within the margin. NaN for other roles.
         baseline_mean: mean score of the baseline over the used seeds.
         candidate_mean: mean score of the candidate over the used seeds.
         n_seeds: number of paired seeds; for unpaired seeds, the number of seeds of the arm with fewer seeds.
@@ -109,6 +114,10 @@ class Comparison:
         history_ratio: SD of pair and sweep divided by the SD of the history; NaN without a history.
         q: `p` adjusted by Benjamini and Hochberg over all comparisons of the candidate. Among the comparisons with q at
             most x, the expected fraction of false discoveries is at most x.
+        part_of: task of the aggregate that contains this metric; empty if none does.
+        part_gain: the gain in the aggregate's unit, such as seed SDs; NaN outside an aggregate.
+        loss_bound: for voting guardrails, the upper confidence bound of the loss at the one-sided level 1 - alpha.
+        p_limit: under the policy's joint rule, the one-sided p-value of a loss of at least `guardrail_limit` margins.
     """
 
     candidate: str
@@ -139,7 +148,6 @@ class Comparison:
     q: float = math.nan
     noise_df: float = math.nan
     noise_moderated: float = math.nan
-    noninferiority_bound: float = math.nan
     pairing: Pairing = "paired"
     baseline_seeds: tuple[Seed, ...] = ()
     candidate_seeds: tuple[Seed, ...] = ()
@@ -147,6 +155,10 @@ class Comparison:
     noise_apart: bool = False
     noise_ratio: float = math.nan
     history_ratio: float = math.nan
+    part_of: str = ""
+    part_gain: float = math.nan
+    loss_bound: float = math.nan
+    p_limit: float = math.nan
 
     @property
     def gain(self) -> float:
@@ -159,6 +171,14 @@ class Comparison:
     def spread(self) -> float:
         """The measured noise, or the noise of past runs for one seed; NaN if unknown."""
         return self.noise_moderated if math.isnan(self.noise) else self.noise
+
+    @property
+    def noninferiority_bound(self) -> float:
+        """For voting guardrails, the one-sided confidence bound of the effect toward a loss, at `level`; NaN for other roles.
+
+        The candidate is non-inferior if and only if the bound is within the margin.
+        """
+        return -self.loss_bound if self.better == "higher" else self.loss_bound
 
     @property
     def claim(self) -> str:
@@ -184,7 +204,9 @@ class Comparison:
 
     @property
     def effect_percent(self) -> float:
-        """The effect in percent of the baseline's mean; NaN for a mean of 0."""
+        """The effect in percent of the baseline's mean; NaN for a mean of 0, as in means of standardized scores."""
+        if self.metric in (SEED_SDS, MARGINS):
+            return math.nan
         return relative_to_baseline(self.effect, self.baseline_mean)
 
     @property
@@ -260,6 +282,10 @@ def compare_arms(
     results = ResultsTable.of(results)
     baseline, policy = str(baseline), with_proxy_scale(policy, results.frame)
     results, items = results.averaged(policy.average.last, items)
+    aggregated = with_aggregate(
+        results, None if history is None else HistoryTable.of(history), policy, baseline=baseline
+    )
+    results, history, policy = aggregated.results, aggregated.history, aggregated.policy
     table, item_table = results.scores_at(policy.proxy_scale), None if items is None else ItemTable.of(items)
     table.require(baseline, "baseline")
     names = [*map(str, candidates)] if candidates is not None else [m for m in table.mixes if m != baseline]
@@ -291,6 +317,7 @@ def compare_arms(
             past_signals={} if history is None else past_signal_by_metric(history, **others),
             past_ranges={} if history is None else ranges_by_metric(history, **others),
             refuse_broken=refuse_broken,
+            aggregated=aggregated,
         )
         comparisons += pair.comparisons()
     return comparisons
@@ -299,7 +326,12 @@ def compare_arms(
 def with_primary_of_target(policy: Policy, results: ResultsTable) -> Policy:
     """Return the policy with the target's metric as primary, if it names no primary metric and the results have this metric."""
     target = policy.target
-    if policy.primary or target is None or (target.task, target.metric) not in results.metrics:
+    if (
+        policy.primary
+        or policy.aggregate is not None
+        or target is None
+        or (target.task, target.metric) not in results.metrics
+    ):
         return policy
     primary = Criterion(task=target.task, metric=target.metric, better=target.better)
     guardrails = tuple(c for c in policy.guardrails if (c.task, c.metric) != (target.task, target.metric))
@@ -367,11 +399,59 @@ class _Pair:
     past_signals: Mapping[Metric, PastSignal]
     past_ranges: Mapping[Metric, ValueRange]
     refuse_broken: bool
+    aggregated: AggregatedTables
 
     def comparisons(self) -> list[Comparison]:
         """Compare all metrics and adjust for multiplicity."""
         measured = [self._measure(task, metric) for task, metric in self._metrics()]
+        measured = self._with_joint_mean(self._with_parts(measured))
         return _adjusted(measured, self.policy)
+
+    def _with_parts(self, measured: list[tuple[Comparison, Estimate]]) -> list[tuple[Comparison, Estimate]]:
+        """Measure the aggregate again with the item variance of its parts, and mark the parts."""
+        own, members = self.aggregated.metric, set(self.aggregated.members)
+        if own is None:
+            return measured
+        parts = {(c.task, c.metric): c for c, _ in measured if (c.task, c.metric) in members}
+        silent = bool(parts) and all(c.signal == "no signal" for c in parts.values())
+        complete = []
+        for c, estimate in measured:
+            if (c.task, c.metric) in parts:
+                gain = self.aggregated.standardized_gain(c.task, c.metric, c.effect)
+                complete.append((replace(c, part_of=own[0], part_gain=gain), estimate))
+            elif (c.task, c.metric) == own:
+                items = {(c.task, c.metric): _item_part(c) for c in parts.values() if c.item_variance > 0}
+                final, adjusted = self._measure(*own, adjust=partial(self.aggregated.adjust, items=items))
+                if silent:
+                    reason = "none of its tasks has signal"
+                    final = replace(final, signal="no signal", signal_reason=reason, votes=False)
+                complete.append((final, adjusted))
+            else:
+                complete.append((c, estimate))
+        return complete
+
+    def _with_joint_mean(self, measured: list[tuple[Comparison, Estimate]]) -> list[tuple[Comparison, Estimate]]:
+        """Insert the mean of the guardrails with signal before the guardrails, if the policy tests them jointly."""
+        guards = [c for c, _ in measured if c.role == "guardrail" and c.signal != "no signal"]
+        if self.policy.guardrail_rule == "each" or not guards:
+            return measured
+        criteria = [c for c in self.policy.guardrails if (c.task, c.metric) in {(g.task, g.metric) for g in guards}]
+        table = joint_table(self.results, criteria, baseline=self.baseline)
+        if table is None or self.candidate not in table.mixes:
+            return measured
+        noise = SweepNoise(table, self.baseline, {}, min_seeds=self.policy.min_seeds)
+        pair = replace(self, results=table, items=None, noise=noise, policy=replace(self.policy, guardrails=(MEAN,)))
+        items = [(g, _item_part(g)) for g in guards if g.item_variance > 0]
+        variance = math.fsum(part.variance / g.margin**2 for g, part in items) / len(guards) ** 2
+
+        def adjust(estimate: Estimate) -> Estimate:
+            if not estimate.parts or not items:
+                return estimate
+            return estimate._replace(parts=(*estimate.parts, Part(variance, min(part.df for _, part in items))))
+
+        mean = pair._measure(MEAN.task, MEAN.metric, adjust=adjust)  # noqa: SLF001 - the same class
+        place = next(i for i, (c, _) in enumerate(measured) if c.role == "guardrail")
+        return [*measured[:place], mean, *measured[place:]]
 
     def _metrics(self) -> list[tuple[str, str]]:
         both = set(self.results.metrics(self.baseline)) & set(self.results.metrics(self.candidate))
@@ -386,7 +466,9 @@ class _Pair:
                 )
         return [*voters, *sorted(both - set(voters))]
 
-    def _measure(self, task: str, metric: str) -> tuple[Comparison, Estimate]:
+    def _measure(
+        self, task: str, metric: str, *, adjust: Callable[[Estimate], Estimate] = lambda estimate: estimate
+    ) -> tuple[Comparison, Estimate]:
         role, criterion = self.policy.criterion(task, metric)
         a, b = (self.results.scores(mix, task, metric) for mix in (self.baseline, self.candidate))
         votes = role != "monitor"
@@ -410,6 +492,7 @@ class _Pair:
         if n_seeds == 1:
             doubt = _single_doubt(noise, self.noise.priors.get((task, metric)))
         doubt = broken or doubt
+        estimate = adjust(estimate)
         self._require_fractions(task, metric, a, b)
         current = self._signal(task, metric, a, b) if n_seeds else Signal("unknown", "the arms share no seed")
         combined = signal.with_past(current, self.past_signals.get((task, metric)), n_seeds=n_seeds)
@@ -455,6 +538,8 @@ class _Pair:
 
     def _signal(self, task: str, metric: str, a: Scores, b: Scores) -> Signal:
         """Return whether the baseline is above chance level. The chance level and the items are equal in both arms."""
+        if is_aggregate(task):
+            return signal.aggregate_signal()
         items = None if self.items is None else self.items.of_arm(a.by_seed, task, metric, mix=self.baseline)
         current = signal.signal_of_baseline(
             metric,
@@ -499,7 +584,7 @@ class _Pair:
 
     def _require_one_unit(self, task: str, metric: str, a: Scores, b: Scores) -> None:
         """Refuse values of a metric that appear to be in percent and in fractions (see `assay.analysis.stats.units`)."""
-        if is_loss(metric) or (a.unit is not None and b.unit is not None):
+        if is_aggregate(task) or is_loss(metric) or (a.unit is not None and b.unit is not None):
             return
         n_items = a.n_items if a.n_items is not None else b.n_items
         values = np.array([*a.by_seed.values(), *b.by_seed.values()], dtype=float)
@@ -587,6 +672,11 @@ def _by_means(noise: PairNoise, n_seeds: int, paired: PairedItems | None) -> Est
     return Estimate(noise.effect, parts, measured, n_seeds, n_items)
 
 
+def _item_part(c: Comparison) -> Part:
+    """Return the variance component of an effect from the choice of items."""
+    return Part(c.item_variance, max((c.n_items or 2) - 1, 1))
+
+
 def _single_doubt(noise: PairNoise, prior: SeedPrior | None) -> str:
     """Return why the noise of an arm with one seed is unknown; an empty text if it is known."""
     if noise.df > 0:
@@ -600,16 +690,24 @@ def _adjusted(measured: list[tuple[Comparison, Estimate]], policy: Policy) -> li
     """Fill in the values that depend on the candidate's other comparisons."""
     # A metric outside a family has a NaN as p-value, which the adjustment keeps.
     better = [_claim(c, e, bar=c.margin) if c.votes and c.role == "primary" else math.nan for c, e in measured]
-    worse = [_claim(c, e, bar=-_tolerated(c), worse=True) if c.votes else math.nan for c, e in measured]
+    worse = [
+        _claim(c, e, bar=-_tolerated(c), worse=True) if c.votes and c.task != JOINT else math.nan for c, e in measured
+    ]
     monitors = [c.p if c.role == "monitor" else math.nan for c, _ in measured]
-    sharing = 1 if policy.require == "all" else max(1, sum(not math.isnan(p) for p in better))
-    if policy.require == "any":
+    first = None if policy.aggregate is None else policy.aggregate.task
+    alone = [math.nan if c.task == first else p for (c, _), p in zip(measured, better, strict=True)]
+    sharing = 1 if policy.require == "all" else max(1, sum(not math.isnan(p) for p in alone))
+    if policy.require == "any" and first is None:
         better = multiplicity.holm(better)
+    elif policy.require == "any":
+        gate = next((p for (c, _), p in zip(measured, better, strict=True) if c.task == first), math.nan)
+        alone = multiplicity.after_gatekeeper(gate, alone)
+        better = [gate if c.task == first else p for (c, _), p in zip(measured, alone, strict=True)]
     worse, shown = multiplicity.holm(worse), multiplicity.benjamini_hochberg(monitors)
-    every = multiplicity.benjamini_hochberg([c.p for c, _ in measured])
+    every = multiplicity.benjamini_hochberg([math.nan if c.task == JOINT else c.p for c, _ in measured])
     adjusted = []
     for (known, estimate), up, down, monitor, q in zip(measured, better, worse, shown, every, strict=True):
-        tail = policy.alpha / 2 / (sharing if known.role == "primary" else 1)
+        tail = policy.alpha / 2 / (sharing if known.role == "primary" and known.task != first else 1)
         claim = up if known.role == "primary" and known.gain > 0 else down
         guards = known.votes and known.role == "guardrail"
         adjusted.append(
@@ -617,7 +715,10 @@ def _adjusted(measured: list[tuple[Comparison, Estimate]], policy: Policy) -> li
                 known,
                 p_adjusted=monitor if known.role == "monitor" else claim,
                 p_noninferior=_p_of_gain(known, estimate, above=-known.margin) if guards else math.nan,
-                noninferiority_bound=_bound_of_loss(known, estimate, policy.alpha) if guards else math.nan,
+                loss_bound=estimate.critical(policy.alpha) * estimate.se - known.gain if guards else math.nan,
+                p_limit=_p_of_gain(known, estimate, above=-policy.guardrail_limit * known.margin)
+                if guards and policy.guardrail_rule == "joint" and known.task != JOINT
+                else math.nan,
                 q=q,
                 mde=power.smallest_detectable(se=estimate.se, df=estimate.df(tail), tail=tail),
             )
@@ -646,14 +747,6 @@ def _p_of_gain(c: Comparison, estimate: Estimate, *, above: float | None = None,
     rising = (above is not None) == (c.better == "higher")
     on_effect = bar if c.better == "higher" else -bar
     return estimate.p_above(on_effect) if rising else estimate.p_below(on_effect)
-
-
-def _bound_of_loss(c: Comparison, estimate: Estimate, alpha: float) -> float:
-    """Return the one-sided confidence bound of the effect toward a loss; NaN if the noise is unknown."""
-    if not estimate.parts:
-        return math.nan
-    distance = estimate.critical(alpha) * estimate.se
-    return estimate.effect - distance if c.better == "higher" else estimate.effect + distance
 
 
 def _mean(scores: Scores, seeds: list[Seed]) -> float:

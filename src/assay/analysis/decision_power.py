@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from assay.analysis.compare import Comparison
+from assay.analysis.joint_guardrails import tested_margin
 from assay.analysis.stats.power import power_with_seeds
+from assay.config.aggregate import JOINT
 from assay.config.policy import Policy
 from assay.config.reason import Code, Reason
 
@@ -120,6 +122,14 @@ def chance_with_seeds(n_seeds: int) -> Chance:
     return lambda claim: claim.chance(n_seeds)
 
 
+def deciding_primaries(comparisons: Sequence[Comparison], policy: Policy) -> list[Comparison]:
+    """Return the primary metrics on which an ACCEPT depends: the aggregate alone, if one significant metric suffices."""
+    primaries = [c for c in comparisons if c.role == "primary"]
+    if policy.aggregate is None or policy.require == "all":
+        return primaries
+    return [c for c in primaries if c.task == policy.aggregate.task]
+
+
 def list_claims(comparisons: Sequence[Comparison], policy: Policy, *, at_target: bool = False) -> Claims:
     """List the claims about voting metrics that a verdict requires.
 
@@ -129,17 +139,17 @@ def list_claims(comparisons: Sequence[Comparison], policy: Policy, *, at_target:
         at_target: whether the target decides instead of the primary metrics.
     """
     voters = [c for c in comparisons if c.votes]
-    primaries = [c for c in voters if c.role == "primary"]
+    primaries = deciding_primaries(voters, policy)
     guards = [c for c in comparisons if c.role == "guardrail" and c.signal != "no signal"]
     better = policy.alpha / 2 / (len(primaries) if policy.require == "any" else 1) if primaries else math.nan
     worse = policy.alpha / 2 / max(len(voters), 1)
     named = [c for c in comparisons if c.role == "primary" and c.signal != "no signal"]
     # If all primary metrics must improve, one that cannot vote prevents an ACCEPT.
     complete = bool(primaries) and (policy.require == "any" or len(named) == len(primaries))
-    losers = [c for c in voters if not at_target or c.role == "guardrail"]
+    losers = [c for c in voters if c.task != JOINT and (not at_target or c.role == "guardrail")]
     return Claims(
         better=() if at_target else tuple(Claim(c, Code.CLAIM_BETTER, 1, -c.margin, better) for c in primaries),
-        guardrails=tuple(Claim(c, Code.CLAIM_HOLDS, 1, c.margin, policy.alpha) for c in guards)
+        guardrails=tuple(Claim(c, Code.CLAIM_HOLDS, 1, tested_margin(c, policy), policy.alpha) for c in guards)
         if all(c.votes for c in guards) and (at_target or complete)
         else None,
         worse=tuple(

@@ -112,7 +112,11 @@ class DesignNoise:
 
 
 def primaries(policy: Policy) -> tuple[Criterion, ...]:
-    """Return the primary metrics, or the target's metric at the proxy if the policy has no primary metric."""
+    """Return the primary metrics, or else the tasks of the aggregate, or the target's metric at the proxy."""
+    own = policy.aggregate
+    if own is not None and not policy.primary:
+        parts = [(task, own.metric_of(task)) for task in own.tasks]
+        return tuple(Criterion(task=task, metric=metric, better=own.direction(metric)) for task, metric in parts)
     if policy.primary or policy.target is None:
         return policy.primary
     target = policy.target

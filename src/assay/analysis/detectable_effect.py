@@ -44,7 +44,8 @@ class DetectableEffect:
         margin: the policy's margin.
         n_seeds: number of replicates per mix.
         smallest: the difference that the test detects with probability 0.8.
-        holds: for guardrails, the probability that the test shows a loss within the margin if the true difference is 0.
+        holds: for guardrails, the probability that the test shows a loss within the margin if the true difference is 0; under the
+            joint rule, a loss within `guardrail_limit` margins.
         noise: SD over seeds of paired differences, from past runs.
         noise_df: degrees of freedom of `noise`.
         item_variance: part of a difference's variance that is due to the choice of items.
@@ -86,15 +87,18 @@ def compute_detectable_effects(
         n_arms: number of arms of the sweep, with the baseline. All arms inform the noise.
     """
     policy = policy.at_the_end  # interim analyses spend a fraction of alpha, which the final verdict lacks
-    primaries = _primaries(policy)
-    n_tests = len(primaries) if policy.require == "any" else 1
+    first = None if policy.aggregate is None else policy.aggregate.task
+    primaries = _primaries(policy.with_aggregate)
+    # The aggregate is tested first, at the full alpha (see `assay.analysis.aggregate`).
+    n_tests = max(sum(c.task != first for c in primaries), 1) if policy.require == "any" else 1
+    limit = policy.guardrail_limit if policy.guardrail_rule == "joint" else 1.0
     effects = []
     roles: tuple[tuple[Role, tuple[Criterion, ...]], ...] = (("primary", primaries), ("guardrail", policy.guardrails))
     for role, criteria in roles:
         for criterion in criteria:
             name = (criterion.task, criterion.metric)
             known, past = noise.get(name), (prior or {}).get(name, NOTHING)
-            tail = policy.alpha / 2 / (n_tests if role == "primary" else 1)
+            tail = policy.alpha / 2 / (n_tests if role == "primary" and criterion.task != first else 1)
             effects.append(
                 _effect(
                     criterion,
@@ -106,6 +110,7 @@ def compute_detectable_effects(
                     where=where,
                     alpha=policy.alpha,
                     tail=tail,
+                    limit=limit,
                 )
             )
     return tuple(effects)
@@ -122,6 +127,7 @@ def _effect(
     where: str,
     alpha: float,
     tail: float,
+    limit: float,
 ) -> DetectableEffect:
     unknown = DetectableEffect(
         task=criterion.task, metric=criterion.metric, role=role, margin=criterion.margin, n_seeds=n_seeds
@@ -149,7 +155,7 @@ def _effect(
     return replace(
         with_noise,
         smallest=smallest_detectable(se=estimate.se, df=estimate.df(tail), tail=tail),
-        holds=power(criterion.margin, se=estimate.se, df=estimate.df(alpha), tail=alpha)
+        holds=power(criterion.margin * limit, se=estimate.se, df=estimate.df(alpha), tail=alpha)
         if role == "guardrail"
         else math.nan,
     )
@@ -213,7 +219,7 @@ def add_item_variance(
 
 def _primaries(policy: Policy) -> tuple[Criterion, ...]:
     """Return the primary metrics, or the target's metric if the policy has no primary metric."""
-    if policy.primary or policy.target is None:
+    if policy.primary or policy.aggregate is not None or policy.target is None:
         return policy.primary
     target = policy.target
     return (Criterion(task=target.task, metric=target.metric, better=target.better),)

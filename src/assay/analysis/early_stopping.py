@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from assay.analysis.excluded_scores import CODES as EXCLUDED
 from assay.analysis.gate import Decision, Verdict, decide
+from assay.analysis.stats.aggregate_score import can_resolve
 from assay.analysis.stats.early_signal import NEAR, Persistence, count_persistence
 from assay.analysis.stats.history import HistoryTable
 from assay.analysis.stats.results_table import ResultsTable
@@ -334,7 +335,10 @@ class _InterimAnalyzer:
         scored = set(zip(rows["task"], rows["metric"], strict=True))
         unscored = [c for c in (*self.policy.primary, *self.policy.guardrails) if (c.task, c.metric) not in scored]
         primary = tuple(c for c in self.policy.primary if c not in unscored)
-        if not primary and (self.policy.primary or self.policy.target is None):
+        own = self.policy.aggregate
+        if own is not None and not can_resolve(own, frozenset(scored)):
+            return None, unscored
+        if own is None and not primary and (self.policy.primary or self.policy.target is None):
             return None, unscored
         guardrails = tuple(c for c in self.policy.guardrails if c not in unscored)
         policy = replace(

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from assay.analysis.compare import Comparison
-from assay.analysis.decision_power import noise_of
+from assay.analysis.decision_power import deciding_primaries, noise_of
+from assay.analysis.joint_guardrails import tested_margin
 from assay.analysis.next_steps import Option
 from assay.analysis.stats.power import MOST_SEEDS, noise_at_most, seeds_needed
 from assay.analysis.stats.tables import Seed
@@ -127,7 +128,7 @@ def excluded_runs(arms: Iterable[ArmSeeds]) -> list[Reason]:
 def needed(waiting: Sequence[Comparison], comparisons: Sequence[Comparison], policy: Policy) -> list[Reason]:
     """State the data that would decide, if effects and noise equal their estimates."""
     voters = [c for c in comparisons if c.votes]
-    primaries = [c for c in voters if c.role == "primary"]
+    primaries = deciding_primaries(voters, policy)
     reasons = []
     signals = [c.signal for c in comparisons if c.role == "primary"]
     if signals and all(signal == "no signal" for signal in signals):
@@ -136,8 +137,9 @@ def needed(waiting: Sequence[Comparison], comparisons: Sequence[Comparison], pol
         reasons.append(need_seeds(policy.min_seeds))
     for c in waiting:
         if c.votes:
-            tests = len(primaries) if policy.require == "any" else 1
-            reasons.append(_seeds_for(c, policy.alpha, for_better=tests, for_worse=len(voters)))
+            tests = max(len(primaries), 1) if policy.require == "any" else 1
+            margin = tested_margin(c, policy)
+            reasons.append(_seeds_for(c, policy.alpha, margin, for_better=tests, for_worse=len(voters)))
         elif c.n_seeds >= policy.min_seeds:
             reasons.append(statement(Code.NEED_INDEPENDENT_RUNS, c, "n_seeds"))
     return reasons
@@ -237,10 +239,10 @@ def regressions(comparisons: Sequence[Comparison], alpha: float) -> list[Reason]
     return [statement(Code.METRICS_REGRESS, worst, *EFFECT, **counts)]
 
 
-def _seeds_for(c: Comparison, alpha: float, *, for_better: int, for_worse: int) -> Reason:
+def _seeds_for(c: Comparison, alpha: float, margin: float, *, for_better: int, for_worse: int) -> Reason:
     if c.role == "guardrail":
-        claim, distance, tail = "holds", c.gain + c.margin, alpha
-        if distance <= 0:
+        claim, distance, tail = "holds", c.gain + margin, alpha
+        if c.gain + c.margin <= 0:
             return statement(Code.WORSE_THAN_MARGIN_SO_FAR, c, "margin")
     elif c.gain < 0:
         claim, distance, tail = "worse", -c.gain, alpha / 2 / for_worse

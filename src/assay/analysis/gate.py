@@ -29,10 +29,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from assay.analysis import explanations, next_steps
+from assay.analysis.aggregate import AggregatedTables, AggregateShown, with_aggregate
+from assay.analysis.aggregate_reasons import describe_aggregate
 from assay.analysis.compare import Comparison, compare_arms, sweep_noise, with_primary_of_target
 from assay.analysis.directions import direction_reasons
 from assay.analysis.excluded_scores import CODES as EXCLUDED
 from assay.analysis.excluded_scores import broken_metrics, list_excluded_scores, with_excluded_scores
+from assay.analysis.joint_guardrails import JointGuardrails, apply_joint_rule, fits, joint_reason
 from assay.analysis.noise_reasons import find_outliers, list_noise_reasons, list_outliers, without_runs
 from assay.analysis.stats.history import HistoryTable
 from assay.analysis.stats.item_table import ItemTable
@@ -42,6 +45,7 @@ from assay.analysis.stats.target import TargetEffect, predict_target
 from assay.analysis.stats.transfer import Reliability
 from assay.analysis.stats.units import require_possible
 from assay.analysis.summary import summarize, summarize_sweep
+from assay.config.aggregate import JOINT, is_aggregate
 from assay.config.one_arm_sources import Trained, one_arm_reasons, one_arm_tasks
 from assay.config.policy import Policy
 from assay.config.reason import Code, Reason
@@ -83,6 +87,8 @@ _WORST_FIRST = (Decision.BLOCKED, Decision.REJECT, Decision.INCONCLUSIVE, Decisi
         "worst": lambda verdict: f"{verdict.worst.task} {verdict.worst.metric}" if verdict.worst else None,
         "verdict": "decision",
         **{name: name for name in ("candidate", "baseline", "reasons", "needed", "options", "scope", "registration")},
+        "aggregate": "aggregate",
+        "guardrails_joint": "guardrails_joint",
         "comparisons": "comparisons",
     }
 )
@@ -101,6 +107,8 @@ class Verdict:
         options: next steps that would decide, with their costs; empty unless inconclusive. `needed` has them as reasons.
         target: the prediction at the target; None without a target or a history.
         registration: differences between the policy and the policy registered before the results; None if unknown.
+        aggregate: weights and SDs of the policy's aggregate; None without one.
+        guardrails_joint: the joint test of all guardrails; None if the policy tests each guardrail.
     """
 
     candidate: str
@@ -113,6 +121,8 @@ class Verdict:
     options: tuple[next_steps.Option, ...] = ()
     target: TargetEffect | None = None
     registration: RegistrationState | None = None
+    aggregate: AggregateShown | None = None
+    guardrails_joint: JointGuardrails | None = None
 
     @property
     def summary(self) -> Reason:
@@ -145,7 +155,7 @@ class Verdict:
     @property
     def worst(self) -> Comparison | None:
         """The comparison with the largest loss in SDs of noise, significant or not; None if the noise is unknown."""
-        known = [c for c in self.comparisons if c.spread > 0 and c.better is not None]
+        known = [c for c in self.comparisons if c.spread > 0 and c.better is not None and not is_aggregate(c.task)]
         return min(known, key=lambda c: c.gain / c.spread, default=None)
 
 
@@ -277,11 +287,17 @@ def decide(
         target = predict_target(results, policy, policy.target, history, baseline=baseline, candidate=candidate)
     comparisons: tuple[Comparison, ...] = ()
     excluded: list[Reason] = []
+    parts: list[Reason] = []
+    tables: AggregatedTables | None = None
+    own, plain, plain_history = results.of_mixes((baseline, candidate)), results, history
     if not empty:
-        require_possible(results.of_mixes((baseline, candidate)))
+        require_possible(own)
         comparisons = tuple(
             compare_arms(results, effective, items=items, history=history, baseline=baseline, candidates=[candidate])
         )
+        tables = with_aggregate(results, history, effective, baseline=baseline)  # the tables that the comparisons used
+        results, history, effective = tables.results, tables.history, tables.policy
+        parts = describe_aggregate(tables, comparisons, mixes=(baseline, candidate))
         excluded = list_excluded_scores(results.scores_at(policy.proxy_scale), baseline, candidate, known=missing or {})
     if blocked:
         decision, reasons, needed = Decision.BLOCKED, list(blocked), list[Reason]()
@@ -297,9 +313,9 @@ def decide(
             arms,
             target,
             broken=broken_metrics(excluded) & voters,
-            one_arm=one_arm_tasks(trained or {}, baseline, candidate)
-            if policy.exclude_one_arm_sources
-            else frozenset(),
+            one_arm=_one_arm(policy, trained or {}, baseline, candidate),
+            joint=apply_joint_rule(comparisons, effective),
+            aggregate_unknown=tuple(r for r in parts if r.code is Code.AGGREGATE_UNKNOWN),
         )
         decision, reasons, needed = rule.decide()
         reasons += results.scores_at(policy.proxy_scale).uneven_budgets(baseline, candidate)
@@ -307,6 +323,7 @@ def decide(
     first = [r for r in by_construction if r.figures.get("excluded") and decision is Decision.INCONCLUSIVE]
     reasons = [*first, *reasons, *(reason for reason in by_construction if reason not in first)]
     reasons += [
+        *(reason for reason in parts if reason not in reasons),
         *excluded,
         *direction_reasons(comparisons, policy, target),
         *_conversions(results, history, {baseline, candidate}),
@@ -319,7 +336,7 @@ def decide(
 
             def decide_without() -> Decision:
                 return decide(
-                    without_runs(results, outliers), policy, baseline=baseline, candidate=candidate, history=history,
+                    without_runs(plain, outliers), policy, baseline=baseline, candidate=candidate, history=plain_history,
                     items=items, missing=missing, context=context, trained=trained, name_outliers=False,
                 ).decision  # fmt: skip
 
@@ -343,11 +360,22 @@ def decide(
         reasons=tuple(reasons),
         comparisons=comparisons,
         needed=tuple(needed),
-        scope=explanations.scope(policy, target),
+        scope=(*explanations.scope(policy, target), *(tables.scope if tables is not None else ())),
         options=options,
         target=target,
+        aggregate=tables.shown if tables is not None else None,
+        guardrails_joint=apply_joint_rule(comparisons, effective),
     )
     return _stopped(verdict, stop) if stop is not None and candidate in (missing or {}) else verdict
+
+
+def _one_arm(policy: Policy, trained: Trained, baseline: str, candidate: str) -> frozenset[str]:
+    """Return the tasks that cannot cause an ACCEPT alone, and the aggregate if it contains one of them."""
+    if not policy.exclude_one_arm_sources:
+        return frozenset()
+    tasks = one_arm_tasks(trained, baseline, candidate)
+    own = policy.aggregate
+    return tasks if own is None or tasks.isdisjoint(own.parts) else tasks | {own.task}
 
 
 def _conversions(results: ResultsTable, history: HistoryTable | None, arms: AbstractSet[str]) -> list[Reason]:
@@ -396,6 +424,7 @@ def gate(
     context: next_steps.DecisionContext | None = None,
     stops: Mapping[str, Stop] | None = None,
     trained: Trained | None = None,
+    n_candidates: int | None = None,
 ) -> SweepVerdict:
     """Decide on every candidate of a sweep. The arguments are those of `decide`.
 
@@ -411,6 +440,8 @@ def gate(
         context: as for `decide`.
         stops: how interim analyses stopped candidates, by mix.
         trained: as for `decide`.
+        n_candidates: number of candidates of the whole sweep, over which a policy with `candidates: all` controls the error rate
+            (default: the number of `candidates`).
 
     Raises:
         AssayError: as for `decide`; there is no candidate; `blocked` names an unknown mix.
@@ -426,6 +457,8 @@ def gate(
                 f"blocked: {mix!r} is invalid; expected the baseline or a candidate."
                 f" {did_you_mean(mix, [baseline, *candidates])}"
             )
+    number = len(candidates) if n_candidates is None else n_candidates
+    together, policy = policy, policy.for_candidates(number)
     # The candidates share these tables: validate, average and index them once.
     results = ResultsTable.of(results)
     history = None if history is None else HistoryTable.of(history)
@@ -450,9 +483,8 @@ def gate(
         )
         for candidate in candidates
     }
-    figures = {"candidates": len(verdicts), "alpha": policy.alpha, "expected": len(verdicts) * policy.alpha}
-    several = Reason(code=Code.SEVERAL_CANDIDATES, subject=baseline, figures=figures)
-    note = (several,) if len(verdicts) > 1 else ()
+    counted = number if together.candidates == "all" else len(verdicts)
+    note = candidates_note(together, counted, subject=baseline) if counted > 1 else ()
     reasons = [reason for verdict in verdicts.values() for reason in verdict.reasons]
     return SweepVerdict(
         baseline=baseline,
@@ -471,6 +503,21 @@ def without_mixes(results: ResultsTable, mixes: Sequence[str]) -> ResultsTable:
     return results if others.all() else results.select(others)
 
 
+def candidates_note(policy: Policy, number: int, *, subject: str) -> tuple[Reason, ...]:
+    """State the error rate over all candidates of a sweep.
+
+    Args:
+        policy: the policy as registered, with alpha before the division among candidates.
+        number: number of candidates.
+        subject: the baseline.
+    """
+    if policy.candidates == "all":
+        figures = {"candidates": number, "alpha": policy.alpha, "each": policy.alpha / number}
+        return (Reason(code=Code.CANDIDATES_CONTROLLED, subject=subject, figures=figures),)
+    figures = {"candidates": number, "alpha": policy.alpha, "expected": number * policy.alpha}
+    return (Reason(code=Code.SEVERAL_CANDIDATES, subject=subject, figures=figures),)
+
+
 @dataclass(frozen=True)
 class _DecisionRule:
     """The decision rule, applied to one change."""
@@ -483,6 +530,10 @@ class _DecisionRule:
     """Voting metrics, and the target's metric, with scores that are not finite."""
     one_arm: frozenset[str] = frozenset()
     """Tasks that alone cannot cause an ACCEPT, because they improve by construction."""
+    joint: JointGuardrails | None = None
+    """The joint test of all guardrails; None if each guardrail is tested."""
+    aggregate_unknown: tuple[Reason, ...] = ()
+    """Why the policy's aggregate cannot be formed; empty if it can, or if the policy names none."""
 
     def decide(self) -> tuple[Decision, list[Reason], list[Reason]]:
         """Return the decision, its reasons, and the data that would decide."""
@@ -495,14 +546,21 @@ class _DecisionRule:
         within = [c for c in guardrails if self._within_margin(c)]
         aside = [explanations.no_signal(c) for c in (*primaries, *guardrails) if c.signal == "no signal"]
         notes = [*explanations.regressions(self.comparisons, self.policy.alpha), *explanations.excluded_runs(self.arms)]
-        if not primaries:
+        if not primaries and self.aggregate_unknown and not worse:
+            reasons = [*self.aggregate_unknown, *aside, *notes]
+            return Decision.INCONCLUSIVE, reasons, [explanations.need_seeds(max(self.policy.min_seeds, 2))]
+        if not primaries and not self.aggregate_unknown:
             reasons = [Reason(code=Code.NO_PRIMARY), *aside]
             return Decision.INCONCLUSIVE, reasons, [Reason(code=Code.NEED_HISTORY_OR_PRIMARY)]
         if worse:
             reasons = [*map(explanations.worse, worse), *map(explanations.better, better), *aside, *notes]
             return Decision.REJECT, reasons, []
         carrying = [c for c in better if c.task not in self.one_arm]
-        enough = bool(carrying) and (self.policy.require == "any" or len(better) == len(primaries))
+        enough = (
+            bool(carrying)
+            and not self.aggregate_unknown
+            and (self.policy.require == "any" or len(better) == len(primaries))
+        )
         unsure = [c for c in primaries if c not in better and c.signal != "no signal"]
         # A guardrail at chance level carries no information. A guardrail that was measured too imprecisely prevents an ACCEPT.
         unguarded = [c for c in guardrails if c not in within and c.signal != "no signal"]
@@ -510,12 +568,12 @@ class _DecisionRule:
         declining = self._declining(primaries + guardrails, without_noise=enough)
         if enough and not unguarded and not broken and not declining:
             also = explanations.undecided(unsure, self.policy)
-            passed = [*map(explanations.better, better), *map(explanations.within_margin, within)]
+            passed = [*map(explanations.better, better), *self._passed(within)]
             return Decision.ACCEPT, [*passed, *also, *aside, *notes], []
         waiting = [*(broken if enough else unsure), *unguarded]
         short = explanations.too_few_seeds(waiting, self.arms, self.policy)
         reasons = [*short, *map(explanations.declines_without_signal, declining)]
-        reasons += [*explanations.undecided(waiting, self.policy), *map(explanations.better, better), *aside]
+        reasons += [*self._not_shown(waiting), *map(explanations.better, better), *aside]
         reasons += [] if short else notes
         without_signal = [c for c in primaries if c.signal == "no signal"]
         if len(without_signal) == len(primaries):
@@ -542,13 +600,10 @@ class _DecisionRule:
         declining = self._declining(guardrails, without_noise=target.winner == "candidate")
         blocked = bool(unguarded or declining) or not known or self._by_construction(target)
         if target.winner == "candidate" and not blocked:
-            return Decision.ACCEPT, [*prediction, *map(explanations.within_margin, within), *aside], []
+            return Decision.ACCEPT, [*prediction, *self._passed(within), *aside], []
         needed = [] if target.winner == "candidate" else explanations.target_needed(target, self.policy)
         needed += self._needed(unguarded, declining) if blocked else []
-        undecided = [
-            *map(explanations.declines_without_signal, declining),
-            *explanations.undecided(unguarded, self.policy),
-        ]
+        undecided = [*map(explanations.declines_without_signal, declining), *self._not_shown(unguarded)]
         return Decision.INCONCLUSIVE, [*prediction, *undecided, *aside], needed
 
     def _needed(self, waiting: Sequence[Comparison], declining: Sequence[Comparison]) -> list[Reason]:
@@ -589,7 +644,24 @@ class _DecisionRule:
         return [c for c in beyond if c.p / 2 <= self.policy.alpha or (without_noise and math.isnan(c.p))]
 
     def _within_margin(self, c: Comparison) -> bool:
+        if self.joint is not None and c.task != JOINT:
+            return fits(c, self.policy.alpha)
         return c.votes and c.p_noninferior <= self.policy.alpha
+
+    def _passed(self, within: Sequence[Comparison]) -> list[Reason]:
+        """State that the guardrails stay within their margins: one reason for each, or one for all."""
+        if self.joint is None:
+            return [*map(explanations.within_margin, within)]
+        return [joint_reason(self.joint, self.policy)]
+
+    def _not_shown(self, waiting: Sequence[Comparison]) -> list[Reason]:
+        """State why metrics are undecided, with one reason for all guardrails that are tested jointly."""
+        if self.joint is None:
+            return explanations.undecided(waiting, self.policy)
+        if self.joint.holds or not self.joint.known:
+            return explanations.undecided(waiting, self.policy)
+        others = [c for c in waiting if c.role != "guardrail" or not c.votes]
+        return [*explanations.undecided(others, self.policy), joint_reason(self.joint, self.policy)]
 
 
 def _arm(results: ResultsTable, mix: str, missing: Mapping[str, Sequence[Reason]] | None) -> explanations.ArmSeeds:

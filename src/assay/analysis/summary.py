@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from assay.config.aggregate import is_aggregate
 from assay.config.reason import Code, Reason
 
 if TYPE_CHECKING:
@@ -104,7 +105,12 @@ def _p_or_last(c: Comparison) -> float:
 
 
 def _guardrails(comparisons: Collection[Comparison]) -> dict[str, int]:
-    """Count the guardrails, and those shown to stay within their margin."""
-    guardrails = [c for c in comparisons if c.role == "guardrail"]
-    held = [c for c in guardrails if c.claim == "not worse" and c.p_claim <= 1 - c.level]
+    """Count the guardrails, and those shown to stay within their margin, or within the limit of the joint rule."""
+    guardrails = [c for c in comparisons if c.role == "guardrail" and not is_aggregate(c.task)]
+    alpha = [1 - c.level for c in guardrails]
+    held = [
+        c
+        for c, most in zip(guardrails, alpha, strict=True)
+        if (c.claim == "not worse" and c.p_claim <= most) or (c.votes and c.gain > -c.margin and c.p_limit <= most)
+    ]
     return {"guardrails": len(guardrails), "guardrails_held": len(held)}

@@ -170,6 +170,7 @@ def _evidence(space: Workspace, results: Results, policy: Policy) -> dict[str, A
         "missing": results.missing,
         "trained": {mix: space.mixes.trained_sources(mix) for mix in space.study.require_sweep().mixes},
         "history": None if past is None else HistoryTable.of(past),
+        "n_candidates": len(space.study.require_sweep().candidates),
     }
 
 
@@ -231,7 +232,11 @@ def _merge(space: Workspace, verdicts: Sequence[SweepVerdict]) -> SweepVerdict:
     ordered = {name: by_name[name] for name in sweep.candidates if name in by_name}
     figures = {"candidates": len(ordered), "controls": len(verdicts), "alpha": policy.alpha}
     figures["expected"] = len(ordered) * policy.alpha
-    note = (Reason(code=Code.SEVERAL_CONTROLS, figures=figures),)
+    note: tuple[Reason, ...] = (Reason(code=Code.SEVERAL_CONTROLS, figures=figures),)
+    if policy.candidates == "all":
+        from assay.analysis.gate import candidates_note
+
+        note = candidates_note(policy, len(sweep.candidates), subject=sweep.baseline)
     return replace(verdicts[0], baseline=sweep.baseline, candidates=ordered, note=note)
 
 

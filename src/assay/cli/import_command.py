@@ -310,9 +310,10 @@ def plan_results(
         scores = table.scores_at(selected.policy.proxy_scale)
         excluded = {name: list_excluded_scores(scores, baseline, name, known={}) for name in selected.candidates}
         arms = (baseline, selected.candidates[0])
-        effects = detectable_in_table(table.frame, selected.policy, n_seeds=seeds_shared, past=past, arms=arms)
+        policy = selected.policy.for_candidates(selected.n_candidates)
+        effects = detectable_in_table(table.frame, policy, n_seeds=seeds_shared, past=past, arms=arms)
     if as_json:
-        detectable = plan_power.to_mapping(effects, selected.policy)
+        detectable = plan_power.to_mapping(effects, policy)
         candidates = [vars(cover) | {"excluded": excluded[cover.candidate]} for cover in covers]
         notes = list(selected.notes)
         print_json({"results": results, "notes": notes, "candidates": candidates, **pairs, "detectable": detectable})
@@ -327,7 +328,7 @@ def plan_results(
         for reason in excluded[cover.candidate]:
             console.print(f"  - {text(reason)}", markup=False)
     console.print(str(pairs["history"]), markup=False)
-    plan_power.show(effects, selected.policy)
+    plan_power.show(effects, policy)
 
 
 def _history_pairs(past: Any, selected: Any, baseline: str) -> dict[str, Any]:

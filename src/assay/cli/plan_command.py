@@ -166,7 +166,8 @@ def _show(space: Workspace, plan: Plan, *, as_json: bool, extra: Mapping[str, An
     from assay.cli import plan_power  # loads the statistics
 
     with spinner("estimating the power", quiet=as_json):
-        effects, policy = detectable_in_sweep(space, plan), space.study.policy
+        effects = detectable_in_sweep(space, plan)
+        policy = space.study.policy.for_candidates(len(plan.sweep.candidates))
     if as_json:
         detectable = plan_power.to_mapping(effects, policy)
         registration = registration_mapping(space)

@@ -35,7 +35,7 @@ def show(effects: Sequence[DetectableEffect], policy: Policy) -> None:
     from rich.text import Text
 
     seeds = f"{effects[0].n_seeds} seed{'s' * (effects[0].n_seeds != 1)} of each mix" if effects else ""
-    console.print(f"\nsmallest effect that {seeds} would detect (power {POWER}, alpha {policy.alpha}):")
+    console.print(f"\nsmallest effect that {seeds} would detect (power {POWER}, alpha {policy.alpha:.3g}):")
     right = {"justify": "right", "no_wrap": True}
     table = Table(
         Column("task and metric", overflow="fold"),
@@ -63,8 +63,10 @@ def show(effects: Sequence[DetectableEffect], policy: Policy) -> None:
         of = "" if len(which) == len(effects) else f" of {', '.join(which)}"
         console.print(f"noise{of}: {text(basis)}", markup=False, style="dim")
     if any(effect.noise > 0 for effect in effects):
+        joint = policy.guardrail_rule == "joint"
+        claim = f"the loss is below {policy.guardrail_limit:g} margins" if joint else "the margin holds"
         console.print(
-            "noise: SD of a paired difference between seeds; held: probability to show that the margin holds where"
+            f"noise: SD of a paired difference between seeds; held: probability to show that {claim} where"
             " nothing changes",
             style="dim",
         )

@@ -106,7 +106,7 @@ def _show(space: Workspace, checked: CheckedSuite, drop: dict[str, str]) -> None
         console.print(
             f"the evaluation takes {checked.seconds:.0f} s per run; the time per task is not measured", style="dim"
         )
-    named = {c.task for c in (*space.study.policy.primary, *space.study.policy.guardrails)}
+    named = set(space.study.policy.voting_tasks)
     for task, why in drop.items():
         also = f" (policy {space.study.policy.name} names it)" if task in named else ""
         console.print(f"drop {task}{also}: {why}", style="yellow", markup=False)

@@ -67,6 +67,8 @@ METRICS = {
         ("nll", "brier_score", "mse", "rmse", "mae", "ter", "wer", "cer", "ece"), MetricFacts(kind="loss", least=0.0)
     ),
     "loss": MetricFacts(kind="loss"),
+    "seed_sds": MetricFacts(direction="higher", label="seed SDs", unit="seed SDs"),
+    "margins": MetricFacts(direction="higher", label="margins", unit="margins"),
     **dict.fromkeys(_HIGHER, MetricFacts(direction="higher")),
 }
 """Facts by name in lowercase. Of the metrics between 0 and 1, only those of kind `accuracy` or `fraction` are checked for units."""

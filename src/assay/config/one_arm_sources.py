@@ -37,7 +37,7 @@ def one_arm_reasons(
         predictor: the tasks and metrics that predict the target.
     """
     arms = {"baseline": baseline, "candidate": candidate}
-    primaries = list(predictor) or [(c.task, c.metric) for c in policy.primary]
+    primaries = list(predictor) or list(policy.primary_metrics)
     if not primaries and policy.target is not None:
         primaries = [(policy.target.task, policy.target.metric)]
     if baseline not in trained or candidate not in trained:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+from assay.config.aggregate import Aggregate, is_aggregate
 from assay.config.metrics import Better, is_loss, metric_facts, without_filter
 from assay.config.sequential_seeds import LEAST_LEVEL, SequentialSeeds
 from assay.config.suite import Role
@@ -139,11 +140,24 @@ class Policy:
     name: str
     """Name of the policy (default: the file's name)."""
     primary: tuple[Criterion, ...] = ()
-    """Metrics that must improve at the proxy. If the list is empty, the policy needs a `target`, which then decides alone."""
+    """Metrics that must improve at the proxy. If the list is empty, the policy needs an `aggregate`, or a `target`, which then
+    decides alone."""
+    aggregate: Aggregate | None = None
+    """Mean of several tasks, tested before all primary metrics at the full `alpha`. With `require: any`, an ACCEPT requires that
+    the aggregate improves, and primary metrics are claimed to improve only if it does. Null for none."""
     guardrails: tuple[Criterion, ...] = ()
     """Metrics that must not decline by more than their margins, as shown by a non-inferiority test."""
+    guardrail_rule: Literal["each", "joint"] = "each"
+    """`each`: every guardrail is shown to stay within its margin. `joint`: the mean of all guardrails is shown to stay within
+    the margin, every estimate is within its margin, and no guardrail may have lost `guardrail_limit` margins. With many
+    guardrails, `each` rarely accepts, and `joint` can accept the loss of one margin on a single guardrail."""
+    guardrail_limit: float = 3.0
+    """Largest loss of a single guardrail under `guardrail_rule: joint`, in margins. A test shows that each loss is below it."""
     alpha: float
     """Maximum probability of any false positive over all voting metrics (family-wise error rate)."""
+    candidates: Literal["each", "all"] = "each"
+    """`each`: `alpha` applies to each candidate of a sweep. `all`: `alpha` applies to all candidates together, so each candidate
+    is tested at `alpha` divided by their number (Bonferroni)."""
     min_seeds: int
     """Minimum number of replicates (seeds) per mix. With 1, past runs provide the noise estimate, if they exist."""
     require: Literal["any", "all"] = "any"
@@ -167,9 +181,9 @@ class Policy:
     """Stages in which the seeds of a sweep are trained. Null trains all seeds at once."""
 
     def __post_init__(self) -> None:
-        if not self.primary and self.target is None:
+        if not self.primary and self.aggregate is None and self.target is None:
             raise ConfigError(
-                f"policy {self.name!r} has no primary metric and no target.",
+                f"policy {self.name!r} has no primary metric, no aggregate and no target.",
                 fix="Name at least one metric that must improve: `primary: [{task, metric, better}]`.",
             )
         if not 0 < self.alpha < 0.5:
@@ -190,6 +204,70 @@ class Policy:
                 f"policy {self.name!r} names {', '.join(twice)} twice.", fix="Keep one criterion for each metric."
             )
         self._require_consistent_directions()
+        self._check_joint_rule()
+        if self.aggregate is not None:
+            own = [(part, self.aggregate.metric_of(part)) for part in self.aggregate.parts]
+            known = {name: better for name in own if (better := self.direction(*name)) is not None}
+            self.aggregate.require_directions(known)
+
+    def _check_joint_rule(self) -> None:
+        if not 1 <= self.guardrail_limit < float("inf"):
+            raise ConfigError(
+                f"policy {self.name!r}: `guardrail_limit` {self.guardrail_limit} is invalid; expected a finite number of at least 1.",
+                fix="Write for example `guardrail_limit: 3`.",
+            )
+        if self.guardrail_rule == "joint":
+            for criterion in self.guardrails:
+                if criterion.margin <= 0:
+                    raise ConfigError(
+                        f"policy {self.name!r}: margin {criterion.margin:g} of guardrail {criterion.task} {criterion.metric} is"
+                        " invalid with `guardrail_rule: joint`; expected a margin above 0.",
+                        fix="Set a margin, or `guardrail_rule: each`.",
+                    )
+
+    @property
+    def voting_tasks(self) -> tuple[str, ...]:
+        """Names of the tasks and groups of all primary metrics, guardrails and the aggregate."""
+        parts = () if self.aggregate is None else self.aggregate.parts
+        return tuple(
+            dict.fromkeys((*(c.task for c in (*self.primary, *self.guardrails) if not is_aggregate(c.task)), *parts))
+        )
+
+    @property
+    def primary_metrics(self) -> tuple[tuple[str, str], ...]:
+        """Measured tasks and metrics of all primary metrics, with the tasks and groups of the aggregate instead of the aggregate."""
+        own = self.aggregate
+        parts = () if own is None else tuple((part, own.metric_of(part)) for part in own.parts)
+        named = ((c.task, c.metric) for c in self.primary if not is_aggregate(c.task))
+        return tuple(dict.fromkeys((*named, *parts)))
+
+    @property
+    def part_criteria(self) -> tuple[Criterion, ...]:
+        """A criterion for each task of the aggregate that is not a primary metric or guardrail. Groups are not included."""
+        own = self.aggregate
+        if own is None:
+            return ()
+        parts = [(part, own.metric_of(part)) for part in own.tasks]
+        return tuple(
+            Criterion(task=task, metric=metric, better=own.direction(metric))
+            for task, metric in parts
+            if self.criterion(task, metric)[1] is None
+        )
+
+    @property
+    def with_aggregate(self) -> Policy:
+        """The policy with the aggregate as its first primary metric."""
+        own = self.aggregate
+        if own is None or self.criterion(own.task, own.result_metric)[1] is not None:
+            return self
+        first = Criterion(task=own.task, metric=own.result_metric, better=own.result_better, margin=own.margin)
+        return replace(self, primary=(first, *self.primary))
+
+    def for_candidates(self, number: int) -> Policy:
+        """Return the policy for each of several candidates. With `candidates: all`, each has a part of alpha (Bonferroni)."""
+        if self.candidates == "each":
+            return self
+        return replace(self, alpha=self.alpha / max(number, 1), candidates="each")
 
     def _require_consistent_directions(self) -> None:
         for key, better in self.directions.items():

@@ -23,6 +23,31 @@ class Code(StrEnum):
     WORSE = "worse", "A primary metric is worse, or a guardrail is worse by more than its margin."
     WITHIN_MARGIN = "within_margin", "A guardrail stays within its margin (non-inferior)."
     MARGIN_NOT_SHOWN = "margin_not_shown", "The runs do not show that a guardrail stays within its margin."
+    JOINT_WITHIN_MARGIN = (
+        "joint_within_margin",
+        "All guardrails pass the joint test. Subject and metric identify the guardrail with the largest loss in margins.",
+    )
+    JOINT_NOT_SHOWN = (
+        "joint_not_shown",
+        "The runs do not show the joint claim about all guardrails. Subject and metric identify the worst guardrail.",
+    )
+    AGGREGATE_WORST_PART = "aggregate_worst_part", "Identifies the task with the lowest gain in the policy's aggregate."
+    AGGREGATE_PARTS_AT_CHANCE = (
+        "aggregate_parts_at_chance",
+        "Some tasks of the aggregate have no signal. They add noise to the aggregate and do not bias it.",
+    )
+    AGGREGATE_SEEDS_EXCLUDED = (
+        "aggregate_seeds_excluded",
+        "For some seeds, a mix lacks scores of tasks of the aggregate. The aggregate excludes these seeds.",
+    )
+    AGGREGATE_CONSTANT = (
+        "aggregate_constant",
+        "The scores of some tasks of the aggregate do not differ between seeds. Their SD is that of the other tasks.",
+    )
+    AGGREGATE_UNKNOWN = (
+        "aggregate_unknown",
+        "The aggregate cannot be formed, because the SD between seeds of some tasks is unknown.",
+    )
     NOT_SIGNIFICANT = "not_significant", "A primary metric is not significantly better or worse."
     NO_SIGNAL = "no_signal", "A metric has no signal at this proxy size and does not vote."
     DECLINES_WITHOUT_SIGNAL = (
@@ -241,6 +266,7 @@ class Code(StrEnum):
         "scope_target",
         "The verdict is about the target scale, predicted from past mixes at the proxy and the target scale.",
     )
+    SCOPE_AGGREGATE = "scope_aggregate", "States how the policy's aggregate was formed."
     SCOPE_CHECKPOINT_MEANS = "scope_checkpoint_means", "Scores are means over the last checkpoints of each run."
     SCOPE_STOPPED_EARLY = (
         "scope_stopped_early",
@@ -248,6 +274,10 @@ class Code(StrEnum):
     )
     SCOPE_REGISTRATION = "scope_registration", "States whether policy and suite were fixed before the results."
     SEVERAL_CANDIDATES = "several_candidates", "Several candidates were evaluated, each at the policy's error rate."
+    CANDIDATES_CONTROLLED = (
+        "candidates_controlled",
+        "The policy controls the error rate over all candidates together (Bonferroni).",
+    )
     SEVERAL_CONTROLS = (
         "several_controls",
         "Several candidates were evaluated against different controls, each at the policy's error rate.",

@@ -76,6 +76,7 @@ def analyze_candidates(space: Workspace, plan: Plan, *, candidate: str | None = 
     frame, policy = for_policy(
         frame, space.study.policy, proxy=space.study.proxy.name, parameters=space.runs.parameters
     )
+    policy = policy.for_candidates(len(sweep.candidates))
     history, table = _history(space), ResultsTable.of(frame)
     return [
         analyze_interim(

@@ -116,20 +116,20 @@ class Planner:
         names = {name for mix in self.mixes.sweep_mixes for name in self.mixes.source_names(mix)}
         held_out = {f"{VALIDATION}{name}" for name in names | set(self.mixes.validation_sources)}
         tasks = {task.task for task in suite.tasks}
-        for criterion in (*policy.primary, *policy.guardrails):
+        for name in policy.voting_tasks:
             known = held_out | tasks if suite.validation_bytes else tasks
-            part = any(criterion.task.startswith(f"{task}_") for task in tasks)
-            source = criterion.task.removeprefix(VALIDATION)
+            part = any(name.startswith(f"{task}_") for task in tasks)
+            source = name.removeprefix(VALIDATION)
             if suite.validation_bytes and source in (refused := self.mixes.validation_refusals):
                 why = "; ".join(str(reason.figures.get("error") or reason.code) for reason in refused[source])
                 raise ConfigError(
-                    f"policy {policy.name!r}: task {criterion.task!r} is invalid; source {source!r} cannot be measured: {why}.",
+                    f"policy {policy.name!r}: task {name!r} is invalid; source {source!r} cannot be measured: {why}.",
                     fix="Correct the declaration of the source, or select another policy.",
                 )
-            if criterion.task not in known and not part:
+            if name not in known and not part:
                 raise ConfigError(
-                    f"policy {policy.name!r}: task {criterion.task!r} is invalid; suite {suite.name!r} does not measure it for this"
-                    f" sweep. {did_you_mean(criterion.task, known)}",
+                    f"policy {policy.name!r}: task {name!r} is invalid; suite {suite.name!r} does not measure it for this"
+                    f" sweep. {did_you_mean(name, known)}",
                     fix="Select another policy or suite with policy=NAME or suite=NAME.",
                 )
 

@@ -87,7 +87,7 @@ class Rules:
 def _drop_monitors(before: dict[str, Any], after: dict[str, Any], policy: Policy) -> None:
     """Remove from the later suite its additional tasks without a vote, and the data sets of these tasks."""
     known, every = {task["task"] for task in before["tasks"]}, after["tasks"]
-    voting = [criterion.task for criterion in (*policy.primary, *policy.guardrails)]
+    voting = policy.voting_tasks
     after["tasks"] = [
         task
         for task in every

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from assay.report import formatting, headline
 from assay.report.model import finite
 from assay.report.reason_text import label, paragraph, scope_text, text
+from assay.report.voting_rows import role, voting_rows
 
 if TYPE_CHECKING:
     from assay.analysis.compare import Comparison
@@ -131,7 +132,7 @@ def decision_lines(verdict: Verdict, *, alone: bool) -> list[str]:
     lines = [] if alone else [escape(text(verdict.summary)), ""]
     lines += [f"- {escape(text(reason))}" for reason in verdict.reasons]
     lines += [f"- To decide: {escape(text(need))}" for need in verdict.needed]
-    voting = [c for c in verdict.comparisons if c.role != "monitor"]
+    voting = voting_rows(verdict.comparisons)
     if voting:
         lines += ["", *_table(voting)]
     return [*lines, "", f"_{escape(scope_text(verdict.scope))}_"]
@@ -154,7 +155,7 @@ def _table(comparisons: list[Comparison]) -> list[str]:
         [
             code(c.task),
             escape(formatting.metric_name(c.metric)),
-            c.role,
+            role(c),
             formatting.signed(c.metric, finite(c.effect)),
             formatting.signed_percent(finite(c.effect_percent)),
             formatting.signed_sds(finite(c.effect_sds)),

@@ -12,6 +12,7 @@ from assay.report import formatting
 from assay.report.plots.base import DARK, mix_styles
 from assay.report.plots.figures import plot_report
 from assay.report.templating import digest, environment, file_text, library, packed_figures, policy
+from assay.report.voting_rows import voting_rows
 
 if TYPE_CHECKING:
     from assay.report.flips import Flips
@@ -35,7 +36,7 @@ def render(report: Report) -> str:
             data=packed_figures(figure for part in plots.values() for figure in part),
             dark=DARK,
             looks=mix_styles(report),
-            voting=[c for c in report.comparisons if c.role != "monitor"],
+            voting=voting_rows(report.comparisons),
             logs=_logs(report),
             flips=sorted(report.details.flips, key=_flip_order)[:ROWS],
             ROWS=ROWS,

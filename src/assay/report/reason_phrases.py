@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from assay.config.aggregate import MARGINS, SEED_SDS
 from assay.config.metrics import FRACTIONS
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     Render = Callable[[Reason], str]
     RenderWithCauses = Callable[[Reason, Sequence[str]], str]
     """The second argument has the rendered causes, without periods at the end."""
+
+_MEANS = {SEED_SDS: "seed SDs", MARGINS: "margins"}
+"""Units of means over tasks."""
 
 SHOWN = 6
 """Maximum number of keys, runs or arms that a sentence lists. The sentence counts the others."""
@@ -36,6 +40,8 @@ def sized(metric: str, value: float | None, *, sign: bool = False) -> str:
     number = math.nan if value is None else value
     if metric in FRACTIONS:
         return f"{100 * number:{'+' if sign else ''}.2f} points"
+    if metric in _MEANS:
+        return f"{number:{'+' if sign else ''}.2f} {_MEANS[metric]}"
     unit = " bits per byte" if metric == "bits_per_byte" else ""
     return f"{number:{'+' if sign else ''}.4{'f' if unit else 'g'}}{unit}"
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from assay.config.reason import Code, Reason
 from assay.core import serde
 from assay.report import (
+    aggregate_sentences,
     design_sentences,
     interim_sentences,
     option_sentences,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _MODULES = (
     verdict_sentences,
+    aggregate_sentences,
     summary_sentences,
     option_sentences,
     interim_sentences,

@@ -48,7 +48,7 @@ def analyze_candidates(
     past = None
     if study.history is not None:
         past = HistoryTable.of(verdict.results(store, study.history, root=Path(study.paths.root)))
-    table = ResultsTable.of(frame)
+    table, policy = ResultsTable.of(frame), policy.for_candidates(len(mixes) - 1)
     return [
         analyze_interim(table, policy, baseline=baseline, candidate=mix, budget_tokens=whole, history=past)
         for mix in names

@@ -37,12 +37,14 @@ class Selected(NamedTuple):
         policy: the gate's policy, with scales spelled as in the table.
         candidates: the mixes to compare with the baseline.
         notes: sentences on the excluded rows.
+        n_candidates: number of mixes other than the baseline at the scale, selected or not.
     """
 
     frame: pd.DataFrame
     policy: Policy
     candidates: tuple[str, ...]
     notes: tuple[str, ...]
+    n_candidates: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +120,8 @@ def select(frame: pd.DataFrame, policy: Policy, *, baseline: str, candidate: str
     if policy.average.last > 1:
         last, notes = arms, ()
     require_same_settings(last, baseline=baseline, candidates=candidates)
-    return Selected(average_last(last, policy.average.last).scores, policy, candidates, notes)
+    others = len(mixes) - 1
+    return Selected(average_last(last, policy.average.last).scores, policy, candidates, notes, others)
 
 
 def at_proxy(frame: pd.DataFrame, policy: Policy) -> pd.DataFrame:
@@ -181,7 +184,7 @@ def coverage(selected: Selected, *, baseline: str) -> list[Coverage]:
     policy = selected.policy
     finite = selected.frame[np.isfinite(selected.frame["value"].to_numpy(dtype=float))]
     runs = {str(mix): rows["seed"].drop_duplicates().tolist() for mix, rows in finite.groupby("mix", sort=False)}
-    required: list[Criterion | Target] = [*policy.primary, *policy.guardrails]
+    required: list[Criterion | Target] = [*policy.primary, *policy.guardrails, *policy.part_criteria]
     if not policy.primary and policy.target is not None:
         required.append(policy.target)
     scored: dict[Metric, dict[str, set[Any]]] = {}

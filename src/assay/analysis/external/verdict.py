@@ -111,6 +111,7 @@ def decide(study: Study, store: Store, *, name: str, baseline: str, candidate: s
         selected.policy,
         baseline=baseline,
         candidates=selected.candidates,
+        n_candidates=selected.n_candidates,
         **past(study, store),
     )
     return ExternalVerdict(verdict.with_registration(EXTERNAL), selected.notes)

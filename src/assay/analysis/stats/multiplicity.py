@@ -6,6 +6,7 @@ collection of 50 ms per call, and a calibration evaluates thousands of studies.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +31,25 @@ def holm(p: Sequence[float]) -> list[float]:
     [0.03, 0.02, nan]
     """
     return _adjusted(p, lambda ranked: np.maximum.accumulate(ranked * np.arange(len(ranked), 0, -1)))
+
+
+def after_gatekeeper(first: float, others: Sequence[float]) -> list[float]:
+    """Adjust p-values that are tested only if a first test is significant: a fixed sequence, then Holm's procedure.
+
+    The first test needs no adjustment, and the others are significant only if the first one is (Westfall and Krishen 2001; Dmitrienko
+    and Tamhane 2007, serial gatekeeping). The family-wise error rate is that of a single level.
+
+    Args:
+        first: p-value of the first test. NaN is a test without a result, after which no other test is significant.
+        others: p-values of the other tests. NaN entries are not members of the family and stay NaN.
+
+    >>> after_gatekeeper(0.02, [0.03, 0.01, float("nan")])
+    [0.03, 0.02, nan]
+    >>> after_gatekeeper(float("nan"), [0.01])
+    [1.0]
+    """
+    bar = 1.0 if math.isnan(first) else first
+    return [p if math.isnan(p) else max(p, bar) for p in holm(others)]
 
 
 def benjamini_hochberg(p: Sequence[float]) -> list[float]:

@@ -32,12 +32,14 @@ class ResultsTable:
         frame: the rows; mixes are text, values and tokens float64, and each metric has one unit. A table without rows may
             lack columns.
         conversions: which values were converted to another unit.
+        derived: tables that callers derived from this one, by key, so that all candidates share them.
     """
 
     def __init__(self, frame: pd.DataFrame, conversions: tuple[Reason, ...] = ()) -> None:
         """Take a normalized frame. Use `of` for other frames."""
         self.frame = frame
         self.conversions = conversions
+        self.derived: dict[Any, Any] = {}
         self._at: dict[str | None, pd.DataFrame] = {}
         self._tables: dict[str | None, ResultsTable] = {}
         self._histories: set[HistoryTable] = set()

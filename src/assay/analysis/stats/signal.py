@@ -124,6 +124,11 @@ def loss_signal() -> Signal:
     return Signal("ok", "a loss has no chance level; its noise is in the interval")
 
 
+def aggregate_signal() -> Signal:
+    """Return the signal of a mean of tasks. Its tasks at chance level add noise, which is in the interval."""
+    return Signal("ok", "a mean of tasks has no chance level; its noise is in the interval")
+
+
 def signal_of_baseline(
     metric: str,
     scores: Sequence[float],

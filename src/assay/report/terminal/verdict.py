@@ -16,6 +16,7 @@ from rich.text import Text
 from assay.report import formatting, headline
 from assay.report.model import finite
 from assay.report.reason_text import label, paragraph, scope_text, text
+from assay.report.voting_rows import indented, role, voting_rows
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -120,7 +121,7 @@ def _candidate(verdict: Verdict, *, monitors: bool, control: str | None, alone: 
     lines += [_item("-", text(reason)) for reason in verdict.reasons]
     lines += [_item(">", f"to decide: {text(need)}") for need in verdict.needed]
     lines.append(_item(" ", scope_text(verdict.scope), style="dim"))
-    shown = [c for c in verdict.comparisons if monitors or c.role != "monitor"]
+    shown = voting_rows(verdict.comparisons, monitors=monitors)
     if shown:
         lines.append(Padding(comparisons_view(shown), (1, 0, 0, 2)))
     return Group(*lines)
@@ -150,7 +151,7 @@ RELATIVE = (
     _Column("relative", lambda c: formatting.signed_percent(finite(c.effect_percent))),
     _Column("in SDs", lambda c: formatting.signed_sds(finite(c.effect_sds))),
 )
-ROLE = _Column("role", lambda c: c.role, "left")
+ROLE = _Column("role", role, "left")
 MEASURED = (
     _Column("baseline", lambda c: formatting.score(c.metric, finite(c.baseline_mean))),
     _Column("candidate", lambda c: formatting.score(c.metric, finite(c.candidate_mean))),
@@ -203,7 +204,7 @@ def _narrow(comparisons: Sequence[Comparison], width: int) -> Table:
         table.add_column(cells[column][0], justify=justify, no_wrap=True)
     room = width - sum(widths.values()) - 2 * len(figures)
     for c, *shown in zip(comparisons, *(cells[column][1:] for column in figures), strict=True):
-        detail = c.role if P in figures else f"{c.role}, {P.cell(c)} {CLAIM.cell(c)}"
+        detail = role(c) if P in figures else f"{role(c)}, {P.cell(c)} {CLAIM.cell(c)}"
         table.add_row(_two_lines(c, detail, room=room), *map(Text, shown), style=_style(c))
     return table
 
@@ -215,12 +216,13 @@ def _two_lines(c: Comparison, detail: str, *, room: int) -> Text:
     """
     first, second = _name(c), detail
     if len(first) > room:
-        first, second = c.task, f"{first.removeprefix(f'{c.task} ')}, {detail}"
+        first = indented(c, c.task)
+        second = f"{_name(c).removeprefix(f'{first} ')}, {detail}"
     return Text.assemble(first, "\n", (f"  {second}", "dim"))
 
 
 def _name(c: Comparison) -> str:
-    return f"{c.task} {c.metric}" + ("" if c.signal == "ok" else f" ({_signal(c)})")
+    return indented(c, f"{c.task} {c.metric}") + ("" if c.signal == "ok" else f" ({_signal(c)})")
 
 
 def _style(c: Comparison) -> str:

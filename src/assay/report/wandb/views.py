@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from assay.config.aggregate import is_aggregate
 from assay.core.errors import Refused
 from assay.core.files import read_json, write_json
 from assay.core.serde import from_record, to_mapping
@@ -90,7 +91,12 @@ def publish_views(store: Store, report: Report, *, settings: Tracking, save: boo
 def _view_content(report: Report) -> dict[str, Any]:
     """Return the content of both views in plain values."""
     verdicts = {} if report.verdict is None else report.verdict.candidates
-    voting = [(c.task, c.metric) for c in report.comparisons if c.role != "monitor"]
+    # The score of an aggregate is not logged, but the scores of its tasks are.
+    voting = [
+        (c.task, c.metric)
+        for c in report.comparisons
+        if (c.role != "monitor" or c.part_of) and not is_aggregate(c.task)
+    ]
     shown = list(dict.fromkeys(voting or [(c.task, c.metric) for c in report.comparisons][:8]))
     interim = {(score.task, score.metric) for score in report.details.interim_scores}
     sources = sorted({name for mix in report.mixes for name in mix.weights})
