@@ -245,7 +245,7 @@ GOOD = results({"new": {"code": -0.01}})
         (pd.concat([GOOD, GOOD.assign(tokens=math.nan)]), "2 rows for mix base, seed 0, task validation/code"),
         (_with(GOOD, value=math.nan), "base seed 0: nan is invalid"),
         (_with(GOOD, value=math.inf), "base seed 0: inf is invalid"),
-        (_with(GOOD, seed=None), "1 rows have no seed"),
+        (_with(GOOD, seed=None), "1 row has no seed"),
         (GOOD[GOOD["mix"] != "base"], "the baseline 'base' has no results"),
         (GOOD.replace({"validation/books": "validation/book"}), "Did you mean 'validation/book bits_per_byte'"),
         (pd.concat([GOOD, GOOD.assign(scale="9m")]), "2 scales: 1m, 9m"),

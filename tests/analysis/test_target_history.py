@@ -223,6 +223,7 @@ def test_the_best_predictor_is_selected_on_past_mixes_only() -> None:
         min_seeds=1,
         proxy_scale="150M",
         target=Target(scale="1B", task="core", metric="score", better="higher", predictor="best"),
+        directions={"loss_task score": "higher"},
     )
     chosen = decide(arms, best, baseline="base", candidate="new", history=history)
     assert chosen.target is not None
