@@ -131,7 +131,7 @@ def test_a_wide_table_and_its_weights_import_with_one_command(assay: Callable[..
 
 def test_compare_gate_and_plan_use_one_history(assay: Callable[..., Said], tmp_path: Path) -> None:
     """The history contains the candidates, at the proxy and at the target; a verdict excludes only its two mixes."""
-    near = {"today": 0.5, "better": 0.56, "worse": 0.44} | {f"m{i}": 0.4 + i / 50 for i in range(12)}
+    near = {"today": 0.5, "better": 0.56, "worse": 0.44} | {f"m{i}": 0.405 + i / 50 for i in range(12)}
     far = table({mix: value + 0.1 + i * 7 % 5 / 100 for i, (mix, value) in enumerate(near.items())}, scale="1B")
     write(tmp_path / "past.csv", f"{HEADER}\n{table(near, seeds=range(3))}{far}")
     write(tmp_path / "conf/policy/far.yaml", POLICY.replace("name: arc", "name: far") + AT_TARGET)

@@ -35,7 +35,6 @@ from assay.analysis.stats import multiplicity, power, signal
 from assay.analysis.stats.evaluation_columns import require_equal_chance
 from assay.analysis.stats.history import (
     HistoryTable,
-    ValueRange,
     past_signal_by_metric,
     ranges_by_metric,
 )
@@ -43,6 +42,7 @@ from assay.analysis.stats.item_table import ItemTable, PairedItems
 from assay.analysis.stats.joint_mean import MEAN, joint_table
 from assay.analysis.stats.moderated import ALONE
 from assay.analysis.stats.paired import NEGLIGIBLE, Estimate, Part, among_items, crossed, over_seeds
+from assay.analysis.stats.past_scores import ValueRange
 from assay.analysis.stats.results_table import ResultsTable
 from assay.analysis.stats.score_table import Scores, ScoreTable
 from assay.analysis.stats.signal import PastSignal, Signal

@@ -108,7 +108,7 @@ def sources(
     for report in reports.values():
         print_notes(report.notes)
         if report.error is not None and report.error is not raised:
-            console.print(str(report.error).replace("\n", " "), style="yellow", markup=False)
+            console.print(str(report.error).replace("\n", " "), style="yellow", markup=False, soft_wrap=True)
     if oldest is not None:
         console.print(
             f"{count(len(listed), 'source')} of {len(space.study.sources)} without a snapshot since {oldest.isoformat()}."

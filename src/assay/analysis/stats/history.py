@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -21,11 +21,11 @@ from assay.analysis.stats.history_check import (
     without_copies,
 )
 from assay.analysis.stats.moderated import NOTHING, Prior, learn
-from assay.analysis.stats.replicates import MIN_CHECKPOINTS, Trend, signal_to_noise, trend
+from assay.analysis.stats.past_scores import PastScores, ValueRange
 from assay.analysis.stats.signal import PastSignal
 from assay.analysis.stats.tables import SCORE_KEY, Metric, scale_key, scale_keys, with_columns
-from assay.analysis.stats.units import APART, to_one_unit
-from assay.config.metrics import Better, metric_facts
+from assay.analysis.stats.units import to_one_unit
+from assay.config.metrics import Better
 from assay.config.policy import Target
 from assay.config.reason import Code, Reason
 from assay.core.errors import ConfigError, Damaged, NotFound, did_you_mean
@@ -311,86 +311,24 @@ def past_signal_by_metric(
     history: pd.DataFrame | HistoryTable, *, proxy_scale: Any, without: Collection[str]
 ) -> dict[Metric, PastSignal]:
     """Compute each metric's signal at the proxy from past mixes; see `noise_by_metric` for arguments."""
-    return HistoryTable.of(history).once(_past_signal_by_metric, proxy_scale=proxy_scale, without=without)
-
-
-def _past_signal_by_metric(
-    frame: pd.DataFrame, *, proxy_scale: Any, without: Collection[str] = ()
-) -> dict[Metric, PastSignal]:
-    rows = _at_proxy(frame, proxy_scale, without)
-    if rows is None:
-        return {}
-    rows = rows[np.isfinite(rows["value"])]
-    trends = trends_by_metric(rows) if "tokens" in rows else {}
-    signals = {}
-    for (task, metric), group in _clean(rows, []).groupby(["task", "metric"], sort=False):
-        ratio = signal_to_noise(
-            [values.to_numpy(dtype=float) for _, values in group.groupby("mix", sort=False)["value"]]
-        )
-        signals[str(task), str(metric)] = PastSignal(ratio, trends.get((str(task), str(metric))))
-    return signals
-
-
-def trends_by_metric(rows: pd.DataFrame) -> dict[Metric, Trend]:
-    """Compute each metric's rank correlation with tokens, over runs with at least three scored checkpoints.
-
-    The usual direction of a metric determines the sign, also if a policy declares the other direction: an accuracy that must not
-    rise still rises with training. Metrics without a usual direction have no correlation.
-
-    Args:
-        rows: long results of one scale with `tokens`.
-    """
-    several = rows[rows.groupby(SCORE_KEY)["tokens"].transform("nunique") >= MIN_CHECKPOINTS]
-    trends = {}
-    for (task, metric), group in several.groupby(["task", "metric"], sort=False):
-        runs = [
-            (run["tokens"].tolist(), run["value"].tolist()) for _, run in group.groupby(["mix", "seed"], sort=False)
-        ]
-        better = metric_facts(str(metric)).better
-        result = None if better is None else trend(runs, lower_is_better=better == "lower")
-        if result is not None:
-            trends[str(task), str(metric)] = result
-    return trends
-
-
-class ValueRange(NamedTuple):
-    """Smallest and largest positive value of a metric in past results.
-
-    Attributes:
-        low: the smallest value.
-        high: the largest value.
-    """
-
-    low: float
-    high: float
-
-    def is_apart(self, values: NDArray[np.float64]) -> bool:
-        """Report whether all values are so far from the range that the units appear to differ."""
-        known = values[values > 0]
-        if not len(known):
-            return False
-        return bool(known.min() >= APART * self.high or known.max() * APART <= self.low)
+    past = HistoryTable.of(history).once(_past_scores, proxy_scale=proxy_scale)
+    return {} if past is None else past.signals(without)
 
 
 def ranges_by_metric(
     history: pd.DataFrame | HistoryTable, *, proxy_scale: Any, without: Collection[str]
 ) -> dict[Metric, ValueRange]:
     """Return the range of each metric at the proxy in past results; the arguments are those of `noise_by_metric`."""
-    return HistoryTable.of(history).once(_ranges_by_metric, proxy_scale=proxy_scale, without=without)
+    past = HistoryTable.of(history).once(_past_scores, proxy_scale=proxy_scale)
+    return {} if past is None else past.ranges(without)
 
 
-def _ranges_by_metric(
-    frame: pd.DataFrame, *, proxy_scale: Any, without: Collection[str] = ()
-) -> dict[Metric, ValueRange]:
-    rows = _at_proxy(frame, proxy_scale, without)
+def _past_scores(frame: pd.DataFrame, *, proxy_scale: Any) -> PastScores | None:
+    rows = _at_proxy(frame, proxy_scale, ())
     if rows is None:
-        return {}
-    rows = rows[np.isfinite(rows["value"]) & (rows["value"] > 0)]
-    ranges = rows.groupby(["task", "metric"], sort=False)["value"].agg(["min", "max"])
-    return {
-        (str(task), str(metric)): ValueRange(float(low), float(high))
-        for (task, metric), low, high in zip(ranges.index, ranges["min"], ranges["max"], strict=True)
-    }
+        return None
+    rows = rows[np.isfinite(rows["value"])]
+    return PastScores.of(rows, _clean(rows, []))
 
 
 def _at_proxy(rows: pd.DataFrame, proxy_scale: Any, without: Collection[str]) -> pd.DataFrame | None:

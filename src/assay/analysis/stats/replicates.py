@@ -119,26 +119,45 @@ def signal_to_noise(scores: Sequence[Sequence[float] | NDArray[np.float64]], *, 
     >>> signal_to_noise([[1.0, 1.2], [2.0, 2.2], [3.0, 3.2]]).value > 5
     True
     """
+    several = [np.asarray(values, dtype=float) for values in scores if len(values) > 1]
+    if not several:
+        return None
+    means = np.array([[v.mean() for v in several]])
+    squares = np.array([[((v - v.mean()) ** 2).sum() for v in several]])
+    return ratios(np.array([[len(v) for v in several]]), means, squares, level=level)[0]
+
+
+def ratios(
+    counts: NDArray[np.int64], means: NDArray[np.float64], squares: NDArray[np.float64], *, level: float = 0.9
+) -> list[Ratio | None]:
+    """Estimate the signal-to-noise ratio of several metrics (see `signal_to_noise`).
+
+    Args:
+        counts: (metrics, mixes) numbers of replicates; mixes with fewer than two replicates are ignored.
+        means: (metrics, mixes) mean scores.
+        squares: (metrics, mixes) sums of squared deviations of the replicates from their mean.
+        level: coverage of the interval.
+    """
     from scipy.special import fdtri
 
-    several = [np.asarray(values, dtype=float) for values in scores if len(values) > 1]
-    if len(several) < 2:
-        return None
-    sizes = np.array([len(values) for values in several])
-    everything = np.concatenate(several)
-    between_df, within_df = len(several) - 1, int(sizes.sum()) - len(several)
-    within = sum(float(((v - v.mean()) ** 2).sum()) for v in several) / within_df
-    if within <= 0:
-        return None
-    between = float(sizes @ np.array([(v.mean() - everything.mean()) ** 2 for v in several])) / between_df
-    size = (sizes.sum() - (sizes**2).sum() / sizes.sum()) / between_df
-
-    def ratio(f: float) -> float:
-        return math.sqrt(max(f - 1, 0.0) / size)
-
-    f, tail = between / within, (1 - level) / 2
-    low, high = (f / float(fdtri(between_df, within_df, p)) for p in (1 - tail, tail))
-    return Ratio(ratio(f), ratio(low), ratio(high), level, len(several), within_df)
+    n = np.where(counts > 1, counts, 0).astype(float)
+    mixes, runs = (n > 0).sum(axis=1), n.sum(axis=1)
+    between_df, within_df = mixes - 1.0, runs - mixes
+    with np.errstate(divide="ignore", invalid="ignore"):
+        within = np.where(n > 0, squares, 0.0).sum(axis=1) / within_df
+        grand = np.where(n > 0, n * means, 0.0).sum(axis=1) / runs
+        between = np.where(n > 0, n * (means - grand[:, None]) ** 2, 0.0).sum(axis=1) / between_df
+        size = (runs - (n**2).sum(axis=1) / runs) / between_df
+        f = between / within
+        low, high = (f / fdtri(between_df, within_df, p) for p in (1 - (1 - level) / 2, (1 - level) / 2))
+        value, low, high = (np.sqrt(np.maximum(ratio - 1, 0) / size) for ratio in (f, low, high))
+    known = (mixes >= 2) & (within > 0)
+    return [
+        Ratio(float(value[i]), float(low[i]), float(high[i]), level, int(mixes[i]), int(within_df[i]))
+        if known[i]
+        else None
+        for i in range(len(n))
+    ]
 
 
 class Trend(NamedTuple):
@@ -177,21 +196,39 @@ def trend(runs: Sequence[tuple[Sequence[float], Sequence[float]]], *, lower_is_b
     >>> trend([([1, 2, 3, 4], [0.9, 0.8, 0.7, 0.6])], lower_is_better=True).rho
     1.0
     """
+    found = [run for tokens, scores in runs if (run := correlate(tokens, scores)) is not None]
+    return combine_runs(found, lower_is_better=lower_is_better)
+
+
+class RunTrend(NamedTuple):
+    """Rank correlation of one run's scores with tokens.
+
+    Attributes:
+        rho: Spearman's correlation; 0 for constant scores.
+        looks: number of scored checkpoints.
+    """
+
+    rho: float
+    looks: int
+
+
+def correlate(tokens: Sequence[float], scores: Sequence[float]) -> RunTrend | None:
+    """Return the rank correlation of a run's scores with tokens; None with fewer than three checkpoints."""
     from scipy.stats import rankdata
 
-    rhos, variances, looks = [], [], 0
-    for tokens, scores in runs:
-        if len(set(tokens)) < MIN_CHECKPOINTS:
-            continue
-        first, second = rankdata(tokens), rankdata(scores)
-        looks = max(looks, len(scores))
-        # A constant score has no ranks, so its correlation is 0.
-        rho = 0.0 if np.ptp(second) == 0 else float(np.corrcoef(first, second)[0, 1])
-        rhos.append(-rho if lower_is_better else rho)
-        variances.append(1 / (len(scores) - 1))
-    if not rhos:
+    if len(set(tokens)) < MIN_CHECKPOINTS:
         return None
+    first, second = rankdata(tokens), rankdata(scores)
+    # A constant score has no ranks, so its correlation is 0.
+    return RunTrend(0.0 if np.ptp(second) == 0 else float(np.corrcoef(first, second)[0, 1]), len(scores))
+
+
+def combine_runs(runs: Sequence[RunTrend], *, lower_is_better: bool) -> Trend | None:
+    """Combine the correlations of runs (see `trend`); return None without runs."""
+    if not runs:
+        return None
+    rhos = [-run.rho if lower_is_better else run.rho for run in runs]
+    expected = float(np.mean([1 / (run.looks - 1) for run in runs]))
     observed = float(np.var(rhos, ddof=1)) if len(rhos) > 1 else 0.0
-    half = 1.96 * math.sqrt(max(float(np.mean(variances)), observed) / len(rhos))
-    rho = float(np.mean(rhos))
-    return Trend(rho, max(rho - half, -1.0), min(rho + half, 1.0), len(rhos), looks)
+    half, rho = 1.96 * math.sqrt(max(expected, observed) / len(rhos)), float(np.mean(rhos))
+    return Trend(rho, max(rho - half, -1.0), min(rho + half, 1.0), len(rhos), max(run.looks for run in runs))
