@@ -49,10 +49,8 @@ def verdict_view(verdict: SweepVerdict, *, monitors: bool = False) -> Renderable
     several = headline.candidates(verdict)
     head = f"{f'  {several}' if several else ''}  policy {verdict.policy}, baseline {verdict.baseline}"
     first = Text.assemble(_decision(str(verdict.decision)), (mark, "bold red"), head, overflow="fold")
-    parts: list[RenderableType] = [Text(text(verdict.summary), style="bold"), Text("")]
-    if verdict.running:
-        parts.append(Text(headline.running(verdict), style="bold cyan"))
-    parts.append(first)
+    running = [Text(headline.running(verdict), style="bold cyan")] if verdict.running else []
+    parts: list[RenderableType] = [*running, Text(text(verdict.summary), style="bold"), Text(""), first]
     if verdict.registration is not None:
         parts.append(registration_view(verdict.registration))
     parts += [Text(f"{label(reason)}: {text(reason)}", style="yellow") for reason in verdict.mixes]
