@@ -10,7 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from assay.analysis.compare import Comparison, compare
+    from assay.analysis.compare import compare
+    from assay.analysis.comparison import Comparison
     from assay.analysis.early_stopping import InterimResult, analyze_interim
     from assay.analysis.gate import Decision, SweepVerdict, Verdict, decide, gate
     from assay.analysis.stats.checkpoint_average import average_last
@@ -55,7 +56,8 @@ __all__ = [
 ]
 
 _MODULES = {
-    "assay.analysis.compare": ("Comparison", "compare"),
+    "assay.analysis.compare": ("compare",),
+    "assay.analysis.comparison": ("Comparison",),
     "assay.analysis.early_stopping": ("InterimResult", "analyze_interim"),
     "assay.analysis.gate": ("Decision", "SweepVerdict", "Verdict", "decide", "gate"),
     "assay.analysis.stats.checkpoint_average": ("average_last",),

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from assay.analysis.compare import Comparison, compare
+from assay.analysis.compare import compare
+from assay.analysis.comparison import Comparison
 from assay.analysis.gate import Verdict, decide, gate
 from assay.config.aggregate import Aggregate
 from assay.config.policy import Averaging, Criterion, Policy

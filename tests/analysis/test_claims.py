@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from assay.analysis.compare import Comparison, compare
+from assay.analysis.compare import compare
+from assay.analysis.comparison import Comparison
 from assay.analysis.gate import decide
 from assay.config.reason import Code
 from assay.report.reason_text import to_json

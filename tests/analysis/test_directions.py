@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from assay.analysis.breakdowns import average_ranks, by_part
-from assay.analysis.compare import Comparison, compare
+from assay.analysis.compare import compare
+from assay.analysis.comparison import Comparison
 from assay.analysis.gate import Verdict, decide
 from assay.analysis.stats.history import HistoryTable, past_signal_by_metric
 from assay.config.policy import Criterion, Policy, Target

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assay.analysis.compare import Comparison, compare
+from assay.analysis.compare import compare
+from assay.analysis.comparison import Comparison
 from assay.analysis.gate import Verdict, decide
 from assay.analysis.stats.paired import among_items, crossed
 from assay.config.policy import Criterion, Policy, Target

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from assay.analysis.compare import Comparison
+from assay.analysis.comparison import Comparison
 from assay.analysis.gate import SweepVerdict, gate
 from assay.config.aggregate import Aggregate
 from assay.config.policy import Criterion, Policy

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from assay.analysis.aggregate import AggregatedTables
-from assay.analysis.compare import Comparison
+from assay.analysis.comparison import Comparison
 from assay.config.reason import Code, Reason
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assay.analysis.compare import Comparison, compare
+from assay.analysis.compare import compare
+from assay.analysis.comparison import Comparison
 from assay.analysis.stats.paired import over_seeds
 from assay.analysis.stats.results_table import ResultsTable
 from assay.config.policy import Policy, Target

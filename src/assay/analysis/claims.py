@@ -48,7 +48,7 @@ def claim(
         gain: the effect, positive for an improvement, in the metric's unit.
         margin: the policy's margin, in the metric's unit.
         alpha: error rate of the tests.
-        p_adjusted: adjusted p-value of superiority or harm (see `assay.analysis.compare.Comparison`).
+        p_adjusted: adjusted p-value of superiority or harm (see `assay.analysis.comparison.Comparison`).
         p_noninferior: p-value of non-inferiority of a guardrail.
     """
     if role == "monitor":

@@ -1,37 +1,22 @@
 """Compare candidates with a baseline, metric by metric.
 
-A comparison is the effect of one change on one metric. The gate combines the comparisons into a verdict. This module
-defines the families of tests behind the reported `p_adjusted`:
-
-- *Better* (the basis of ACCEPT): tests that the gain of a primary metric exceeds its margin. If one significant primary
-  metric suffices for the verdict, the p-values are adjusted by Holm over the primary metrics. If all primary metrics must
-  pass, no adjustment is necessary (Berger 1982).
-- *Worse* (the basis of REJECT): tests of a loss of a primary metric, and of a loss of a guardrail beyond its margin. One
-  significant test suffices, so the p-values are adjusted by Holm over all voting metrics.
-- *Not worse* (guardrails): tests of non-inferiority, one-sided at alpha: the loss stays within the margin. All guardrails
-  must pass, so no adjustment is necessary.
-
-If the policy has an aggregate and one significant primary metric suffices, the aggregate is tested first, without an adjustment. The
-single primary metrics are tested only if it is better (`assay.analysis.aggregate`).
-
-Alpha is split in half between *Better* and *Worse*. A change without any effect therefore gets a wrong verdict with
-probability at most alpha. A family contains the tests of one candidate only, so that an additional mix in the sweep
-changes no verdict. `SweepVerdict` reports how several candidates raise the error rate of a sweep.
+A comparison is the effect of one change on one metric. The gate combines the comparisons into a verdict.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from assay.analysis.adjusted_tests import adjust_tests
 from assay.analysis.aggregate import AggregatedTables, with_aggregate
-from assay.analysis.claims import TestedClaim, claim, in_seed_sds, relative_to_baseline
-from assay.analysis.stats import multiplicity, power, signal
+from assay.analysis.comparison import Comparison
+from assay.analysis.stats import signal
 from assay.analysis.stats.evaluation_columns import require_equal_chance
 from assay.analysis.stats.history import (
     HistoryTable,
@@ -46,173 +31,17 @@ from assay.analysis.stats.past_scores import ValueRange
 from assay.analysis.stats.results_table import ResultsTable
 from assay.analysis.stats.score_table import Scores, ScoreTable
 from assay.analysis.stats.signal import PastSignal, Signal
-from assay.analysis.stats.sweep_model import Pairing, PairNoise, SeedPrior
+from assay.analysis.stats.sweep_model import PairNoise, SeedPrior
 from assay.analysis.stats.sweep_noise import SweepNoise, seed_priors_by_metric
 from assay.analysis.stats.tables import Metric, Seed, seed_order, with_proxy_scale
 from assay.analysis.stats.units import DECLARE, find_gap
-from assay.config.aggregate import JOINT, MARGINS, SEED_SDS, is_aggregate
-from assay.config.metrics import FRACTIONS, Better, is_loss, without_filter
+from assay.config.aggregate import is_aggregate
+from assay.config.metrics import FRACTIONS, is_loss, without_filter
 from assay.config.policy import Criterion, Policy
-from assay.config.suite import Role
 from assay.core.errors import ConfigError, Damaged, NotFound, Refused, did_you_mean
-from assay.core.serde import json_shape
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@json_shape(add=("claim", "p_claim", "effect_percent", "effect_sds", "noninferiority_bound"))
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Candidate against baseline on one metric of one task.
-
-    Values are in the metric's own unit. Unknown values are NaN, never 0.
-
-    Attributes:
-        candidate: name of the changed mix.
-        baseline: name of the mix to compare with.
-        task: name of the task in the suite, or `validation/<source>` for a source's held-out split.
-        metric: name of the metric, such as `acc` or `bits_per_byte`.
-        role: `primary`, `guardrail` or `monitor`. Only primary metrics and guardrails can vote.
-        better: the direction of improvement; None if unknown, for monitors only.
-        margin: the policy's margin, in the metric's unit; 0 for monitors.
-        effect: mean of the candidate minus mean of the baseline, over the shared seeds, or over all seeds of each arm if
-            `pairing` is `unpaired`.
-        ci_low: lower end of the effect's interval.
-        ci_high: upper end of the effect's interval.
-        level: the interval's nominal coverage, 1 - alpha.
-        p: two-sided p-value for no effect. It is below alpha if and only if the interval excludes 0.
-        p_adjusted: adjusted p-value. For voting metrics, it tests the claim in the effect's direction. For a primary,
-            the claim is a gain beyond the margin, or any loss. For a guardrail, the claim is a loss beyond the margin.
-            The p-value is doubled for the two directions and adjusted by Holm within its family. The claim holds if
-            `p_adjusted` is at most alpha. `p_adjusted` is NaN for primaries and guardrails without a vote. For
-            monitors, it is `p` adjusted by Benjamini and Hochberg over the candidate's monitors.
-        p_noninferior: for guardrails, the one-sided p-value of the non-inferiority test. It is at most alpha if the
-            candidate is non-inferior. NaN for other roles.
-        baseline_mean: mean score of the baseline over the used seeds.
-        candidate_mean: mean score of the candidate over the used seeds.
-        n_seeds: number of paired seeds; for unpaired seeds, the number of seeds of the arm with fewer seeds.
-        n_items: number of items or documents; None if unknown.
-        noise: SD of the difference of two runs, as measured on this pair; NaN for one seed.
-        noise_df: degrees of freedom of `noise_moderated`: the sum of `noise_sources`, unless items contribute.
-        noise_moderated: SD of the difference of two runs behind the interval, from the pair, all arms of the sweep, and
-            the history (see `assay.analysis.stats.sweep_model`).
-        mde: minimum detectable effect at power 0.8, with alpha split among the primary metrics.
-        signal: `ok`, `no signal` or `unknown`. A metric has no signal at chance level, or if past mixes differ too
-            little. A metric without signal has no vote.
-        signal_reason: a sentence with figures that explains `signal`.
-        differences: candidate minus baseline by seed.
-        item_variance: the effect's variance component from the choice of items; more seeds do not reduce it.
-        votes: whether the gate uses the comparison.
-        pairing: `paired` if both arms have equal seeds; `partial` if only the shared seeds are used; `unpaired` if the
-            means over all seeds of each arm are compared.
-        baseline_seeds: seeds of the baseline behind the effect.
-        candidate_seeds: seeds of the candidate behind the effect.
-        noise_sources: degrees of freedom of the noise by source: `pair`, `sweep` and `history`.
-        noise_apart: whether the arms' noise differs from that of the other arms, so that only the pair's is used.
-        noise_ratio: SD of this pair divided by the SD of the other arms of the sweep; NaN if unknown.
-        history_ratio: SD of pair and sweep divided by the SD of the history; NaN without a history.
-        q: `p` adjusted by Benjamini and Hochberg over all comparisons of the candidate. Among the comparisons with q at
-            most x, the expected fraction of false discoveries is at most x.
-        part_of: task of the aggregate that contains this metric; empty if none does.
-        part_gain: the gain in the aggregate's unit, such as seed SDs; NaN outside an aggregate.
-        loss_bound: for voting guardrails, the upper confidence bound of the loss at the one-sided level 1 - alpha.
-        p_limit: under the policy's joint rule, the one-sided p-value of a loss of at least `guardrail_limit` margins.
-    """
-
-    candidate: str
-    baseline: str
-    task: str
-    metric: str
-    role: Role
-    better: Better | None
-    margin: float
-    effect: float
-    ci_low: float
-    ci_high: float
-    level: float
-    p: float
-    p_adjusted: float
-    p_noninferior: float
-    baseline_mean: float
-    candidate_mean: float
-    n_seeds: int
-    n_items: int | None
-    noise: float
-    mde: float
-    signal: signal.State
-    signal_reason: str
-    differences: dict[Seed, float] = field(hash=False)
-    item_variance: float
-    votes: bool
-    q: float = math.nan
-    noise_df: float = math.nan
-    noise_moderated: float = math.nan
-    pairing: Pairing = "paired"
-    baseline_seeds: tuple[Seed, ...] = ()
-    candidate_seeds: tuple[Seed, ...] = ()
-    noise_sources: dict[str, float] = field(default_factory=dict, hash=False)
-    noise_apart: bool = False
-    noise_ratio: float = math.nan
-    history_ratio: float = math.nan
-    part_of: str = ""
-    part_gain: float = math.nan
-    loss_bound: float = math.nan
-    p_limit: float = math.nan
-
-    @property
-    def gain(self) -> float:
-        """The effect with its sign set so that an improvement is positive; NaN if the direction is unknown."""
-        if self.better is None:
-            return math.nan
-        return self.effect if self.better == "higher" else -self.effect
-
-    @property
-    def spread(self) -> float:
-        """The measured noise, or the noise of past runs for one seed; NaN if unknown."""
-        return self.noise_moderated if math.isnan(self.noise) else self.noise
-
-    @property
-    def noninferiority_bound(self) -> float:
-        """For voting guardrails, the one-sided confidence bound of the effect toward a loss, at `level`; NaN for other roles.
-
-        The candidate is non-inferior if and only if the bound is within the margin.
-        """
-        return -self.loss_bound if self.better == "higher" else self.loss_bound
-
-    @property
-    def claim(self) -> str:
-        """The claim of the verdict about this comparison (see `assay.analysis.claims`)."""
-        return self._claim.name
-
-    @property
-    def p_claim(self) -> float:
-        """The p-value of the claim, the one that sentences and tables show; NaN without a vote."""
-        return self._claim.p
-
-    @property
-    def _claim(self) -> TestedClaim:
-        return claim(
-            role=self.role,
-            votes=self.votes,
-            gain=self.gain,
-            margin=self.margin,
-            alpha=1 - self.level,
-            p_adjusted=self.p_adjusted,
-            p_noninferior=self.p_noninferior,
-        )
-
-    @property
-    def effect_percent(self) -> float:
-        """The effect in percent of the baseline's mean; NaN for a mean of 0, as in means of standardized scores."""
-        if self.metric in (SEED_SDS, MARGINS):
-            return math.nan
-        return relative_to_baseline(self.effect, self.baseline_mean)
-
-    @property
-    def effect_sds(self) -> float:
-        """The effect in SDs of the paired differences between seeds (`noise_moderated`); NaN if unknown."""
-        return in_seed_sds(self.effect, self.noise_moderated)
 
 
 def compare(
@@ -405,7 +234,7 @@ class _Pair:
         """Compare all metrics and adjust for multiplicity."""
         measured = [self._measure(task, metric) for task, metric in self._metrics()]
         measured = self._with_joint_mean(self._with_parts(measured))
-        return _adjusted(measured, self.policy)
+        return adjust_tests(measured, self.policy)
 
     def _with_parts(self, measured: list[tuple[Comparison, Estimate]]) -> list[tuple[Comparison, Estimate]]:
         """Measure the aggregate again with the item variance of its parts, and mark the parts."""
@@ -684,69 +513,6 @@ def _single_doubt(noise: PairNoise, prior: SeedPrior | None) -> str:
     seen = 0.0 if prior is None else prior.unpaired.seen
     known = f"the history's replicates provide {seen:g} of the {ALONE} degrees of freedom that this requires"
     return f"one seed shows no noise, and {known if seen else 'there is no history of replicates'}"
-
-
-def _adjusted(measured: list[tuple[Comparison, Estimate]], policy: Policy) -> list[Comparison]:
-    """Fill in the values that depend on the candidate's other comparisons."""
-    # A metric outside a family has a NaN as p-value, which the adjustment keeps.
-    better = [_claim(c, e, bar=c.margin) if c.votes and c.role == "primary" else math.nan for c, e in measured]
-    worse = [
-        _claim(c, e, bar=-_tolerated(c), worse=True) if c.votes and c.task != JOINT else math.nan for c, e in measured
-    ]
-    monitors = [c.p if c.role == "monitor" else math.nan for c, _ in measured]
-    first = None if policy.aggregate is None else policy.aggregate.task
-    alone = [math.nan if c.task == first else p for (c, _), p in zip(measured, better, strict=True)]
-    sharing = 1 if policy.require == "all" else max(1, sum(not math.isnan(p) for p in alone))
-    if policy.require == "any" and first is None:
-        better = multiplicity.holm(better)
-    elif policy.require == "any":
-        gate = next((p for (c, _), p in zip(measured, better, strict=True) if c.task == first), math.nan)
-        alone = multiplicity.after_gatekeeper(gate, alone)
-        better = [gate if c.task == first else p for (c, _), p in zip(measured, alone, strict=True)]
-    worse, shown = multiplicity.holm(worse), multiplicity.benjamini_hochberg(monitors)
-    every = multiplicity.benjamini_hochberg([math.nan if c.task == JOINT else c.p for c, _ in measured])
-    adjusted = []
-    for (known, estimate), up, down, monitor, q in zip(measured, better, worse, shown, every, strict=True):
-        tail = policy.alpha / 2 / (sharing if known.role == "primary" and known.task != first else 1)
-        claim = up if known.role == "primary" and known.gain > 0 else down
-        guards = known.votes and known.role == "guardrail"
-        adjusted.append(
-            replace(
-                known,
-                p_adjusted=monitor if known.role == "monitor" else claim,
-                p_noninferior=_p_of_gain(known, estimate, above=-known.margin) if guards else math.nan,
-                loss_bound=estimate.critical(policy.alpha) * estimate.se - known.gain if guards else math.nan,
-                p_limit=_p_of_gain(known, estimate, above=-policy.guardrail_limit * known.margin)
-                if guards and policy.guardrail_rule == "joint" and known.task != JOINT
-                else math.nan,
-                q=q,
-                mde=power.smallest_detectable(se=estimate.se, df=estimate.df(tail), tail=tail),
-            )
-        )
-    return adjusted
-
-
-def _tolerated(c: Comparison) -> float:
-    """Return the tolerated loss: the margin of a guardrail, and 0 for a primary metric.
-
-    The margin of a primary metric applies to gains.
-    """
-    return c.margin if c.role == "guardrail" else 0.0
-
-
-def _claim(c: Comparison, estimate: Estimate, *, bar: float, worse: bool = False) -> float:
-    """Return the p-value of a gain beyond a bound, doubled for the two directions."""
-    return min(1.0, 2 * (_p_of_gain(c, estimate, below=bar) if worse else _p_of_gain(c, estimate, above=bar)))
-
-
-def _p_of_gain(c: Comparison, estimate: Estimate, *, above: float | None = None, below: float | None = None) -> float:
-    """Return the one-sided p-value of the gain being above, or below, a bar."""
-    bar = above if above is not None else below
-    assert bar is not None
-    assert c.better is not None, "the policy states the direction of a voting metric"
-    rising = (above is not None) == (c.better == "higher")
-    on_effect = bar if c.better == "higher" else -bar
-    return estimate.p_above(on_effect) if rising else estimate.p_below(on_effect)
 
 
 def _mean(scores: Scores, seeds: list[Seed]) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from assay.analysis.compare import Comparison
+from assay.analysis.comparison import Comparison
 from assay.analysis.joint_guardrails import tested_margin
 from assay.analysis.stats.power import power_with_seeds
 from assay.config.aggregate import JOINT

@@ -9,7 +9,7 @@ from assay.config.metrics import metric_facts
 from assay.config.reason import Code, Reason
 
 if TYPE_CHECKING:
-    from assay.analysis.compare import Comparison
+    from assay.analysis.comparison import Comparison
     from assay.analysis.stats.tables import Metric
     from assay.analysis.stats.target import TargetEffect
     from assay.config.policy import Policy

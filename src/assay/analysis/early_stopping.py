@@ -40,7 +40,7 @@ from assay.core.serde import json_shape
 if TYPE_CHECKING:
     import pandas as pd
 
-    from assay.analysis.compare import Comparison
+    from assay.analysis.comparison import Comparison
     from assay.analysis.stats.sequential import Schedule
 
 STATED = frozenset(

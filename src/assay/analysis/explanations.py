@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from assay.analysis.compare import Comparison
+from assay.analysis.comparison import Comparison
 from assay.analysis.decision_power import deciding_primaries, noise_of
 from assay.analysis.joint_guardrails import tested_margin
 from assay.analysis.next_steps import Option

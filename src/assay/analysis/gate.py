@@ -31,7 +31,8 @@ from typing import TYPE_CHECKING
 from assay.analysis import explanations, next_steps
 from assay.analysis.aggregate import AggregatedTables, AggregateShown, with_aggregate
 from assay.analysis.aggregate_reasons import describe_aggregate
-from assay.analysis.compare import Comparison, compare_arms, sweep_noise, with_primary_of_target
+from assay.analysis.compare import compare_arms, sweep_noise, with_primary_of_target
+from assay.analysis.comparison import Comparison
 from assay.analysis.directions import direction_reasons
 from assay.analysis.excluded_scores import CODES as EXCLUDED
 from assay.analysis.excluded_scores import broken_metrics, list_excluded_scores, with_excluded_scores

@@ -20,7 +20,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from assay.analysis.compare import Comparison
+from assay.analysis.comparison import Comparison
 from assay.config.aggregate import JOINT
 from assay.config.policy import Policy
 from assay.config.reason import Code, Reason

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 
-from assay.analysis.compare import Comparison
+from assay.analysis.comparison import Comparison
 from assay.analysis.decision_power import Claim, Claims, chance_with_seeds, list_claims, noise_of
 from assay.analysis.stats.intermediate_scale import at_target, between
 from assay.analysis.stats.power import MOST_SEEDS, POWER, fewest, power_with_seeds

@@ -9,7 +9,7 @@ from assay.analysis.stats.sweep_model import OUTLIER
 from assay.config.reason import Code, Reason
 
 if TYPE_CHECKING:
-    from assay.analysis.compare import Comparison
+    from assay.analysis.comparison import Comparison
     from assay.analysis.stats.results_table import ResultsTable
     from assay.analysis.stats.sweep_noise import SweepNoise
     from assay.analysis.stats.tables import Metric, Seed

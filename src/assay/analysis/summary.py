@@ -14,7 +14,7 @@ from assay.config.reason import Code, Reason
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from assay.analysis.compare import Comparison
+    from assay.analysis.comparison import Comparison
     from assay.analysis.stats.target import TargetEffect
     from assay.plan.registration import RegistrationState
 

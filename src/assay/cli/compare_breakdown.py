@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from assay.analysis.breakdowns import Parts, Ranks
-    from assay.analysis.compare import Comparison
+    from assay.analysis.comparison import Comparison
     from assay.analysis.gate import SweepVerdict
     from assay.analysis.verdict import RegisteredSweep
 

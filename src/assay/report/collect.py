@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from assay.analysis.breakdowns import Ranks
-    from assay.analysis.compare import Comparison
+    from assay.analysis.comparison import Comparison
     from assay.config.references import ReferenceScore
     from assay.plan.plan import Plan, PlannedRun
     from assay.report.details import FindingShown

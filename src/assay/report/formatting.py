@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from assay.config.metrics import FRACTIONS, METRICS
 
 if TYPE_CHECKING:
-    from assay.analysis.compare import Comparison
+    from assay.analysis.comparison import Comparison
 
 NOTHING = "\N{EN DASH}"
 """Text for a missing figure."""

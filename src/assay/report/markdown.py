@@ -12,7 +12,7 @@ from assay.report.reason_text import label, paragraph, scope_text, text
 from assay.report.voting_rows import role, voting_rows
 
 if TYPE_CHECKING:
-    from assay.analysis.compare import Comparison
+    from assay.analysis.comparison import Comparison
     from assay.analysis.gate import SweepVerdict, Verdict
     from assay.report.model import Report, RunShown
 

@@ -14,7 +14,7 @@ from assay.report.details import Details
 from assay.report.reason_text import text, with_fix
 
 if TYPE_CHECKING:
-    from assay.analysis.compare import Comparison
+    from assay.analysis.comparison import Comparison
     from assay.analysis.gate import SweepVerdict
     from assay.config.policy import Policy
     from assay.config.reason import Reason

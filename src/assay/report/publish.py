@@ -19,7 +19,7 @@ from assay.report import headline
 from assay.report.reason_text import to_json
 
 if TYPE_CHECKING:
-    from assay.analysis.compare import Comparison
+    from assay.analysis.comparison import Comparison
     from assay.analysis.gate import SweepVerdict
     from assay.config.mixes import Mix
     from assay.config.reason import Reason

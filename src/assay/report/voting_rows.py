@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from assay.config.aggregate import is_aggregate
 
 if TYPE_CHECKING:
-    from assay.analysis.compare import Comparison
+    from assay.analysis.comparison import Comparison
 
 PARTS_SHOWN = 12
 """Maximum number of tasks of an aggregate in a table. The tasks with the lowest gains are shown."""

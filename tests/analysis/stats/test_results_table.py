@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import stdtrit
 
-from assay.analysis.compare import Comparison, compare
+from assay.analysis.compare import compare
+from assay.analysis.comparison import Comparison
 from assay.analysis.gate import decide, gate
 from assay.analysis.stats.history import HistoryTable
 from assay.analysis.stats.item_table import ItemTable

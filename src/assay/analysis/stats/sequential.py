@@ -81,7 +81,7 @@ TOLERANCE = 0.01
 class Compared(Protocol):
     """An effect with an interval and a p-value at the level of its own analysis.
 
-    `assay.analysis.compare.Comparison` satisfies the protocol.
+    `assay.analysis.comparison.Comparison` satisfies the protocol.
     """
 
     @property

@@ -14,7 +14,7 @@ from assay.report.model import Report, finite
 from assay.report.plots.base import BASELINE, FAINT, Figure, MixStyle, label_rows, mix_styles, plain_spec, short, text
 
 if TYPE_CHECKING:
-    from assay.analysis.compare import Comparison
+    from assay.analysis.comparison import Comparison
     from assay.config.metrics import Better
 
 

@@ -21,7 +21,7 @@ from assay.report.voting_rows import indented, role, voting_rows
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
 
-    from assay.analysis.compare import Comparison
+    from assay.analysis.comparison import Comparison
     from assay.analysis.gate import SweepVerdict, Verdict
     from assay.config.reason import Reason
     from assay.plan.registration import RegistrationState

@@ -10,7 +10,7 @@ from assay.report.model import finite
 from assay.report.plots.base import BASELINE, CANDIDATES, FAINT, plain_spec, text
 
 if TYPE_CHECKING:
-    from assay.analysis.compare import Comparison
+    from assay.analysis.comparison import Comparison
     from assay.report.model import MixShown
 
 ROWS = 80

@@ -29,7 +29,7 @@ from assay.report.wandb.content import (
 )
 
 if TYPE_CHECKING:
-    from assay.analysis.compare import Comparison
+    from assay.analysis.comparison import Comparison
     from assay.analysis.gate import SweepVerdict, Verdict
     from assay.config.reason import Reason
     from assay.report.model import Report, RunShown
