@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ClaimName = Literal["better", "worse", "not worse", "differs", "none"]
 
 
-class TestedClaim(NamedTuple):
+class ClaimResult(NamedTuple):
     """A claim about one comparison.
 
     Attributes:
@@ -39,7 +39,7 @@ def claim(
     alpha: float,
     p_adjusted: float,
     p_noninferior: float,
-) -> TestedClaim:
+) -> ClaimResult:
     """Return the claim about a comparison.
 
     Args:
@@ -52,14 +52,14 @@ def claim(
         p_noninferior: p-value of non-inferiority of a guardrail.
     """
     if role == "monitor":
-        return TestedClaim("none" if math.isnan(p_adjusted) else "differs", p_adjusted)
+        return ClaimResult("none" if math.isnan(p_adjusted) else "differs", p_adjusted)
     if not votes:
-        return TestedClaim("none", math.nan)
+        return ClaimResult("none", math.nan)
     if role == "primary":
-        return TestedClaim("better" if gain > 0 else "worse", p_adjusted)
+        return ClaimResult("better" if gain > 0 else "worse", p_adjusted)
     if gain < -margin and p_adjusted <= alpha:
-        return TestedClaim("worse", p_adjusted)
-    return TestedClaim("not worse", p_noninferior)
+        return ClaimResult("worse", p_adjusted)
+    return ClaimResult("not worse", p_noninferior)
 
 
 def relative_to_baseline(effect: float, baseline_mean: float) -> float:

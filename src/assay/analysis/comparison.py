@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from assay.analysis.claims import TestedClaim, claim, in_seed_sds, relative_to_baseline
+from assay.analysis.claims import ClaimResult, claim, in_seed_sds, relative_to_baseline
 from assay.analysis.stats import signal
 from assay.analysis.stats.sweep_model import Pairing
 from assay.analysis.stats.tables import Seed
@@ -145,7 +145,7 @@ class Comparison:
         return self._claim.p
 
     @property
-    def _claim(self) -> TestedClaim:
+    def _claim(self) -> ClaimResult:
         return claim(
             role=self.role,
             votes=self.votes,

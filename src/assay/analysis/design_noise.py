@@ -17,9 +17,11 @@ from assay.analysis.external.selection import with_labels
 from assay.analysis.external.verdict import history
 from assay.analysis.past_runs import PastRun, of_one_evaluation, past_items, past_runs, past_scores
 from assay.analysis.stats.design_grid import MEAN, UNIT_NOISE, RunNoise, mean_of_metrics, run_noise
-from assay.analysis.stats.history import HistoryTable, noise_by_metric
-from assay.analysis.stats.moderated import NOTHING, Prior
+from assay.analysis.stats.history import HistoryTable
+from assay.analysis.stats.moderated import Prior
 from assay.analysis.stats.replicates import Noise
+from assay.analysis.stats.sweep_model import SeedPrior
+from assay.analysis.stats.sweep_noise import seed_priors_by_metric
 from assay.analysis.stats.tables import TOKENS_APART, Metric, scale_key, scale_keys
 from assay.config.policy import Criterion, Policy
 from assay.plan.speed import has_same_setup
@@ -177,8 +179,9 @@ def _history_sources(space: Workspace) -> list[NoiseSource]:
         parts = {key: (str(rows["scale"].iloc[0]), rows) for key, rows in frame.groupby(keys, sort=False)}
     sources = []
     for key, (label, rows) in parts.items():
+        priors = seed_priors_by_metric(past, proxy_scale=key, without=mixes)
         noise = {
-            metric: _with_prior(found, noise_by_metric(past, proxy_scale=key, without=mixes).get(metric, NOTHING))
+            metric: _with_prior(found, priors.get(metric, SeedPrior()).best)
             for metric, found in run_noise(rows).items()
         }
         tokens = int(rows["tokens"].median()) if "tokens" in rows and rows["tokens"].notna().any() else None

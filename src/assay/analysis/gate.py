@@ -14,7 +14,7 @@ If the policy names a target, and a history has other mixes at both scales, `bet
 metric. `assay.analysis.stats.target` predicts this metric. The primary metrics are then only reported, and the
 guardrails still apply.
 
-`assay.analysis.compare` defines the tests and their error rates. A metric at chance level in the baseline is listed but has no
+`assay.analysis.adjusted_tests` defines the tests and their error rates. A metric at chance level in the baseline is listed but has no
 vote: the metric neither supports an ACCEPT nor causes a REJECT. If its score declines significantly, and by more than its margin,
 it prevents an ACCEPT. A guardrail with unknown noise prevents an ACCEPT, because the guardrail cannot detect a regression.
 """

@@ -282,35 +282,16 @@ class HistoryTable:
         return self._known[key]  # type: ignore[no-any-return]  # the key holds the function
 
 
-def noise_by_metric(
-    history: pd.DataFrame | HistoryTable, *, proxy_scale: Any, without: Collection[str]
-) -> dict[Metric, Prior]:
-    """Learn each metric's variance between replicates from past mixes (see `assay.analysis.stats.moderated`).
-
-    Args:
-        history: long past results; rows of other scales are ignored.
-        proxy_scale: the scale under comparison; with None, a table of several scales yields no prior.
-        without: the compared mixes, which the prior must not use.
-    """
-    return HistoryTable.of(history).once(_noise_by_metric, proxy_scale=proxy_scale, without=without)
-
-
-def _noise_by_metric(frame: pd.DataFrame, *, proxy_scale: Any, without: Collection[str] = ()) -> dict[Metric, Prior]:
-    rows = _at_proxy(frame, proxy_scale, without)
-    if rows is None:
-        return {}
-    rows = _clean(rows, [])
-    table = rows.groupby(["task", "metric", "mix"], sort=False)["value"].agg(["var", "count"]).reset_index()
-    return {
-        (str(task), str(metric)): learn(rows["var"].to_numpy(), rows["count"].to_numpy() - 1)
-        for (task, metric), rows in table.groupby(["task", "metric"], sort=False)
-    }
-
-
 def past_signal_by_metric(
     history: pd.DataFrame | HistoryTable, *, proxy_scale: Any, without: Collection[str]
 ) -> dict[Metric, PastSignal]:
-    """Compute each metric's signal at the proxy from past mixes; see `noise_by_metric` for arguments."""
+    """Compute each metric's signal at the proxy from past mixes.
+
+    Args:
+        history: long past results; rows of other scales are ignored.
+        proxy_scale: the scale under comparison; with None, a table of several scales yields nothing.
+        without: the compared mixes, which the result must not use.
+    """
     past = HistoryTable.of(history).once(_past_scores, proxy_scale=proxy_scale)
     return {} if past is None else past.signals(without)
 
@@ -318,7 +299,7 @@ def past_signal_by_metric(
 def ranges_by_metric(
     history: pd.DataFrame | HistoryTable, *, proxy_scale: Any, without: Collection[str]
 ) -> dict[Metric, ValueRange]:
-    """Return the range of each metric at the proxy in past results; the arguments are those of `noise_by_metric`."""
+    """Return the range of each metric at the proxy in past results; see `past_signal_by_metric` for arguments."""
     past = HistoryTable.of(history).once(_past_scores, proxy_scale=proxy_scale)
     return {} if past is None else past.ranges(without)
 
