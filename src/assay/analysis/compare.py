@@ -312,6 +312,8 @@ class _Pair:
         require_equal_chance(task, metric, {self.baseline: a.chance, self.candidate: b.chance})
         noise = self.noise.compare(self.candidate, (task, metric))
         used = self._used_seeds(a, b, noise)
+        if noise.pairing == "unpaired":
+            self.results.require_even_seeds(dict(zip((self.baseline, self.candidate), used, strict=True)))
         n_seeds = min(map(len, used))
         paired = None
         if self.items is not None and n_seeds:

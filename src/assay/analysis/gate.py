@@ -50,7 +50,7 @@ from assay.config.aggregate import JOINT, is_aggregate
 from assay.config.one_arm_sources import Trained, one_arm_reasons, one_arm_tasks
 from assay.config.policy import Policy
 from assay.config.reason import Code, Reason
-from assay.core.errors import ConfigError, NotFound, did_you_mean
+from assay.core.errors import ConfigError, NotFound, Refused, did_you_mean
 from assay.core.serde import json_shape
 
 if TYPE_CHECKING:
@@ -336,10 +336,15 @@ def decide(
             outliers = find_outliers(noise, effective, candidate)
 
             def decide_without() -> Decision:
-                return decide(
-                    without_runs(plain, outliers), policy, baseline=baseline, candidate=candidate, history=plain_history,
-                    items=items, missing=missing, context=context, trained=trained, name_outliers=False,
-                ).decision  # fmt: skip
+                try:
+                    return decide(
+                        without_runs(plain, outliers), policy, baseline=baseline, candidate=candidate, history=plain_history,
+                        items=items, missing=missing, context=context, trained=trained, name_outliers=False,
+                    ).decision  # fmt: skip
+                except (
+                    Refused
+                ):  # without these runs, the arms are unpaired, and their seeds have different token budgets
+                    return Decision.INCONCLUSIVE
 
             reasons += list_outliers(outliers, decision, decide_without)
     options: tuple[next_steps.Option, ...] = ()
