@@ -171,6 +171,9 @@ RENDERED: list[tuple[Reason, str]] = [
     (reason(Code.CANDIDATES_CONTROLLED, "base", candidates=4, alpha=0.05, each=0.0125),
      ("The error rate of 5% holds for all 4 candidates together: each candidate was evaluated at 1.25%"
       " (Bonferroni).")),
+    (reason(Code.CANDIDATES_CONTROLLED, "base", candidates=5, alpha=0.05, each=0.01, final=0.008),
+     ("The error rate of 5% holds for all 5 candidates together: each candidate has 1% (Bonferroni). The final verdict"
+      " uses 0.8%, and interim analyses or earlier stages use the remaining part.")),
     (reason(Code.UNEVEN_SEED_TOKENS, "new", seeds={"2": 1e9}, longest=3e9),
      ("The runs of new were trained on different numbers of tokens. The longest run has 3,000,000,000 tokens."
       " These runs are shorter: seed 2 (1,000,000,000 tokens).")),

@@ -52,6 +52,7 @@ def compare(
     items: pd.DataFrame | ItemTable | None = None,
     candidates: Sequence[str] | None = None,
     history: pd.DataFrame | HistoryTable | None = None,
+    n_candidates: int | None = None,
 ) -> list[Comparison]:
     """Compare mixes with a baseline on every metric that both have.
 
@@ -72,6 +73,8 @@ def compare(
         candidates: the mixes to compare, in this order (default: all but the baseline).
         history: results of other mixes with replicates at the proxy scale. Their noise moderates the variances if it
             agrees with the results.
+        n_candidates: as for `assay.analysis.gate.gate`: the number of candidates among which a policy with
+            `candidates: all` divides alpha (default: the number of compared mixes).
 
     Returns:
         By candidate: primaries and guardrails in the policy's order, then monitors by task and metric.
@@ -80,7 +83,10 @@ def compare(
         AssayError: the tables are invalid (see `assay.analysis.stats.tables`), or lack a mix or a metric
             of the policy.
     """
-    results, policy = ResultsTable.of(results), policy.at_the_end
+    results = ResultsTable.of(results)
+    if policy.candidates == "all" and n_candidates is None:
+        n_candidates = len(candidates) if candidates is not None else _count_others(results, policy, str(baseline))
+    policy = policy.for_candidates(n_candidates or 1).at_the_end
     effective = policy if history is not None else with_primary_of_target(policy, results)
     return compare_arms(
         results, effective, baseline=baseline, items=items, candidates=candidates, history=history, refuse_broken=True
@@ -150,6 +156,12 @@ def compare_arms(
         )
         comparisons += pair.comparisons()
     return comparisons
+
+
+def _count_others(results: ResultsTable, policy: Policy, baseline: str) -> int:
+    """Return the number of mixes at the proxy scale, without the baseline."""
+    rows = results.rows_at(with_proxy_scale(policy, results.frame).proxy_scale)
+    return sum(str(mix) != baseline for mix in rows["mix"].unique())
 
 
 def with_primary_of_target(policy: Policy, results: ResultsTable) -> Policy:

@@ -518,7 +518,8 @@ def candidates_note(policy: Policy, number: int, *, subject: str) -> tuple[Reaso
         subject: the baseline.
     """
     if policy.candidates == "all":
-        figures = {"candidates": number, "alpha": policy.alpha, "each": policy.alpha / number}
+        final = policy.at_the_end.alpha / number
+        figures = {"candidates": number, "alpha": policy.alpha, "each": policy.alpha / number, "final": final}
         return (Reason(code=Code.CANDIDATES_CONTROLLED, subject=subject, figures=figures),)
     figures = {"candidates": number, "alpha": policy.alpha, "expected": number * policy.alpha}
     return (Reason(code=Code.SEVERAL_CANDIDATES, subject=subject, figures=figures),)
