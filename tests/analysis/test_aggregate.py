@@ -297,6 +297,10 @@ def test_the_variance_from_the_choice_of_items_is_that_of_all_tasks() -> None:
     parts = [c.item_variance for c in compared if c.task != ALL]
     assert min(parts) > 0
     assert _own(compared).item_variance == pytest.approx(sum(parts) / 4)
+    answered["group"] = (answered["item"].astype(int) // 67).astype(str)  # three clusters, of which two are full
+    c = _own(compare(table, _policy(aggregate=own), baseline="base", items=answered))
+    error = math.sqrt(c.noise_moderated**2 / 3 + c.item_variance)
+    assert (c.ci_high - c.ci_low) / 2 > 0.99 * stats.t.ppf(0.975, 2) * error, "the degrees of freedom of the clusters"
 
 
 def test_an_aggregate_with_a_part_that_improves_by_construction_cannot_cause_an_accept() -> None:
