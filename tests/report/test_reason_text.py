@@ -177,6 +177,9 @@ RENDERED: list[tuple[Reason, str]] = [
     (reason(Code.UNEVEN_SEED_TOKENS, "new", seeds={"2": 1e9}, longest=3e9),
      ("The runs of new were trained on different numbers of tokens. The longest run has 3,000,000,000 tokens."
       " These runs are shorter: seed 2 (1,000,000,000 tokens).")),
+    (reason(Code.MIXES_NOT_AVERAGED, mixes=["short", "other"], last=2),
+     ("The results exclude short, other. The policy averages the last 2 checkpoints, which were not scored there as for the"
+      " compared mixes.")),
     (reason(Code.UNEVEN_MIX_TOKENS, "new", baseline="base", baseline_tokens=1000.0, candidate_tokens=970.0),
      ("base was trained on 1,000 tokens, and new on 970 tokens. The unequal budgets may explain part of the"
       " difference in scores.")),

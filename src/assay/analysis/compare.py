@@ -116,7 +116,8 @@ def compare_arms(
     """
     results = ResultsTable.of(results)
     baseline, policy = str(baseline), with_proxy_scale(policy, results.frame)
-    results, items = results.averaged(policy.average.last, items)
+    compared = None if candidates is None else [baseline, *map(str, candidates)]
+    results, items = results.averaged(policy.average.last, items, required=compared)
     aggregated = with_aggregate(
         results, None if history is None else HistoryTable.of(history), policy, baseline=baseline
     )

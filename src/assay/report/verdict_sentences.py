@@ -474,6 +474,10 @@ SENTENCES: Mapping[Code, Render] = {
         "The policy requires every primary metric to improve. Some primary metrics have no signal at this proxy size."
     ),
     Code.UNEVEN_SEED_TOKENS: _uneven_seed_tokens,
+    Code.MIXES_NOT_AVERAGED: lambda r: (
+        f"The results exclude {', '.join(r.figures['mixes'])}. The policy averages the last {r.figures['last']} checkpoints, which"
+        " were not scored there as for the compared mixes."
+    ),
     Code.UNEVEN_MIX_TOKENS: _uneven_mix_tokens,
     Code.TARGET_BETTER: _target_shown,
     Code.TARGET_WORSE: _target_shown,
