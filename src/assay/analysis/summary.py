@@ -111,6 +111,6 @@ def _guardrails(comparisons: Collection[Comparison]) -> dict[str, int]:
     held = [
         c
         for c, most in zip(guardrails, alpha, strict=True)
-        if (c.claim == "not worse" and c.p_claim <= most) or (c.votes and c.gain > -c.margin and c.p_limit <= most)
+        if c.claim == "not worse" and c.p_claim <= most and c.gain > -c.margin
     ]
     return {"guardrails": len(guardrails), "guardrails_held": len(held)}
