@@ -55,6 +55,9 @@ RENDERED: list[tuple[Reason, str]] = [
             decision="REJECT"),
      ("new against base: code bits_per_byte changes by -0.0500 bits per byte after 25% of the tokens (better, -2.5% of the"
       " baseline, the uncertainty is unknown, 3 seeds), so the gate rejects the change (REJECT).")),
+    (reason(Code.SUMMARY, "code", BPB, **TESTED, **(RESULT | {"guardrails": 0}), arm_seeds=[10, 3], decision="ACCEPT"),
+     ("new against base: code bits_per_byte changes by -0.0500 bits per byte (better, -2.5% of the baseline, 95% interval"
+      " -0.0600 to -0.0400, 10 seeds of base and 3 of new), so the gate accepts the change (ACCEPT).")),
     (reason(Code.SUMMARY, **TESTED, decision="BLOCKED"),
      "new against base: a defect or a missing clearance blocks the change (BLOCKED)."),
     (reason(Code.SUMMARY, **TESTED, decision="INCONCLUSIVE"),
