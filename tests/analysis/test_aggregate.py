@@ -15,7 +15,7 @@ from assay.analysis.compare import compare
 from assay.analysis.comparison import Comparison
 from assay.analysis.gate import Verdict, decide, gate
 from assay.config.aggregate import Aggregate
-from assay.config.policy import Averaging, Criterion, Policy
+from assay.config.policy import Averaging, Criterion, EarlyStopping, Policy
 from assay.config.reason import Code
 from assay.core.errors import AssayError
 from assay.core.serde import to_json
@@ -297,6 +297,10 @@ def test_the_variance_from_the_choice_of_items_is_that_of_all_tasks() -> None:
     parts = [c.item_variance for c in compared if c.task != ALL]
     assert min(parts) > 0
     assert _own(compared).item_variance == pytest.approx(sum(parts) / 4)
+    answered["group"] = (answered["item"].astype(int) // 67).astype(str)  # three clusters, of which two are full
+    c = _own(compare(table, _policy(aggregate=own), baseline="base", items=answered))
+    error = math.sqrt(c.noise_moderated**2 / 3 + c.item_variance)
+    assert (c.ci_high - c.ci_low) / 2 > 0.99 * stats.t.ppf(0.975, 2) * error, "the degrees of freedom of the clusters"
 
 
 def test_an_aggregate_with_a_part_that_improves_by_construction_cannot_cause_an_accept() -> None:
@@ -315,5 +319,11 @@ def test_one_option_controls_the_error_over_all_candidates() -> None:
     assert (together.note[0].code, together.note[0].figures["candidates"]) == (Code.CANDIDATES_CONTROLLED, 4)
     one = gate(table, _policy(candidates="all"), baseline="base", candidates=["a"], n_candidates=4)
     assert one.candidates["a"].comparisons[0].level == pytest.approx(1 - 0.05 / 4)
+    compared = compare(table, _policy(candidates="all"), baseline="base")
+    assert [c.level for c in compared] == pytest.approx([1 - 0.05 / 4] * len(compared))
+    early = _policy(candidates="all", early_stopping=EarlyStopping(stop="losers"))
+    final = gate(table, early, baseline="base", candidates=["a", "b", "c", "d"])
+    used = 1 - final.candidates["a"].comparisons[0].level
+    assert final.note[0].figures["final"] == pytest.approx(used) == pytest.approx(0.05 * 0.8 / 4)
     each = gate(table, _policy(), baseline="base", candidates=["a", "b", "c", "d"])
     assert (each.candidates["a"].comparisons[0].level, each.note[0].code) == (0.95, Code.SEVERAL_CANDIDATES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -73,3 +74,14 @@ def test_without_noise_or_baseline_a_relative_effect_is_unknown() -> None:
     c = _row({"code": -0.05}, "code", seeds=(0,))  # type: ignore[arg-type]
     assert math.isnan(c.effect_sds)
     assert to_json(c)["effect_sds"] is None
+
+
+def test_a_guardrail_under_the_joint_rule_claims_what_the_rule_tests() -> None:
+    rule = replace(policy(), guardrail_rule="joint")
+    margin = rule.guardrails[0].margin
+    compared = compare(results({"new": {"code": -0.05, "books": 0.6 * margin}}), rule, baseline="base")
+    c = next(c for c in compared if c.task == "validation/books")
+    assert c.claim == "not worse"
+    assert c.p_claim == c.p_limit < c.p_noninferior
+    mean = next(c for c in compared if c.task == "aggregate/guardrails")
+    assert mean.p_claim == mean.p_noninferior, "the mean is tested at its margin"

@@ -18,7 +18,7 @@ from assay.analysis.comparison import Comparison
 from assay.analysis.gate import gate
 from assay.analysis.stats.sweep_noise import seed_priors_by_metric
 from assay.config.policy import Criterion, EarlyStopping
-from assay.core.errors import AssayError
+from assay.core.errors import AssayError, Refused
 from assay.core.serde import to_json
 from tests.helpers.studies import accuracy, policy, results
 
@@ -113,6 +113,25 @@ def test_mixes_with_another_budget_do_not_inform_the_noise() -> None:
     table.loc[table["mix"] == "other", "tokens"] *= 2
     compared = compare(table, policy(), baseline="base", candidates=["new"])
     assert {c.noise_sources["sweep"] for c in compared} == {0}
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.94])
+def test_a_short_seed_without_partner_cannot_change_the_mean_of_its_arm(fraction: float) -> None:
+    table = results({"new": {"code": -0.01}}, seeds=range(6))
+    table.loc[table["mix"] == "new", "seed"] += 10
+    table.loc[(table["mix"] == "base") & table["seed"].isin([2, 5]), "tokens"] *= fraction
+    with pytest.raises(Refused, match=r"base seed 2 on [\d,]+, base seed 5 on"):
+        compare(table, policy(), baseline="base")
+    paired = table.assign(seed=table["seed"] % 10)
+    paired = paired[(paired["mix"] == "base") | ~paired["seed"].isin([2, 5])]
+    assert {c.pairing for c in compare(paired, policy(), baseline="base")} == {"partial"}
+
+
+def test_unshared_seeds_within_the_tolerance_are_compared() -> None:
+    table = results({"new": {"code": -0.01}})
+    table.loc[table["mix"] == "new", "seed"] += 10
+    table.loc[(table["mix"] == "base") & (table["seed"] == 2), "tokens"] *= 0.96
+    assert {c.pairing for c in compare(table, policy(), baseline="base")} == {"unpaired"}
 
 
 def test_a_metric_outside_the_policy_is_a_monitor_without_a_vote() -> None:

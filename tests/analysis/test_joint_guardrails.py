@@ -112,3 +112,35 @@ def test_a_guardrail_that_is_missing_in_one_arm_prevents_an_accept() -> None:
     verdict = _decide(table)
     assert verdict.decision == "INCONCLUSIVE"
     assert Code.TOO_FEW_SHARED_SEEDS in {reason.code for reason in verdict.reasons}
+
+
+def test_the_mean_of_the_guardrails_uses_only_comparable_arms() -> None:
+    other = [_table(rng=rng).query("mix == 'new'").assign(mix=f"o{rng}") for rng in range(1, 7)]
+    table = pd.concat([_table(), *other], ignore_index=True)
+    for factor, df in ((1.0, 10), (0.2, 0)):
+        table["tokens"] = np.where(table["mix"].isin(["base", "new"]), 1e10, factor * 1e10)
+        compared = {c.task: c for c in _decide(table).comparisons}
+        assert (compared["g0"].noise_sources["sweep"] > 0) == (df > 0)
+        assert compared["aggregate/guardrails"].noise_sources["sweep"] >= df
+        assert (compared["aggregate/guardrails"].noise_sources["sweep"] > 0) == (df > 0)
+
+
+def test_metrics_of_one_task_are_no_independent_samples_of_items() -> None:
+    random = np.random.default_rng(4)
+    rows, items = [], []
+    for mix in ("base", "new"):
+        ability = random.standard_normal(200)
+        for seed in range(3):
+            rows.append((mix, seed, "gain", "loss", 2 + 0.01 * random.standard_normal() - (mix == "new"), np.nan))
+            answers = (ability + 0.7 * random.standard_normal(200) > -0.3).astype(float)
+            for metric in ("acc", "acc_norm"):
+                rows.append((mix, seed, "mmlu", metric, answers.mean(), 200))
+                items += [(mix, seed, "mmlu", metric, str(i), value) for i, value in enumerate(answers)]
+    table = pd.DataFrame(rows, columns=["mix", "seed", "task", "metric", "value", "n"])
+    answered = pd.DataFrame(items, columns=["mix", "seed", "task", "metric", "item", "value"])
+    guards = tuple(Criterion(task="mmlu", metric=m, better="higher", margin=0.02) for m in ("acc", "acc_norm"))
+    verdict = decide(table, replace(_policy(), guardrails=guards), baseline="base", candidate="new", items=answered)
+    single = next(c for c in verdict.comparisons if c.metric == "acc")
+    mean = next(c for c in verdict.comparisons if c.task == "aggregate/guardrails")
+    assert single.item_variance > 0
+    assert mean.item_variance == pytest.approx(single.item_variance / 0.02**2)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from assay.analysis.compare import compare
+from assay.analysis.gate import gate
 from assay.analysis.seed_stages import gate_external
 from assay.config.reason import Code
 from assay.config.sequential_seeds import SequentialSeeds
@@ -58,3 +61,37 @@ def test_candidates_with_different_numbers_of_seeds_have_different_stages() -> N
     stages = {name: first(each.scope, Code.SCOPE_STAGES).figures["stage"] for name, each in verdict.candidates.items()}
     assert stages == {"new": 3, "other": 1}
     assert first(verdict.note, Code.SEVERAL_CANDIDATES).figures["candidates"] == 2
+
+
+TOGETHER = replace(STAGED, candidates="all")
+MANY = [f"c{number}" for number in range(10)]
+
+
+def test_candidates_that_share_alpha_have_divided_levels_in_every_statement() -> None:
+    frame = results({name: {"code": 0.0} for name in MANY}, seeds=range(3))
+    verdict = gate_external(frame, TOGETHER, baseline="base", candidates=MANY)
+    levels = [level / 10 for level in STAGED.sequential_seeds.levels(0.05)]  # type: ignore[union-attr]  # it has stages
+    own = verdict.candidates["c0"]
+    scope = first(own.scope, Code.SCOPE_STAGES).figures
+    assert scope["levels"] == pytest.approx(levels)
+    assert scope["alpha"] == pytest.approx(sum(levels))
+    assert own.comparisons[0].level == pytest.approx(1 - levels[1])
+    assert first(own.needed, Code.NEED_STAGE).figures["level"] == pytest.approx(levels[2])
+    assert [reason.code for reason in verdict.note] == [Code.CANDIDATES_CONTROLLED]
+    note = verdict.note[0].figures
+    assert (note["alpha"], note["each"], note["final"]) == pytest.approx((0.05, 0.005, levels[2]))
+    better = results({name: {"code": -0.5} for name in MANY}, seeds=range(3))
+    decision = gate_external(better, TOGETHER, baseline="base", candidates=MANY).candidates["c0"]
+    assert first(decision.reasons, Code.STAGE_DECIDED).figures["level"] == pytest.approx(levels[1])
+
+
+@pytest.mark.parametrize("stages", [(2, 3, 5), (2, 5, 10)])
+def test_a_gate_with_many_candidates_divides_the_level_of_the_last_stage(stages: tuple[int, ...]) -> None:
+    """A first stage whose level is small before the division is no reason to refuse the verdict."""
+    rule = replace(TOGETHER, sequential_seeds=SequentialSeeds(stages=stages))
+    frame = results({name: {"code": 0.0} for name in MANY}, seeds=range(5))
+    verdict = gate(frame, rule, baseline="base", candidates=MANY)
+    assert verdict.candidates["c0"].comparisons[0].level == pytest.approx(1 - rule.at_the_end.alpha / 10)
+    compared = compare(frame, rule, baseline="base")
+    assert compared[0].level == pytest.approx(verdict.candidates["c0"].comparisons[0].level)
+    assert rule.stage_levels(10)[-1] == pytest.approx(1 - compared[0].level)

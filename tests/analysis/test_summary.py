@@ -56,3 +56,13 @@ def test_the_json_of_a_verdict_begins_with_its_sentence() -> None:
     assert plain["summary"]["text"] == text(verdict.summary)
     assert plain["candidates"]["good"]["summary"]["text"] == plain["summary"]["text"]
     assert plain["summary"]["text"].startswith("good against base: validation/code bits_per_byte changes by -0.0")
+
+
+def test_arms_with_different_numbers_of_seeds_are_both_stated() -> None:
+    table = results({"new": {"code": -0.5}}, seeds=range(5))
+    table.loc[table["mix"] == "new", "seed"] += 10
+    arms = {"baseline": "base", "candidate": "new"}
+    summary = decide(table[table["seed"] < 13], policy(), **arms).summary
+    assert list(summary.figures["arm_seeds"]) == [5, 3]
+    assert "5 seeds of base and 3 of new" in text(summary)
+    assert "arm_seeds" not in decide(table, policy(), **arms).summary.figures

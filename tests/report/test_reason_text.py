@@ -55,6 +55,9 @@ RENDERED: list[tuple[Reason, str]] = [
             decision="REJECT"),
      ("new against base: code bits_per_byte changes by -0.0500 bits per byte after 25% of the tokens (better, -2.5% of the"
       " baseline, the uncertainty is unknown, 3 seeds), so the gate rejects the change (REJECT).")),
+    (reason(Code.SUMMARY, "code", BPB, **TESTED, **(RESULT | {"guardrails": 0}), arm_seeds=[10, 3], decision="ACCEPT"),
+     ("new against base: code bits_per_byte changes by -0.0500 bits per byte (better, -2.5% of the baseline, 95% interval"
+      " -0.0600 to -0.0400, 10 seeds of base and 3 of new), so the gate accepts the change (ACCEPT).")),
     (reason(Code.SUMMARY, **TESTED, decision="BLOCKED"),
      "new against base: a defect or a missing clearance blocks the change (BLOCKED)."),
     (reason(Code.SUMMARY, **TESTED, decision="INCONCLUSIVE"),
@@ -171,9 +174,15 @@ RENDERED: list[tuple[Reason, str]] = [
     (reason(Code.CANDIDATES_CONTROLLED, "base", candidates=4, alpha=0.05, each=0.0125),
      ("The error rate of 5% holds for all 4 candidates together: each candidate was evaluated at 1.25%"
       " (Bonferroni).")),
+    (reason(Code.CANDIDATES_CONTROLLED, "base", candidates=5, alpha=0.05, each=0.01, final=0.008),
+     ("The error rate of 5% holds for all 5 candidates together: each candidate has 1% (Bonferroni). The final verdict"
+      " uses 0.8%, and interim analyses or earlier stages use the remaining part.")),
     (reason(Code.UNEVEN_SEED_TOKENS, "new", seeds={"2": 1e9}, longest=3e9),
      ("The runs of new were trained on different numbers of tokens. The longest run has 3,000,000,000 tokens."
       " These runs are shorter: seed 2 (1,000,000,000 tokens).")),
+    (reason(Code.MIXES_NOT_AVERAGED, mixes=["short", "other"], last=2),
+     ("The results exclude short, other. The policy averages the last 2 checkpoints, which were not scored there as for the"
+      " compared mixes.")),
     (reason(Code.UNEVEN_MIX_TOKENS, "new", baseline="base", baseline_tokens=1000.0, candidate_tokens=970.0),
      ("base was trained on 1,000 tokens, and new on 970 tokens. The unequal budgets may explain part of the"
       " difference in scores.")),

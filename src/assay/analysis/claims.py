@@ -21,7 +21,7 @@ class ClaimResult(NamedTuple):
 
     Attributes:
         name: `better` or `worse` for a primary metric, by the sign of its gain: superiority by more than the margin, or
-            any loss. `not worse` for a guardrail: non-inferiority within its margin. `worse` for a guardrail whose loss
+            any loss. `not worse` for a guardrail: non-inferiority within its margin, or within the limit of the joint rule. `worse` for a guardrail whose loss
             beyond its margin is significant. `differs` for a monitor metric. `none` without a vote.
         p: p-value of the claim, adjusted for multiple tests where the claim's family requires it; NaN for `none`.
     """
@@ -39,6 +39,7 @@ def claim(
     alpha: float,
     p_adjusted: float,
     p_noninferior: float,
+    p_limit: float = math.nan,
 ) -> ClaimResult:
     """Return the claim about a comparison.
 
@@ -50,6 +51,7 @@ def claim(
         alpha: error rate of the tests.
         p_adjusted: adjusted p-value of superiority or harm (see `assay.analysis.comparison.Comparison`).
         p_noninferior: p-value of non-inferiority of a guardrail.
+        p_limit: under the joint rule, the p-value of a loss beyond the policy's limit; NaN under other rules.
     """
     if role == "monitor":
         return ClaimResult("none" if math.isnan(p_adjusted) else "differs", p_adjusted)
@@ -59,7 +61,7 @@ def claim(
         return ClaimResult("better" if gain > 0 else "worse", p_adjusted)
     if gain < -margin and p_adjusted <= alpha:
         return ClaimResult("worse", p_adjusted)
-    return ClaimResult("not worse", p_noninferior)
+    return ClaimResult("not worse", p_noninferior if math.isnan(p_limit) else p_limit)
 
 
 def relative_to_baseline(effect: float, baseline_mean: float) -> float:

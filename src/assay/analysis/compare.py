@@ -52,6 +52,7 @@ def compare(
     items: pd.DataFrame | ItemTable | None = None,
     candidates: Sequence[str] | None = None,
     history: pd.DataFrame | HistoryTable | None = None,
+    n_candidates: int | None = None,
 ) -> list[Comparison]:
     """Compare mixes with a baseline on every metric that both have.
 
@@ -72,6 +73,8 @@ def compare(
         candidates: the mixes to compare, in this order (default: all but the baseline).
         history: results of other mixes with replicates at the proxy scale. Their noise moderates the variances if it
             agrees with the results.
+        n_candidates: as for `assay.analysis.gate.gate`: the number of candidates among which a policy with
+            `candidates: all` divides alpha (default: the number of compared mixes).
 
     Returns:
         By candidate: primaries and guardrails in the policy's order, then monitors by task and metric.
@@ -80,7 +83,10 @@ def compare(
         AssayError: the tables are invalid (see `assay.analysis.stats.tables`), or lack a mix or a metric
             of the policy.
     """
-    results, policy = ResultsTable.of(results), policy.at_the_end
+    results = ResultsTable.of(results)
+    if policy.candidates == "all" and n_candidates is None:
+        n_candidates = len(candidates) if candidates is not None else _count_others(results, policy, str(baseline))
+    policy = policy.for_candidates(n_candidates or 1).at_the_end
     effective = policy if history is not None else with_primary_of_target(policy, results)
     return compare_arms(
         results, effective, baseline=baseline, items=items, candidates=candidates, history=history, refuse_broken=True
@@ -110,7 +116,8 @@ def compare_arms(
     """
     results = ResultsTable.of(results)
     baseline, policy = str(baseline), with_proxy_scale(policy, results.frame)
-    results, items = results.averaged(policy.average.last, items)
+    compared = None if candidates is None else [baseline, *map(str, candidates)]
+    results, items = results.averaged(policy.average.last, items, required=compared)
     aggregated = with_aggregate(
         results, None if history is None else HistoryTable.of(history), policy, baseline=baseline
     )
@@ -150,6 +157,12 @@ def compare_arms(
         )
         comparisons += pair.comparisons()
     return comparisons
+
+
+def _count_others(results: ResultsTable, policy: Policy, baseline: str) -> int:
+    """Return the number of mixes at the proxy scale, without the baseline."""
+    rows = results.rows_at(with_proxy_scale(policy, results.frame).proxy_scale)
+    return sum(str(mix) != baseline for mix in rows["mix"].unique())
 
 
 def with_primary_of_target(policy: Policy, results: ResultsTable) -> Policy:
@@ -249,7 +262,11 @@ class _Pair:
                 gain = self.aggregated.standardized_gain(c.task, c.metric, c.effect)
                 complete.append((replace(c, part_of=own[0], part_gain=gain), estimate))
             elif (c.task, c.metric) == own:
-                items = {(c.task, c.metric): _item_part(c) for c in parts.values() if c.item_variance > 0}
+                items = {
+                    (part.task, part.metric): _item_part(known)
+                    for part, known in measured
+                    if (part.task, part.metric) in parts and part.item_variance > 0
+                }
                 final, adjusted = self._measure(*own, adjust=partial(self.aggregated.adjust, items=items))
                 if silent:
                     reason = "none of its tasks has signal"
@@ -261,17 +278,22 @@ class _Pair:
 
     def _with_joint_mean(self, measured: list[tuple[Comparison, Estimate]]) -> list[tuple[Comparison, Estimate]]:
         """Insert the mean of the guardrails with signal before the guardrails, if the policy tests them jointly."""
-        guards = [c for c, _ in measured if c.role == "guardrail" and c.signal != "no signal"]
+        known = [(c, own) for c, own in measured if c.role == "guardrail" and c.signal != "no signal"]
+        guards = [c for c, _ in known]
         if self.policy.guardrail_rule == "each" or not guards:
             return measured
         criteria = [c for c in self.policy.guardrails if (c.task, c.metric) in {(g.task, g.metric) for g in guards}]
-        table = joint_table(self.results, criteria, baseline=self.baseline)
+        table = joint_table(self.results, criteria, baseline=self.baseline, mixes=self._joint_arms(guards))
         if table is None or self.candidate not in table.mixes:
             return measured
         noise = SweepNoise(table, self.baseline, {}, min_seeds=self.policy.min_seeds)
         pair = replace(self, results=table, items=None, noise=noise, policy=replace(self.policy, guardrails=(MEAN,)))
-        items = [(g, _item_part(g)) for g in guards if g.item_variance > 0]
-        variance = math.fsum(part.variance / g.margin**2 for g, part in items) / len(guards) ** 2
+        items = [(g, _item_part(own)) for g, own in known if g.item_variance > 0]
+        # Metrics of one task share its items, so that their SDs are added. The items of different tasks are independent.
+        by_task: dict[str, float] = {}
+        for g, part in items:
+            by_task[g.task] = by_task.get(g.task, 0.0) + math.sqrt(part.variance) / g.margin
+        variance = math.fsum(sd**2 for sd in by_task.values()) / len(guards) ** 2
 
         def adjust(estimate: Estimate) -> Estimate:
             if not estimate.parts or not items:
@@ -281,6 +303,11 @@ class _Pair:
         mean = pair._measure(MEAN.task, MEAN.metric, adjust=adjust)  # noqa: SLF001 - the same class
         place = next(i for i, (c, _) in enumerate(measured) if c.role == "guardrail")
         return [*measured[:place], mean, *measured[place:]]
+
+    def _joint_arms(self, guards: Sequence[Comparison]) -> list[str]:
+        """Return the mixes whose scores of all guardrails are comparable with the baseline's, in the table's order."""
+        arms = [set(self.noise.model((g.task, g.metric), self.candidate).arms) for g in guards]
+        return [mix for mix in self.results.mixes if all(mix in own for own in arms)]
 
     def _metrics(self) -> list[tuple[str, str]]:
         both = set(self.results.metrics(self.baseline)) & set(self.results.metrics(self.candidate))
@@ -312,6 +339,8 @@ class _Pair:
         require_equal_chance(task, metric, {self.baseline: a.chance, self.candidate: b.chance})
         noise = self.noise.compare(self.candidate, (task, metric))
         used = self._used_seeds(a, b, noise)
+        if noise.pairing == "unpaired":
+            self.results.require_even_seeds(dict(zip((self.baseline, self.candidate), used, strict=True)))
         n_seeds = min(map(len, used))
         paired = None
         if self.items is not None and n_seeds:
@@ -501,9 +530,9 @@ def _by_means(noise: PairNoise, n_seeds: int, paired: PairedItems | None) -> Est
     return Estimate(noise.effect, parts, measured, n_seeds, n_items)
 
 
-def _item_part(c: Comparison) -> Part:
-    """Return the variance component of an effect from the choice of items."""
-    return Part(c.item_variance, max((c.n_items or 2) - 1, 1))
+def _item_part(estimate: Estimate) -> Part:
+    """Return the variance component of an effect from the choice of items, with the degrees of freedom of its clusters."""
+    return estimate.parts[1]
 
 
 def _single_doubt(noise: PairNoise, prior: SeedPrior | None) -> str:

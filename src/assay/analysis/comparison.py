@@ -154,6 +154,7 @@ class Comparison:
             alpha=1 - self.level,
             p_adjusted=self.p_adjusted,
             p_noninferior=self.p_noninferior,
+            p_limit=self.p_limit,
         )
 
     @property

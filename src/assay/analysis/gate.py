@@ -50,7 +50,7 @@ from assay.config.aggregate import JOINT, is_aggregate
 from assay.config.one_arm_sources import Trained, one_arm_reasons, one_arm_tasks
 from assay.config.policy import Policy
 from assay.config.reason import Code, Reason
-from assay.core.errors import ConfigError, NotFound, did_you_mean
+from assay.core.errors import ConfigError, NotFound, Refused, did_you_mean
 from assay.core.serde import json_shape
 
 if TYPE_CHECKING:
@@ -278,7 +278,8 @@ def decide(
     history = None if history is None else HistoryTable.of(history)
     baseline, candidate = str(baseline), str(candidate)  # a mix may be named by a number
     policy = with_proxy_scale(policy.at_the_end, results.frame)
-    results, items = results.averaged(policy.average.last, items)
+    results, items = results.averaged(policy.average.last, items, required=(baseline, candidate))
+    unaveraged = _unaveraged(results, policy)
     arms = (_arm(results, baseline, missing), _arm(results, candidate, missing))
     # A blocked change, or one whose runs all failed, can lack results: its verdict needs none.
     empty = [arm for arm in arms if not arm.present and (blocked or arm.missing)]
@@ -326,6 +327,7 @@ def decide(
     reasons += [
         *(reason for reason in parts if reason not in reasons),
         *excluded,
+        *unaveraged,
         *direction_reasons(comparisons, policy, target),
         *_conversions(results, history, {baseline, candidate}),
     ]
@@ -336,10 +338,15 @@ def decide(
             outliers = find_outliers(noise, effective, candidate)
 
             def decide_without() -> Decision:
-                return decide(
-                    without_runs(plain, outliers), policy, baseline=baseline, candidate=candidate, history=plain_history,
-                    items=items, missing=missing, context=context, trained=trained, name_outliers=False,
-                ).decision  # fmt: skip
+                try:
+                    return decide(
+                        without_runs(plain, outliers), policy, baseline=baseline, candidate=candidate, history=plain_history,
+                        items=items, missing=missing, context=context, trained=trained, name_outliers=False,
+                    ).decision  # fmt: skip
+                except (
+                    Refused
+                ):  # without these runs, the arms are unpaired, and their seeds have different token budgets
+                    return Decision.INCONCLUSIVE
 
             reasons += list_outliers(outliers, decision, decide_without)
     options: tuple[next_steps.Option, ...] = ()
@@ -383,6 +390,14 @@ def _conversions(results: ResultsTable, history: HistoryTable | None, arms: Abst
     """Return reasons for the values of the arms and the history that were converted to another unit."""
     own = [reason for reason in results.conversions if not arms.isdisjoint(reason.figures["mixes"])]
     return [*own, *(() if history is None else history.conversions)]
+
+
+def _unaveraged(results: ResultsTable, policy: Policy) -> list[Reason]:
+    """Return the reason that names mixes without the checkpoints of the policy's average; empty without such mixes."""
+    if not results.excluded:
+        return []
+    figures = {"mixes": list(results.excluded), "last": policy.average.last}
+    return [Reason(code=Code.MIXES_NOT_AVERAGED, figures=figures)]
 
 
 def _deciding(target: TargetEffect | None) -> tuple[Metric, ...]:
@@ -463,7 +478,7 @@ def gate(
     # The candidates share these tables: validate, average and index them once.
     results = ResultsTable.of(results)
     history = None if history is None else HistoryTable.of(history)
-    results, items = results.averaged(policy.average.last, items)
+    results, items = results.averaged(policy.average.last, items, required=[str(baseline), *map(str, candidates)])
     items = None if items is None else ItemTable.of(items)
     policy = with_proxy_scale(policy, results.frame)
     # Runs of a blocked mix inform no other verdict, not even as noise.
@@ -513,7 +528,8 @@ def candidates_note(policy: Policy, number: int, *, subject: str) -> tuple[Reaso
         subject: the baseline.
     """
     if policy.candidates == "all":
-        figures = {"candidates": number, "alpha": policy.alpha, "each": policy.alpha / number}
+        final = policy.at_the_end.alpha / number
+        figures = {"candidates": number, "alpha": policy.alpha, "each": policy.alpha / number, "final": final}
         return (Reason(code=Code.CANDIDATES_CONTROLLED, subject=subject, figures=figures),)
     figures = {"candidates": number, "alpha": policy.alpha, "expected": number * policy.alpha}
     return (Reason(code=Code.SEVERAL_CANDIDATES, subject=subject, figures=figures),)

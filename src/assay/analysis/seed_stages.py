@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from assay.analysis.gate import Decision, SweepVerdict, Verdict, gate
+from assay.analysis.gate import Decision, SweepVerdict, Verdict, candidates_note, gate
 from assay.analysis.stats.tables import seed_order
 from assay.config.reason import Code, Reason
 from assay.plan.seed_stages import HELD, CandidateStage, current_stages, fingerprints, recorded, stages_of
@@ -42,7 +42,9 @@ class StageView:
     plan: SequentialSeeds
     """Stages of the policy."""
     alpha: float
-    """Alpha of all stages together."""
+    """Alpha of all stages together, for one candidate."""
+    levels: tuple[float, ...]
+    """Level of each stage, for one candidate."""
     seeds: tuple[Seed, ...]
     """Seeds of the verdict: those up to the end of its stage."""
     waiting: tuple[str, ...] = ()
@@ -92,7 +94,13 @@ def _view(
     current: Mapping[str, CandidateStage],
 ) -> StageView:
     seeds = plan.sweep.seeds[: stages.stages[state.number - 1]]
-    view = StageView(state=state, number=state.number, plan=stages, alpha=space.study.policy.alpha, seeds=seeds)
+    view = StageView(
+        state=state,
+        number=state.number,
+        plan=stages,
+        seeds=seeds,
+        **_levels(space.study.policy, len(plan.sweep.candidates)),
+    )
     if state.decided is not None:
         return view
     own = {state.candidate, state.control}
@@ -133,6 +141,7 @@ def gate_external(
     """
     stages = policy.sequential_seeds
     assert stages is not None, "a policy with stages"
+    number_of_candidates = arguments.setdefault("n_candidates", len(candidates))
     seeds_of = {mix: set(frame.loc[frame["mix"] == mix, "seed"]) for mix in (baseline, *candidates)}
     views = {}
     for name in candidates:
@@ -144,7 +153,7 @@ def gate_external(
             state=CandidateStage(candidate=name, control=baseline, number=number),
             number=number,
             plan=stages,
-            alpha=policy.alpha,
+            **_levels(policy, number_of_candidates),
             seeds=used,
             waiting=() if complete else (f"{name} ({len(shared)} of {stages.stages[0]} shared seeds)",),
             left_out=shared[len(used) :],
@@ -154,7 +163,15 @@ def gate_external(
         rows = frame[frame["seed"].isin(seeds)] if seeds else frame
         return gate(rows, at_stage, baseline=baseline, candidates=group, **arguments)
 
-    return decide_by_stage(views, candidates, policy, decide)
+    return decide_by_stage(views, candidates, policy, decide, n_candidates=number_of_candidates)
+
+
+def _levels(policy: Policy, n_candidates: int) -> dict[str, Any]:
+    """Return the levels of the stages and their sum for each of several candidates, as arguments of `StageView`."""
+    return {
+        "alpha": policy.alpha / policy.sharing(n_candidates),
+        "levels": policy.stage_levels(n_candidates),
+    }
 
 
 def without_held_runs(plan: Plan) -> Plan:
@@ -181,6 +198,8 @@ def decide_by_stage(
     names: Sequence[str],
     policy: Policy,
     decide: Callable[[Sequence[str], tuple[Seed, ...], Policy], SweepVerdict],
+    *,
+    n_candidates: int,
 ) -> SweepVerdict:
     """Decide on candidates with the same control, each at its own stage.
 
@@ -189,6 +208,7 @@ def decide_by_stage(
         names: the candidates, at least one.
         policy: the policy, with the stages.
         decide: returns the verdict on some candidates from some seeds, under the policy of a stage.
+        n_candidates: number of candidates of the whole sweep, as for `assay.analysis.gate.gate`.
     """
     groups: dict[tuple[int, tuple[Seed, ...]], list[str]] = {}
     for name in names:
@@ -197,21 +217,19 @@ def decide_by_stage(
     decided = {name: verdict for group in verdicts for name, verdict in group.candidates.items()}
     candidates = {name: at_its_stage(decided[name], views[name]) for name in names}
     missing = {mix: reasons for group in verdicts for mix, reasons in group.missing.items()}
-    figures = {"candidates": len(names), "alpha": policy.alpha, "expected": len(names) * policy.alpha}
-    several = Reason(code=Code.SEVERAL_CANDIDATES, subject=verdicts[0].baseline, figures=figures)
-    note = tuple(reason for reason in verdicts[0].note if reason.code is not Code.SEVERAL_CANDIDATES)
-    return replace(
-        verdicts[0], candidates=candidates, missing=missing, note=(*((several,) if len(names) > 1 else ()), *note)
-    )
+    counted = n_candidates if policy.candidates == "all" else len(names)
+    several = candidates_note(policy, counted, subject=verdicts[0].baseline) if counted > 1 else ()
+    of_groups = (Code.SEVERAL_CANDIDATES, Code.CANDIDATES_CONTROLLED)  # about one group, at the level of its stage
+    note = tuple(reason for reason in verdicts[0].note if reason.code not in of_groups)
+    return replace(verdicts[0], candidates=candidates, missing=missing, note=(*several, *note))
 
 
 def at_its_stage(verdict: Verdict, view: StageView) -> Verdict:
     """Return the verdict on a candidate with its stage: the decision that the stage permits, and the next stage."""
-    levels = view.plan.levels(view.alpha)
     figures = {
         "stage": view.number,
         "stages": view.plan.stages,
-        "levels": levels,
+        "levels": view.levels,
         "spending": view.plan.spending,
         "alpha": view.alpha,
         "left_out": view.left_out,
@@ -247,7 +265,7 @@ def _with_note(verdict: Verdict, view: StageView) -> Verdict:
         "stages": len(view.plan.stages),
         "n_seeds": view.n_seeds,
         "left": view.plan.stages[-1] - view.n_seeds,
-        "level": view.plan.levels(view.alpha)[view.number - 1],
+        "level": view.levels[view.number - 1],
     }
     note = Reason(code=Code.STAGE_DECIDED, subject=verdict.candidate, figures=figures)
     return replace(verdict, reasons=(*verdict.reasons, note), needed=(), options=())
@@ -275,7 +293,7 @@ def _open(verdict: Verdict, view: StageView) -> Verdict:
             "stages": len(view.plan.stages),
             "seeds": view.plan.stages[following - 1] - before,
             "n_seeds": view.plan.stages[following - 1],
-            "level": view.plan.levels(view.alpha)[following - 1],
+            "level": view.levels[following - 1],
             "most": view.plan.stages[-1],
             "begun": bool(view.waiting),
         },
@@ -309,7 +327,7 @@ def decisions_of(
                 baseline=view.state.control,
                 stage=view.number,
                 n_seeds=view.n_seeds,
-                level=view.plan.levels(view.alpha)[view.number - 1],
+                level=view.levels[view.number - 1],
                 decision=str(decided.decision),  # type: ignore[arg-type]  # BLOCKED is excluded above
                 final=decided.decision is not Decision.INCONCLUSIVE,
                 reasons=tuple(reason for reason in decided.reasons if reason.code not in _OF_STAGE),

@@ -58,6 +58,8 @@ def summarize(
     if c is None or math.isnan(c.effect):
         return Reason(code=Code.SUMMARY, figures=figures)
     figures |= {name: getattr(c, name) for name in _SHOWN}
+    if len(c.baseline_seeds) != len(c.candidate_seeds):
+        figures["arm_seeds"] = [len(c.baseline_seeds), len(c.candidate_seeds)]
     return Reason(code=Code.SUMMARY, subject=c.task, metric=c.metric, figures=figures | _guardrails(comparisons))
 
 
@@ -87,7 +89,9 @@ def summarize_sweep(summaries: Sequence[Reason], *, baseline: str, decision: str
 
 def _at_target(target: TargetEffect, figures: dict[str, Any]) -> Reason:
     known = {name: getattr(target, name) for name in ("effect", "ci_low", "ci_high", "level", "scale", "better")}
-    more = {"n_seeds": min(target.n_seeds)}
+    more: dict[str, Any] = {"n_seeds": min(target.n_seeds)}
+    if len(set(target.n_seeds)) > 1:
+        more["arm_seeds"] = list(target.n_seeds)
     return Reason(code=Code.SUMMARY, subject=target.task, metric=target.metric, figures=figures | known | more)
 
 
@@ -111,6 +115,6 @@ def _guardrails(comparisons: Collection[Comparison]) -> dict[str, int]:
     held = [
         c
         for c, most in zip(guardrails, alpha, strict=True)
-        if (c.claim == "not worse" and c.p_claim <= most) or (c.votes and c.gain > -c.margin and c.p_limit <= most)
+        if c.claim == "not worse" and c.p_claim <= most and c.gain > -c.margin
     ]
     return {"guardrails": len(guardrails), "guardrails_held": len(held)}

@@ -123,6 +123,7 @@ def decide_sweep(
                 lambda group, seeds, policy, control=control: decide(  # type: ignore[misc]  # mypy cannot infer a default argument here
                     _evidence(space, results_of_seeds(results, seeds), policy), control, group
                 ),
+                n_candidates=len(sweep.candidates),
             )
             for control, names in groups.items()
         ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from assay.cli.console import console
 from assay.plan.run_range import run_range
 from assay.plan.seed_stages import stages_of
-from assay.report.formatting import duration
+from assay.report.formatting import duration, level_percent
 
 if TYPE_CHECKING:
     from assay.plan.plan import Plan
@@ -23,7 +23,7 @@ def to_mapping(space: Workspace, plan: Plan) -> Mapping[str, Any] | None:
         return None
     return {
         "stages": list(stages.stages),
-        "levels": list(stages.levels(space.study.policy.alpha)),
+        "levels": list(space.study.policy.stage_levels(len(plan.sweep.candidates))),
         "spending": stages.spending,
         "stop": stages.stop,
         "runs": run_range(plan)._asdict(),
@@ -35,8 +35,10 @@ def show(space: Workspace, plan: Plan) -> None:
     stages = stages_of(space.study.policy, plan.sweep)
     if stages is None:
         return
-    levels = stages.levels(space.study.policy.alpha)
-    each = ", ".join(f"{seeds} seeds at {level:.2%}" for seeds, level in zip(stages.stages, levels, strict=True))
+    levels = space.study.policy.stage_levels(len(plan.sweep.candidates))
+    each = ", ".join(
+        f"{seeds} seeds at {level_percent(level)}" for seeds, level in zip(stages.stages, levels, strict=True)
+    )
     runs = run_range(plan)
     cost = ""
     if runs.least_seconds is not None and runs.most_seconds is not None:
@@ -53,7 +55,7 @@ def show_decisions(decisions: Sequence[StageDecision]) -> None:
     for decision in decisions:
         following = "no further seeds" if decision.final else "the next stage follows"
         console.print(
-            f"stage {decision.stage}: {decision.candidate} {decision.decision} at a level of {decision.level:.2%}; {following}",
+            f"stage {decision.stage}: {decision.candidate} {decision.decision} at a level of {level_percent(decision.level)}; {following}",
             markup=False,
             soft_wrap=True,
         )

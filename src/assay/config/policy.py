@@ -264,10 +264,25 @@ class Policy:
         return replace(self, primary=(first, *self.primary))
 
     def for_candidates(self, number: int) -> Policy:
-        """Return the policy for each of several candidates. With `candidates: all`, each has a part of alpha (Bonferroni)."""
+        """Return the policy for each of several candidates. With `candidates: all`, each has a part of alpha (Bonferroni).
+
+        For a policy with stages, this is the policy of the last stage: its level is divided, because the levels of a
+        divided alpha would differ from the divided levels (see `stage_levels`).
+        """
         if self.candidates == "each":
             return self
-        return replace(self, alpha=self.alpha / max(number, 1), candidates="each")
+        own = self if self.sequential_seeds is None else self.at_the_end
+        return replace(own, alpha=own.alpha / self.sharing(number), candidates="each")
+
+    def sharing(self, number: int) -> int:
+        """Return how many of several candidates share alpha: 1 if alpha applies to each of them."""
+        return max(number, 1) if self.candidates == "all" else 1
+
+    def stage_levels(self, number: int) -> tuple[float, ...]:
+        """Return the levels of the stages for each of several candidates; empty without stages."""
+        if self.sequential_seeds is None:
+            return ()
+        return tuple(level / self.sharing(number) for level in self.sequential_seeds.levels(self.alpha))
 
     def _require_consistent_directions(self) -> None:
         for key, better in self.directions.items():

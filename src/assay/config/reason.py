@@ -139,6 +139,10 @@ class Code(StrEnum):
         "The policy requires every primary metric to improve, but some primary metrics have no signal.",
     )
     UNEVEN_SEED_TOKENS = "uneven_seed_tokens", "The runs of a mix were trained on different numbers of tokens."
+    MIXES_NOT_AVERAGED = (
+        "mixes_not_averaged",
+        "The noise does not use mixes without the last checkpoints that the policy averages.",
+    )
     UNEVEN_MIX_TOKENS = "uneven_mix_tokens", "Baseline and candidate were trained on different numbers of tokens."
     TARGET_BETTER = "target_better", "The candidate is predicted to win at the target scale."
     TARGET_WORSE = "target_worse", "The baseline is predicted to win at the target scale."

@@ -81,7 +81,7 @@ def current_stages(
     stages = stages_of(policy, sweep)
     if stages is None:
         return {}
-    levels = stages.levels(policy.alpha)
+    levels = policy.stage_levels(len(sweep.candidates))
     current = {}
     for candidate in sweep.candidates:
         control, last = sweep.control(candidate), None

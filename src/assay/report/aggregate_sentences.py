@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -92,9 +93,13 @@ def _joint(reason: Reason) -> str:
 
 def _controlled(reason: Reason) -> str:
     figures = reason.figures
+    each, final = figures["each"], figures.get("final", figures["each"])
+    together = f"The error rate of {percent(figures['alpha'])} holds for all {figures['candidates']} candidates together: each candidate"
+    if math.isclose(each, final):
+        return f"{together} was evaluated at {100 * each:.3g}% (Bonferroni)."
     return (
-        f"The error rate of {percent(figures['alpha'])} holds for all {figures['candidates']} candidates together: each candidate"
-        f" was evaluated at {100 * figures['each']:.3g}% (Bonferroni)."
+        f"{together} has {100 * each:.3g}% (Bonferroni). The final verdict uses {100 * final:.3g}%, and interim analyses or"
+        " earlier stages use the remaining part."
     )
 
 

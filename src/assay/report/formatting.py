@@ -61,6 +61,15 @@ def percent(part: float) -> str:
     return f"{100 * part:.3g}%"
 
 
+def level_percent(level: float) -> str:
+    """Format the level of a stage in percent, also a level that is divided among candidates.
+
+    >>> level_percent(0.0095), level_percent(0.00095)
+    ('0.95%', '0.095%')
+    """
+    return f"{level:.2%}" if level >= 0.001 else f"{100 * level:.2g}%"
+
+
 def fraction(part: float | None) -> str:
     """Format a fraction in percent, with enough digits to distinguish small fractions from 0.
 

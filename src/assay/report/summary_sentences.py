@@ -54,12 +54,20 @@ def _result(reason: Reason) -> str:
         )
     else:
         details.append("the uncertainty is unknown")
-    details.append(plural(figures["n_seeds"], "seed"))
+    details.append(_seeds(figures))
     where = f" at {figures['scale']}" if "scale" in figures else ""
     verb = "is predicted to change" if "scale" in figures else "changes"
     early = f" after {percent(figures['stopped_at'])} of the tokens" if "stopped_at" in figures else ""
     result = f"{reason.name}{where} {verb} by {size}{early} ({', '.join([_direction(figures), *details])})"
     return result + _guardrails(figures)
+
+
+def _seeds(figures: Mapping[str, Any]) -> str:
+    """State the number of seeds; for arms with different numbers, those of both."""
+    if "arm_seeds" not in figures:
+        return plural(figures["n_seeds"], "seed")
+    own, other = figures["arm_seeds"]
+    return f"{plural(own, 'seed')} of {figures['baseline']} and {other} of {figures['candidate']}"
 
 
 def _direction(figures: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from assay.config.reason import Code, Reason
+from assay.report.formatting import level_percent
 from assay.report.reason_phrases import (
     SHOWN,
     as_sentence,
@@ -371,12 +372,12 @@ def _expected_errors(reason: Reason, difference: str) -> str:
 
 def _scope_stages(reason: Reason) -> str:
     figures = reason.figures
-    levels = ", ".join(f"{level:.2%}" for level in figures["levels"])
+    levels = ", ".join(level_percent(level) for level in figures["levels"])
     sizes = ", ".join(map(str, figures["stages"]))
     seeds = plural(figures["stages"][figures["stage"] - 1], "seed")
     return (
         f"The seeds are trained in {len(figures['stages'])} stages of {sizes} seeds in total. The levels of the stages are"
-        f" {levels} ({figures['spending']}), and their sum is {figures['alpha']:.2%}. The verdict rests on stage"
+        f" {levels} ({figures['spending']}), and their sum is {level_percent(figures['alpha'])}. The verdict rests on stage"
         f" {figures['stage']} ({seeds})." + _left_out(figures)
     )
 
@@ -391,7 +392,7 @@ def _stage_decided(reason: Reason) -> str:
     left = plural(figures["left"], "further seed")
     return (
         f"Stage {figures['stage']} of {figures['stages']} decided {reason.subject} with {plural(figures['n_seeds'], 'seed')} at"
-        f" a level of {figures['level']:.2%}. {left} of {reason.subject} {'is' if figures['left'] == 1 else 'are'} not needed."
+        f" a level of {level_percent(figures['level'])}. {left} of {reason.subject} {'is' if figures['left'] == 1 else 'are'} not needed."
     )
 
 
@@ -412,12 +413,12 @@ def _need_stage(reason: Reason) -> str:
     if figures["begun"]:
         return (
             f"{stage}: the runs of up to {plural(figures['n_seeds'], 'seed')} must end. `assay submit` sends runs that no worker"
-            f" has. The level of the stage is {figures['level']:.2%}."
+            f" has. The level of the stage is {level_percent(figures['level'])}."
         )
     seeds = plural(figures["seeds"], "more seed")
     return (
         f"{stage}: {seeds} planned, {figures['n_seeds']} in total (at most {figures['most']}). Its level is"
-        f" {figures['level']:.2%}. The monitor job or the last worker submits the seeds, and `assay submit` does so too."
+        f" {level_percent(figures['level'])}. The monitor job or the last worker submits the seeds, and `assay submit` does so too."
     )
 
 
@@ -473,6 +474,10 @@ SENTENCES: Mapping[Code, Render] = {
         "The policy requires every primary metric to improve. Some primary metrics have no signal at this proxy size."
     ),
     Code.UNEVEN_SEED_TOKENS: _uneven_seed_tokens,
+    Code.MIXES_NOT_AVERAGED: lambda r: (
+        f"The results exclude {', '.join(r.figures['mixes'])}. The policy averages the last {r.figures['last']} checkpoints, which"
+        " were not scored there as for the compared mixes."
+    ),
     Code.UNEVEN_MIX_TOKENS: _uneven_mix_tokens,
     Code.TARGET_BETTER: _target_shown,
     Code.TARGET_WORSE: _target_shown,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from assay.analysis.external.reading import RunLabels, read
 from assay.analysis.external.selection import coverage, for_policy, select
+from assay.analysis.gate import gate
 from assay.config.policy import Averaging, Criterion, Policy, Target
 from assay.core.errors import AssayError
 from tests.analysis.external.result_files import HEADER, table, write
@@ -46,6 +48,7 @@ def test_the_last_checkpoints_are_averaged_if_the_policy_requires_it(two_scales:
     arms = two_scales[(two_scales["scale"] == "150M") & two_scales["mix"].isin(["a", "b"])]
     want = arms.groupby(["mix", "seed"])["value"].mean()
     assert selected.frame.set_index(["mix", "seed"])["value"].to_dict() == pytest.approx(want.to_dict())
+    assert selected.notes[-1].endswith("are excluded: c.")
     with pytest.raises(AssayError, match="c was scored at 1 checkpoint"):
         select(two_scales, policy, baseline="a", candidate="c")
 
@@ -87,6 +90,23 @@ def test_a_mix_outside_the_comparison_may_have_other_settings(tmp_path: Path) ->
     selected = frame(tmp_path, table({"a": 0.5, "b": 0.52, "c": 0.4}))
     selected["version"] = selected["mix"].map({"a": "1", "b": "1", "c": "2"})
     assert select(selected, POLICY, baseline="a", candidate="b").candidates == ("b",)
+
+
+def test_one_candidate_has_the_verdict_that_it_has_among_all(tmp_path: Path) -> None:
+    values = {"a": 0.5, "b": 0.52, "c": 0.4, "d": 0.45}
+    rows = frame(tmp_path, table(values))
+    rows["value"] += 0.004 * np.random.default_rng(1).standard_normal(len(rows))
+    verdicts = []
+    for candidate in (None, "b"):
+        chosen = select(rows, POLICY, baseline="a", candidate=candidate)
+        verdict = gate(
+            chosen.frame, POLICY, baseline="a", candidates=chosen.candidates, n_candidates=chosen.n_candidates
+        )
+        verdicts.append(verdict)
+    assert verdicts[1].candidates["b"].comparisons == verdicts[0].candidates["b"].comparisons
+    assert verdicts[1].candidates["b"].comparisons[0].noise_sources["sweep"] > 0
+    assert [note.figures["candidates"] for note in verdicts[0].note] == [3]
+    assert (set(verdicts[1].candidates), verdicts[1].note) == ({"b"}, ()), "only the decided candidates are counted"
 
 
 def test_coverage_lists_what_a_verdict_lacks(tmp_path: Path) -> None:

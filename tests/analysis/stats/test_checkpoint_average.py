@@ -127,6 +127,19 @@ def test_averaging_over_fewer_or_mismatched_checkpoints_is_refused(change: Any, 
         average_last(change(scores()), 3)
 
 
+@pytest.mark.parametrize("tokens", [(TOKENS[-1],), (TOKENS[0], 2 * TOKENS[0], 9 * TOKENS[0])])
+def test_a_mix_without_the_checkpoints_blocks_no_verdict_on_other_mixes(tokens: tuple[int, ...]) -> None:
+    rule, compared = policy(3), {"baseline": "today", "candidate": "new"}
+    alone = decide(scores(), rule, **compared)
+    verdict = decide(pd.concat([scores(), scores(("short",), tokens)]), rule, **compared)
+    assert verdict.comparisons == alone.comparisons
+    reason = next(reason for reason in verdict.reasons if reason.code is Code.MIXES_NOT_AVERAGED)
+    assert reason.figures == {"mixes": ("short",), "last": 3}
+    assert Code.MIXES_NOT_AVERAGED not in {reason.code for reason in alone.reasons}
+    with pytest.raises(AssayError, match="short"):
+        decide(pd.concat([scores(), scores(("short",), tokens)]), rule, baseline="today", candidate="short")
+
+
 def test_a_non_finite_value_at_one_checkpoint_makes_the_mean_non_finite() -> None:
     frame = scores()
     at = frame.index[(frame["tokens"] == 95) & (frame["metric"] == "acc")][0]

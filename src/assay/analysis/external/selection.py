@@ -32,7 +32,7 @@ class Selected(NamedTuple):
     """The rows to compare.
 
     Attributes:
-        frame: rows of the baseline and the candidates at one scale. Each run has the rows of its last checkpoint, or
+        frame: rows of all mixes at one scale, because all arms inform the noise. Each run has the rows of its last checkpoint, or
             the average over its last checkpoints if the policy requires an average.
         policy: the gate's policy, with scales spelled as in the table.
         candidates: the mixes to compare with the baseline.
@@ -115,13 +115,19 @@ def select(frame: pd.DataFrame, policy: Policy, *, baseline: str, candidate: str
     candidates = tuple(mix for mix in mixes if mix != baseline) if candidate is None else (candidate,)
     if not candidates:
         raise NotFound(f"there is no mix at {scale} other than {baseline!r}.", fix="Add results of a candidate.")
-    arms = at_scale[at_scale["mix"].isin([baseline, *candidates])]
-    last, notes = last_checkpoints(arms)
+    last, notes = last_checkpoints(at_scale)
     if policy.average.last > 1:
-        last, notes = arms, ()
+        last, notes = at_scale, ()
     require_same_settings(last, baseline=baseline, candidates=candidates)
-    others = len(mixes) - 1
-    return Selected(average_last(last, policy.average.last).scores, policy, candidates, notes, others)
+    others, n_averaged = len(mixes) - 1, policy.average.last
+    averaged = average_last(last, n_averaged, required=[baseline, *candidates])
+    if averaged.excluded:
+        named = ", ".join(averaged.excluded)
+        notes = (
+            *notes,
+            f"Mixes without the last {n_averaged} checkpoints that the policy averages are excluded: {named}.",
+        )
+    return Selected(averaged.scores, policy, candidates, notes, others)
 
 
 def at_proxy(frame: pd.DataFrame, policy: Policy) -> pd.DataFrame:

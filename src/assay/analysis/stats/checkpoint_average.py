@@ -15,6 +15,8 @@ from assay.analysis.stats.tables import ITEM_KEY, SCORE_KEY, TOKENS_APART, with_
 from assay.core.errors import Damaged, NotFound, Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     import pandas as pd
 
 CHECKPOINTS = "checkpoints"
@@ -33,9 +35,13 @@ class Averaged(NamedTuple):
 
     scores: pd.DataFrame
     items: pd.DataFrame | None
+    excluded: tuple[str, ...] = ()
+    """Mixes without the checkpoints of the required mixes, in the table's order."""
 
 
-def average_last(scores: pd.DataFrame, last: int, *, items: pd.DataFrame | None = None) -> Averaged:
+def average_last(
+    scores: pd.DataFrame, last: int, *, items: pd.DataFrame | None = None, required: Collection[str] | None = None
+) -> Averaged:
     """Average each run's scores over its last checkpoints, including the final one.
 
     The checkpoints are fixed per mix and scale: the largest `tokens` values at which any seed of the mix was scored. A
@@ -51,6 +57,8 @@ def average_last(scores: pd.DataFrame, last: int, *, items: pd.DataFrame | None 
         last: number of checkpoints. 1 returns both tables unchanged. A table that is already averaged over this number
             of checkpoints is also returned unchanged.
         items: one row per `mix, seed, task, metric, item` and `tokens`; None if not available.
+        required: mixes that must have the checkpoints, which are the compared mixes. Any other mix without the checkpoints
+            is excluded, because it informs only the noise (default: every mix is required).
 
     Returns:
         One row per `mix, seed, scale, task, metric` (and item), with the last `tokens`, in the order of the last rows.
@@ -61,6 +69,10 @@ def average_last(scores: pd.DataFrame, last: int, *, items: pd.DataFrame | None 
     """
     if last == 1 or _averaged_over(scores, last):
         return Averaged(scores, items)
+    excluded = () if required is None else _without_checkpoints(scores, items, last, required)
+    if excluded:
+        kept_mixes = [mix for mix in scores["mix"].astype(str).unique() if mix not in excluded]
+        scores, items = _of(scores, kept_mixes), None if items is None else _of(items, kept_mixes)
     arm = ["mix", "scale"] if "scale" in scores else ["mix"]
     kept = _last_rows(with_columns(scores, [*SCORE_KEY, "tokens", "value"], "results"), last, arm)
     _refuse_other_places(kept, arm)
@@ -68,7 +80,32 @@ def average_last(scores: pd.DataFrame, last: int, *, items: pd.DataFrame | None 
     if items is not None:
         items = with_columns(items, [*ITEM_KEY, "tokens", "value"], "items")
         items = _mean_of_items(_last_rows(items, last, ["mix"]), last)
-    return Averaged(mean, items)
+    return Averaged(mean, items, excluded)
+
+
+def _without_checkpoints(
+    scores: pd.DataFrame, items: pd.DataFrame | None, last: int, required: Collection[str]
+) -> tuple[str, ...]:
+    """Return the mixes that are not required, and that cannot be averaged together with the required mixes."""
+    if not {"mix", "tokens"} <= set(scores.columns):
+        return ()
+    every = list(dict.fromkeys(scores["mix"].astype(str)))
+    own = [mix for mix in every if mix in required]
+    if _can_average(scores, items, last, every):
+        return ()
+    return tuple(mix for mix in every if mix not in own and not _can_average(scores, items, last, [*own, mix]))
+
+
+def _can_average(scores: pd.DataFrame, items: pd.DataFrame | None, last: int, mixes: Sequence[str]) -> bool:
+    try:
+        average_last(_of(scores, mixes), last, items=None if items is None else _of(items, mixes))
+    except (NotFound, Refused):
+        return False
+    return True
+
+
+def _of(frame: pd.DataFrame, mixes: Sequence[str]) -> pd.DataFrame:
+    return frame[frame["mix"].astype(str).isin(mixes)]
 
 
 def _averaged_over(scores: pd.DataFrame, last: int) -> bool:

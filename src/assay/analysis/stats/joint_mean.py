@@ -13,18 +13,21 @@ MEAN = Criterion(task=JOINT, metric=MARGINS, better="higher", margin=1.0)
 """Criterion of the mean of all guardrails in units of their margins."""
 
 
-def joint_table(table: ScoreTable, guardrails: Sequence[Criterion], *, baseline: str) -> ScoreTable | None:
+def joint_table(
+    table: ScoreTable, guardrails: Sequence[Criterion], *, baseline: str, mixes: Sequence[str]
+) -> ScoreTable | None:
     """Return the mean of the guardrails of each run, in units of their margins; None if no run has all of them.
 
     Args:
         table: the scores of all arms.
         guardrails: guardrails with margins above 0.
         baseline: the mix whose mean score counts as 0.
+        mixes: the mixes to include: those that can be compared with the baseline.
     """
     import pandas as pd
 
     rows = []
-    for mix in table.mixes:
+    for mix in mixes:
         scores = [table.scores(mix, c.task, c.metric).by_seed for c in guardrails]
         for seed in scores[0]:
             if all(seed in by_seed for by_seed in scores):

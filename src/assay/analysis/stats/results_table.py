@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +32,17 @@ class ResultsTable:
         frame: the rows; mixes are text, values and tokens float64, and each metric has one unit. A table without rows may
             lack columns.
         conversions: which values were converted to another unit.
+        excluded: mixes that an average over checkpoints excludes (see `averaged`).
         derived: tables that callers derived from this one, by key, so that all candidates share them.
     """
 
-    def __init__(self, frame: pd.DataFrame, conversions: tuple[Reason, ...] = ()) -> None:
+    def __init__(
+        self, frame: pd.DataFrame, conversions: tuple[Reason, ...] = (), excluded: tuple[str, ...] = ()
+    ) -> None:
         """Take a normalized frame. Use `of` for other frames."""
         self.frame = frame
         self.conversions = conversions
+        self.excluded = excluded
         self.derived: dict[Any, Any] = {}
         self._at: dict[str | None, pd.DataFrame] = {}
         self._tables: dict[str | None, ResultsTable] = {}
@@ -65,12 +69,19 @@ class ResultsTable:
         return cls(*table)
 
     def averaged(
-        self, last: int, items: pd.DataFrame | ItemTable | None
+        self, last: int, items: pd.DataFrame | ItemTable | None, *, required: Collection[str] | None = None
     ) -> tuple[ResultsTable, pd.DataFrame | ItemTable | None]:
-        """Return the table and its items averaged over each run's last checkpoints (see `average_last`)."""
+        """Return the table and its items averaged over each run's last checkpoints (see `average_last`).
+
+        Args:
+            last: number of checkpoints.
+            items: scores of single items, if known.
+            required: the compared mixes; `excluded` of the table names each other mix without the checkpoints (default:
+                every mix is required).
+        """
         given = items.frame if isinstance(items, ItemTable) else items
-        scores, averaged = average_last(self.frame, last, items=given)
-        own = self if scores is self.frame else ResultsTable(scores, self.conversions)
+        scores, averaged, excluded = average_last(self.frame, last, items=given, required=required)
+        own = self if scores is self.frame else ResultsTable(scores, self.conversions, excluded)
         return own, items if averaged is given else averaged
 
     @cached_property
@@ -84,7 +95,7 @@ class ResultsTable:
 
     def select(self, rows: pd.Series[bool] | NDArray[np.bool_]) -> ResultsTable:
         """Return the table of the rows that a mask marks."""
-        return ResultsTable(self.frame[rows], self.conversions)
+        return ResultsTable(self.frame[rows], self.conversions, self.excluded)
 
     @cached_property
     def seeds_by_mix(self) -> dict[str, list[Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -256,6 +256,35 @@ class ScoreTable:
                     " difference of their scores.",
                     fix="Compare runs with equal token budgets.",
                 )
+
+    def require_even_seeds(self, used: Mapping[str, Sequence[Seed]]) -> None:
+        """Raise an error for seeds with fewer tokens than others, if the arms are compared by their means.
+
+        Two arms that share a seed are compared at this seed, so that both may have fewer tokens there. Without shared
+        seeds, a seed with fewer tokens changes the mean of its arm only.
+
+        Args:
+            used: seeds of each arm's mean, by mix.
+
+        Raises:
+            AssayError: a seed has over 5% fewer tokens than the longest run of both arms; names all such seeds.
+        """
+        known = {
+            (mix, seed): self._tokens[mix][seed]
+            for mix, seeds in used.items()
+            for seed in seeds
+            if seed in self._tokens.get(mix, {})
+        }
+        most = max(known.values(), default=0.0)
+        short = {run: tokens for run, tokens in known.items() if tokens < (1 - BUDGETS_APART) * most}
+        if short:
+            named = ", ".join(f"{mix} seed {seed} on {tokens:,.0f}" for (mix, seed), tokens in short.items())
+            raise Refused(
+                f"{' and '.join(used)} are compared by the means of different seeds, and their runs have different token"
+                f" budgets: the longest run was trained on {most:,.0f} tokens, but {named}. The budget could explain a"
+                " difference of their scores.",
+                fix="Remove the rows of these seeds, or train them to the full budget.",
+            )
 
     def uneven_budgets(self, baseline: str, candidate: str) -> list[Reason]:
         """List differences of token counts between two mixes or between seeds of one mix."""
