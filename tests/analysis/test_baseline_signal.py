@@ -190,8 +190,6 @@ def test_undeclared_percentages_of_an_unknown_metric_are_refused() -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"chance": 1.0}, r"base seed 0: mmlu acc: chance level 1 is invalid; expected a fraction from 0 to below 1"),
-        ({"chance": 100.0}, r"chance level 1 is invalid"),
         ({"chance": -0.1}, r"chance level -0.1 is invalid"),
         ({"n": 0}, r"`n` 0 is invalid; expected a positive whole number of items"),
         ({"n": -5}, r"`n` -5 is invalid"),
@@ -208,6 +206,14 @@ def test_impossible_item_counts_and_chance_levels_are_refused(columns: dict[str,
             [*quiz(0.6, 0.6), *held_out()],
             history=pd.DataFrame([{**row, "mix": f"h{row['mix']}"} for row in quiz(0.6, 0.6, **columns)]),
         )
+
+
+def test_items_that_all_have_the_same_correct_answer_carry_no_signal() -> None:
+    verdict = decided([*quiz(0.6, 0.6, n=9, chance=1.0, size=10), *held_out()])
+    guard = next(c for c in verdict.comparisons if c.task == "mmlu")
+    assert (verdict.decision, guard.signal, guard.votes) == ("ACCEPT", "no signal", False)
+    with pytest.raises(Damaged, match=r"chance level 101 is invalid"):
+        decided([*quiz(0.6, 0.6, chance=101.0), *held_out()])
 
 
 def test_different_chance_levels_or_item_counts_are_refused() -> None:

@@ -48,16 +48,16 @@ def require_chance_levels(frame: pd.DataFrame, what: str) -> None:
         what: name of the table in errors.
 
     Raises:
-        Damaged: `chance` is not from 0 to below 1. Missing entries are valid. The chance level of a loss is not used, and not
-            checked.
+        Damaged: `chance` is not from 0 to 1. Missing entries are valid. A level of 1 is that of items which all have the same
+            correct answer; such a metric has no signal. The chance level of a loss is not used, and not checked.
     """
     chance = as_floats(frame, "chance")
-    bad = np.flatnonzero(~np.isnan(chance) & ~((chance >= 0) & (chance < 1)))
+    bad = np.flatnonzero(~np.isnan(chance) & ~((chance >= 0) & (chance <= 1)))
     bad = bad[[not is_loss(str(metric)) for metric in frame["metric"].iloc[bad]]] if len(bad) else bad
     if len(bad):
         level = chance[bad[0]]
         fix = "Correct the column `chance`, or leave the entry empty." + (f" {DECLARE}" if 1 < level < 100 else "")
-        expected = "a fraction from 0 to below 1"
+        expected = "a fraction from 0 to 1"
         _refuse(frame, bad, f"chance level {level:g}", expected, fix=fix, what=what)
 
 
