@@ -324,7 +324,9 @@ class _Pair:
         estimate = adjust(estimate)
         self._require_fractions(task, metric, a, b)
         current = self._signal(task, metric, a, b) if n_seeds else Signal("unknown", "the arms share no seed")
-        combined = signal.with_past(current, self.past_signals.get((task, metric)), n_seeds=n_seeds)
+        combined = signal.with_past(
+            current, self.past_signals.get((task, metric)), n_seeds=n_seeds, guards=role == "guardrail"
+        )
         interval = estimate.interval(1 - self.policy.alpha)
         enough = n_seeds >= self.policy.min_seeds
         comparison = Comparison(
