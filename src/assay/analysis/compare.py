@@ -111,9 +111,9 @@ def compare_arms(
     results = ResultsTable.of(results)
     baseline, policy = str(baseline), with_proxy_scale(policy, results.frame)
     results, items = results.averaged(policy.average.last, items)
-    aggregated = with_aggregate(
-        results, None if history is None else HistoryTable.of(history), policy, baseline=baseline
-    )
+    if history is not None:
+        history = results.fitting(HistoryTable.of(history), baseline=baseline, scale=policy.proxy_scale)
+    aggregated = with_aggregate(results, history, policy, baseline=baseline)
     results, history, policy = aggregated.results, aggregated.history, aggregated.policy
     table, item_table = results.scores_at(policy.proxy_scale), None if items is None else ItemTable.of(items)
     table.require(baseline, "baseline")

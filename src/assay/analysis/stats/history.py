@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -237,12 +237,16 @@ class HistoryTable:
     Attributes:
         frame: the rows; mixes are text, values and tokens float64, and each metric has one unit.
         conversions: which values were converted to another unit.
+        excluded: reasons for the mixes that do not fit the compared runs (see `fitting`).
     """
 
-    def __init__(self, frame: pd.DataFrame, conversions: tuple[Reason, ...] = ()) -> None:
+    def __init__(
+        self, frame: pd.DataFrame, conversions: tuple[Reason, ...] = (), excluded: tuple[Reason, ...] = ()
+    ) -> None:
         """Take a normalized frame. Use `of` for other frames."""
         self.frame = frame
         self.conversions = conversions
+        self.excluded = excluded
         self._known: dict[Any, Any] = {}
 
     @classmethod
@@ -260,6 +264,21 @@ class HistoryTable:
         table = to_one_unit(frame, "history")
         require_chance_levels(table.frame, "history")
         return cls(*table)
+
+    def fitting(self, conditions: Conditions, scale: Any) -> HistoryTable:
+        """Return the table whose rows at the proxy were trained and evaluated like the compared runs.
+
+        Earlier checkpoints of runs that fit are kept, because they show how scores change during training. Rows of other
+        scales are kept too. If all rows fit, the result is the table itself. All candidates share the result.
+
+        Args:
+            conditions: tokens and evaluation settings of the compared runs.
+            scale: the scale under comparison; with None, a table of several scales is not filtered.
+
+        Returns:
+            The table, with reasons for the excluded mixes in `excluded`.
+        """
+        return self.once(_fitting, conditions=conditions, scale=scale, given=self)
 
     @cached_property
     def mixes(self) -> frozenset[str]:
@@ -280,6 +299,29 @@ class HistoryTable:
         if key not in self._known:
             self._known[key] = what(self.frame, **given)
         return self._known[key]  # type: ignore[no-any-return]  # the key holds the function
+
+
+def _fitting(frame: pd.DataFrame, *, conditions: Conditions, scale: Any, given: HistoryTable) -> HistoryTable:
+    here = np.ones(len(frame), dtype=bool)
+    if "scale" in frame:
+        keys = scale_keys(frame["scale"])
+        if scale is None and len(set(keys)) > 1:
+            return given
+        here = here if scale is None else np.asarray(keys == scale_key(scale), dtype=bool)
+    numbered = frame.assign(_row=np.arange(len(frame)))
+    reasons: list[Reason] = []
+    fit = comparable(numbered[here], conditions, scale, reasons)
+    kept = ~here
+    kept[fit["_row"].to_numpy()] = True
+    if conditions.tokens is not None and "tokens" in frame:
+        settings_only = comparable(numbered[here], replace(conditions, tokens=None), scale, [])
+        runs = set(zip(fit["mix"], fit["seed"], strict=True))
+        of_fit = [run in runs for run in zip(settings_only["mix"], settings_only["seed"], strict=True)]
+        earlier = settings_only["tokens"].to_numpy(dtype=float) < conditions.tokens
+        kept[settings_only["_row"].to_numpy()[np.array(of_fit, dtype=bool) & earlier]] = True
+    if kept.all():
+        return given
+    return HistoryTable(frame[kept], given.conversions, (*given.excluded, *reasons))
 
 
 def past_signal_by_metric(
