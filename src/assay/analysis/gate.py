@@ -352,7 +352,9 @@ def decide(
     }
     if decision is Decision.INCONCLUSIVE and comparisons and not other:
         # Runs with more tokens do not fit the compared runs, but show what more tokens change.
-        every = None if plain_history is None else with_aggregate(plain, plain_history, policy, baseline=baseline).history
+        every = (
+            None if plain_history is None else with_aggregate(plain, plain_history, policy, baseline=baseline).history
+        )
         rows, past = results.of_mixes((baseline, candidate)), None if every is None else every.frame
         context = next_steps.complete_context(rows, effective, (baseline, candidate), context, history=past)
         present = (len(arms[0].present), len(arms[1].present))

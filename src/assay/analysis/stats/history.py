@@ -20,10 +20,10 @@ from assay.analysis.stats.history_check import (
     usual_conditions,
     without_copies,
 )
-from assay.analysis.stats.moderated import NOTHING, Prior, learn
 from assay.analysis.stats.past_scores import PastScores, ValueRange
 from assay.analysis.stats.signal import PastSignal
-from assay.analysis.stats.tables import SCORE_KEY, Metric, scale_key, scale_keys, with_columns
+from assay.analysis.stats.sweep_model import SeedPrior, SweepModel
+from assay.analysis.stats.tables import SCORE_KEY, Metric, Seed, scale_key, scale_keys, with_columns
 from assay.analysis.stats.units import to_one_unit
 from assay.config.metrics import Better
 from assay.config.policy import Target
@@ -72,19 +72,31 @@ class Predictor:
         Args:
             table: `mix, seed, task, metric, value` of one scale.
         """
+        runs = self._of_runs(table)
+        return _split(np.asarray(runs, dtype=np.float64), runs.index.get_level_values(0).astype(str).to_numpy())
+
+    def by_seed(self, table: pd.DataFrame) -> dict[str, dict[Seed, float]]:
+        """Return, for each mix and seed, the score of the run, if it has all metrics; `table` is as for `scores`."""
+        runs, found = self._of_runs(table), dict[str, dict[Seed, float]]()
+        for (mix, seed), score in zip(runs.index.tolist(), runs.tolist(), strict=True):
+            found.setdefault(str(mix), {})[str(seed)] = score
+        return found
+
+    def _of_runs(self, table: pd.DataFrame) -> pd.Series[float]:
+        """Return the score of each run that has all metrics, by mix and seed."""
+        import pandas as pd
+
         named = zip(table["task"], table["metric"], strict=True)
         rows = table[[metric in self.weights for metric in named]]
         if len(self.weights) == 1:
             weight = next(iter(self.weights.values()))
             runs = rows.groupby([rows["mix"].astype(str), rows["seed"].astype(str)], sort=False)["value"].mean()
-            ordered, mixes = weight * runs.to_numpy(), runs.index.get_level_values(0)
-            return _split(ordered, mixes.to_numpy())
+            return weight * runs
         wide = _wide(rows)
         if len(wide.columns) < len(self.weights):
-            return {}
+            return wide.iloc[:0].sum(axis=1)
         complete = wide[list(self.weights)].dropna()
-        values = complete.to_numpy() @ np.array(list(self.weights.values()))
-        return _split(values, complete.index.get_level_values("mix").astype(str).to_numpy())
+        return pd.Series(complete.to_numpy() @ np.array(list(self.weights.values())), index=complete.index)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +145,21 @@ class TransferHistory:
     def scores(self, predictor: Predictor) -> dict[str, NDArray[np.float64]]:
         """Return the predictor's scores of each past mix at the proxy."""
         return self.once(("scores", *predictor.weights.items()), lambda: predictor.scores(self.proxy))
+
+    def seed_noise(self, predictor: Predictor, *, without: Collection[str]) -> SeedPrior:
+        """Return the noise of the predictor at the proxy.
+
+        Args:
+            predictor: the predictor.
+            without: arms of the sweep, whose runs would count twice.
+        """
+        known = self.once(("by seed", *predictor.weights.items()), lambda: predictor.by_seed(self.proxy))
+        twice = tuple(sorted(set(known).intersection(without)))
+
+        def learned() -> SeedPrior:
+            return SweepModel.of({mix: runs for mix, runs in known.items() if mix not in twice}).as_prior()
+
+        return self.once(("seed noise", *predictor.weights.items(), twice), learned)
 
     @cached_property
     def metrics(self) -> frozenset[Metric]:
@@ -363,12 +390,6 @@ def _at_proxy(rows: pd.DataFrame, proxy_scale: Any, without: Collection[str]) ->
         return None
     others: pd.DataFrame = rows[~rows["mix"].isin(list(without))]
     return others
-
-
-def noise_of(scores: Mapping[str, NDArray[np.float64]]) -> Prior:
-    """Estimate the variance between replicates of one score, given by mix and run."""
-    several = [values for values in scores.values() if len(values) > 1]
-    return learn([float(v.var(ddof=1)) for v in several], [len(v) - 1 for v in several]) if several else NOTHING
 
 
 def read_history(
