@@ -1,4 +1,4 @@
-"""Compare the old and the new rule of target verdicts: `python benchmarks/target.py [--regmix DIR] [--dclm FILE] [--draws N]`.
+"""Compare the old and the new rule of target verdicts: `python benchmarks/target.py [--regmix DIR] [--dclm FILE] [--draws N] [--noise]`.
 
 Each draw has a history of past mixes and eight other mixes, which form 28 pairs (DCLM: ten times as many draws of one
 pair). A row prints, for both rules, the
@@ -6,6 +6,7 @@ percentage of decided pairs, of correct winners among them, and the coverage of 
 points, over all predicted pairs and over decided pairs. *A/A* is the percentage of decided comparisons of a mix with
 itself. The simulated tables need no data.
 
+- `--noise`: prints only decisions for unequal seed noise of the history and the sweep.
 - `--regmix`: folder with the public tables of RegMix (`test_pile_loss_1m.csv`, `test_pile_loss_60m.csv`,
   `test_mixture_1m.csv`). Mixes with an odd index are for tuning. The printed rows use the mixes with an even index.
 - `--dclm`: the table `assets/DCLM_model_database.csv` of DCLM.
@@ -354,6 +355,42 @@ def print_speed(mixes: int = 3000) -> None:
         print(f"{mixes} past mixes, {metrics} metrics: {time.process_time() - start:.2f} s of CPU time")
 
 
+def print_noise(draws: int = 150, seed: int = 0) -> None:
+    """Print decided pairs without and with a difference of 0.012, for unequal seed noise of the history and the sweep.
+
+    Each draw has 25 past mixes with three seeds at the proxy, and a sweep of four mixes with three seeds. `correlation` is
+    the fraction of the sweep's seed variance that all its mixes share.
+    """
+    target = Target(scale="1B", task="arc", metric="acc", better="higher")
+    policy = Policy(name="noise", alpha=ALPHA, min_seeds=3, proxy_scale="150M", target=target)
+
+    def rows(mix: str, scale: str, values: np.ndarray) -> list[dict[str, object]]:
+        named = {"mix": mix, "scale": scale, "task": "arc", "metric": "acc"}
+        return [{**named, "seed": run, "value": float(value)} for run, value in enumerate(values)]
+
+    print("| history SD | SD | correlation | A/A decided | decided |\n|---|---|---|---|---|")
+    for past_sd, sd, shared in ((1, 1, 0), (1, 2, 0), (1, 3, 0), (1, 4, 0), (3, 3, 0), (3, 6, 0.9)):
+        rng, found = np.random.default_rng(seed), []
+        for _ in range(draws):
+            past, arms = [], []
+            for number, level in enumerate(rng.normal(0, 0.008, 25)):
+                past += rows(f"h{number}", "150M", 0.5 + level + rng.normal(0, past_sd / 1000, 3))
+                past += rows(f"h{number}", "1B", 0.6 + 1.2 * level + rng.normal(0, 0.001, 1))
+            common = rng.normal(0, math.sqrt(shared) * sd / 1000, 3)
+            for mix, effect in (("a", 0.0), ("same", 0.0), ("better", 0.012), ("other", 0.0)):
+                noise = rng.normal(0, math.sqrt(1 - shared) * sd / 1000, 3)
+                arms += rows(mix, "150M", 0.5 + effect + common + noise)
+            history, results = HistoryTable.of(pd.DataFrame(past)), ResultsTable.of(pd.DataFrame(arms))
+            found.append(
+                [
+                    predict_target(results, policy, target, history, baseline="a", candidate=mix).winner != "unknown"
+                    for mix in ("same", "better")
+                ]
+            )
+        same, better = np.mean(found, axis=0)
+        print(f"| .00{past_sd} | .00{sd} | {shared} | {same:.1%} | {better:.1%} |", flush=True)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -362,7 +399,11 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=40, help="draws of each table (default: 40)")
     parser.add_argument("--only", default="", help="evaluate only tables whose name contains this text")
     parser.add_argument("--speed", action="store_true", help="print only the time of a verdict with 3,000 past mixes")
+    parser.add_argument("--noise", action="store_true", help="print only the table of unequal seed noise")
     given = parser.parse_args()
+    if given.noise:
+        print_noise()
+        return
     if given.speed:
         print_speed()
         return

@@ -136,15 +136,15 @@ def test_a_decline_with_unknown_noise_does_not_hide_the_missing_seeds() -> None:
     assert Code.NEED_SEEDS in {need.code for need in verdict.needed}
 
 
-def test_a_guardrail_that_past_mixes_do_not_distinguish_prevents_an_accept_if_it_declines() -> None:
+def test_a_guardrail_that_past_mixes_do_not_distinguish_rejects_if_it_falls_to_chance_level() -> None:
     past = [
         {"mix": f"h{mix}", "seed": seed, "task": "mmlu", "metric": "acc", "value": 0.6 + NOISE[(mix + seed) % 5]}
         for mix in range(12)
         for seed in range(5)
     ]
     verdict = decided([*quiz(0.60, 0.25), *held_out()], history=pd.DataFrame(past))
-    assert verdict.decision == "INCONCLUSIVE"
-    assert first(verdict.reasons, Code.DECLINES_WITHOUT_SIGNAL).name == "mmlu acc"
+    assert verdict.decision == "REJECT"
+    assert first(verdict.reasons, Code.WORSE).name == "mmlu acc"
 
 
 def test_at_the_target_a_declining_guardrail_at_chance_level_prevents_an_accept() -> None:

@@ -89,13 +89,13 @@ RENDERED: list[tuple[Reason, str]] = [
       " adjusted p 0.3). This design detects an effect of 0.07 with power 0.8.")),
     (reason(Code.NO_SIGNAL, "mmlu", "acc", detail="accuracy 0.25"), "mmlu acc has no signal and does not vote: accuracy 0.25."),
     (reason(Code.DECLINES_WITHOUT_SIGNAL, "mmlu", "acc", role="guardrail", margin=0.01, effect=-0.05, ci_low=-0.06,
-            ci_high=-0.04, level=0.95, n_seeds=3, p=0.0017),
-     ("mmlu acc has no signal in the baseline, but the candidate's score is worse by more than its margin of 1.00 points. The"
+            ci_high=-0.04, level=0.95, n_seeds=3, p=0.0017, detail="accuracy 0.25"),
+     ("mmlu acc has no signal: accuracy 0.25. But the candidate's score is worse by more than its margin of 1.00 points. The"
       " effect is -5.00 points (95% interval -6.00 to -4.00, 3 seeds, p 0.0017). This prevents an ACCEPT.")),
     (reason(Code.DECLINES_WITHOUT_SIGNAL, "mmlu", "acc", role="primary", margin=0.0, effect=-0.05, ci_low=None,
-            ci_high=None, level=0.95, n_seeds=1, p=None),
-     ("mmlu acc has no signal in the baseline, but the candidate's score is worse. The effect is -5.00 points with unknown"
-      " noise. This prevents an ACCEPT.")),
+            ci_high=None, level=0.95, n_seeds=1, p=None, detail="the history has signal-to-noise 0.10"),
+     ("mmlu acc has no signal: the history has signal-to-noise 0.10. But the candidate's score is worse. The effect is -5.00"
+      " points with unknown noise. This prevents an ACCEPT.")),
     (reason(Code.NEED_DECLINE_EXAMINED, "mmlu", "acc"),
      "Examine the decline of mmlu acc with a larger proxy or more items, which give the metric signal."),
     (reason(Code.DIRECTION_UNUSUAL, "toxigen", "acc", better="lower"),

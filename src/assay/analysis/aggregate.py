@@ -276,7 +276,7 @@ def _add(
     extended = ResultsTable(_extended(results.frame, scores, own, means(scores)), results.conversions)
     longer = history
     if history is not None and past is not None and len(past):
-        longer = HistoryTable(_extended(history.frame, past, own, means(past)), history.conversions)
+        longer = HistoryTable(_extended(history.frame, past, own, means(past)), history.conversions, history.excluded)
     return _Added(
         results=extended, history=longer, aggregate=own, parts=parts, sds=sds, basis=basis, excluded=excluded,
         problems=tuple(problems),

@@ -118,9 +118,9 @@ def compare_arms(
     baseline, policy = str(baseline), with_proxy_scale(policy, results.frame)
     compared = None if candidates is None else [baseline, *map(str, candidates)]
     results, items = results.averaged(policy.average.last, items, required=compared)
-    aggregated = with_aggregate(
-        results, None if history is None else HistoryTable.of(history), policy, baseline=baseline
-    )
+    if history is not None:
+        history = results.fitting(HistoryTable.of(history), baseline=baseline, scale=policy.proxy_scale)
+    aggregated = with_aggregate(results, history, policy, baseline=baseline)
     results, history, policy = aggregated.results, aggregated.history, aggregated.policy
     table, item_table = results.scores_at(policy.proxy_scale), None if items is None else ItemTable.of(items)
     table.require(baseline, "baseline")
@@ -353,7 +353,9 @@ class _Pair:
         estimate = adjust(estimate)
         self._require_fractions(task, metric, a, b)
         current = self._signal(task, metric, a, b) if n_seeds else Signal("unknown", "the arms share no seed")
-        combined = signal.with_past(current, self.past_signals.get((task, metric)), n_seeds=n_seeds)
+        combined = signal.with_past(
+            current, self.past_signals.get((task, metric)), n_seeds=n_seeds, guards=role == "guardrail"
+        )
         interval = estimate.interval(1 - self.policy.alpha)
         enough = n_seeds >= self.policy.min_seeds
         comparison = Comparison(

@@ -66,7 +66,7 @@ def no_signal(c: Comparison) -> Reason:
 
 def declines_without_signal(c: Comparison) -> Reason:
     """State that a metric without signal declines by more than its margin."""
-    return statement(Code.DECLINES_WITHOUT_SIGNAL, c, *EFFECT, "role", "margin", "p")
+    return statement(Code.DECLINES_WITHOUT_SIGNAL, c, *EFFECT, "role", "margin", "p", detail=c.signal_reason)
 
 
 def need_decline_examined(c: Comparison) -> Reason:

@@ -294,6 +294,8 @@ def decide(
     own, plain, plain_history = results.of_mixes((baseline, candidate)), results, history
     if not empty:
         require_possible(own)
+        if history is not None:
+            history = results.fitting(history, baseline=baseline, scale=policy.proxy_scale)
         comparisons = tuple(
             compare_arms(results, effective, items=items, history=history, baseline=baseline, candidates=[candidate])
         )
@@ -330,6 +332,7 @@ def decide(
         *unaveraged,
         *direction_reasons(comparisons, policy, target),
         *_conversions(results, history, {baseline, candidate}),
+        *_excluded_history(history, target),
     ]
     if comparisons and not blocked:
         reasons += list_noise_reasons(comparisons)
@@ -355,7 +358,11 @@ def decide(
         need.code for need in needed
     }
     if decision is Decision.INCONCLUSIVE and comparisons and not other:
-        rows, past = results.of_mixes((baseline, candidate)), None if history is None else history.frame
+        # Runs with more tokens do not fit the compared runs, but show what more tokens change.
+        every = (
+            None if plain_history is None else with_aggregate(plain, plain_history, policy, baseline=baseline).history
+        )
+        rows, past = results.of_mixes((baseline, candidate)), None if every is None else every.frame
         context = next_steps.complete_context(rows, effective, (baseline, candidate), context, history=past)
         present = (len(arms[0].present), len(arms[1].present))
         options = next_steps.list_options(comparisons, effective, context, target=target, present=present)
@@ -398,6 +405,12 @@ def _unaveraged(results: ResultsTable, policy: Policy) -> list[Reason]:
         return []
     figures = {"mixes": list(results.excluded), "last": policy.average.last}
     return [Reason(code=Code.MIXES_NOT_AVERAGED, figures=figures)]
+
+
+def _excluded_history(history: HistoryTable | None, target: TargetEffect | None) -> list[Reason]:
+    """Return reasons for past mixes that do not fit the compared runs, without those that the prediction already states."""
+    stated = () if target is None else target.notes
+    return [reason for reason in (() if history is None else history.excluded) if reason not in stated]
 
 
 def _deciding(target: TargetEffect | None) -> tuple[Metric, ...]:

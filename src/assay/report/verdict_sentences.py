@@ -83,8 +83,8 @@ def _declines_without_signal(reason: Reason) -> str:
     if reason.figures["p"] is not None:
         figures = effect(reason, f"p {probability(reason.figures['p'])}")
     return (
-        f"{reason.name} has no signal in the baseline, but the candidate's score is worse{bar}. {figures} This prevents an"
-        " ACCEPT."
+        f"{reason.name} has no signal: {reason.figures['detail']}. But the candidate's score is worse{bar}. {figures} This"
+        " prevents an ACCEPT."
     )
 
 

@@ -76,6 +76,7 @@ def _past_signal(ratio: float, mixes: int, seed: int = 5) -> PastSignal:
 def test_many_past_mixes_without_spread_remove_a_vote_and_few_do_not() -> None:
     many, few, good = _past_signal(0.0, 80), _past_signal(0.0, 5), _past_signal(3.0, 25)
     assert with_past(OK, many, n_seeds=3).state == "no signal"
+    assert "the history has signal-to-noise" in with_past(OK, many, n_seeds=3).reason
     assert with_past(OK, few, n_seeds=3) == OK
     assert with_past(OK, _past_signal(0.8, 12), n_seeds=3).state == "unknown", (
         "an interval on both sides removes no vote"
@@ -84,6 +85,12 @@ def test_many_past_mixes_without_spread_remove_a_vote_and_few_do_not() -> None:
     assert with_past(OK, None, n_seeds=3) is OK
     assert with_past(Signal("no signal", "at chance"), good, n_seeds=3).reason == "at chance"
     assert with_past(OK, _past_signal(0.3, 200), n_seeds=50).state != "no signal", "many seeds compensate for noise"
+
+
+def test_a_past_ratio_does_not_remove_the_vote_of_a_guardrail_with_signal() -> None:
+    many = _past_signal(0.0, 80)
+    assert with_past(OK, many, n_seeds=3, guards=True).state == "unknown"
+    assert with_past(Signal("unknown", "no chance level"), many, n_seeds=3, guards=True).state == "no signal"
 
 
 def test_a_metric_at_the_required_ratio_loses_its_vote_in_at_most_5_percent_of_histories() -> None:

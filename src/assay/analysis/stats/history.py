@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,10 +20,10 @@ from assay.analysis.stats.history_check import (
     usual_conditions,
     without_copies,
 )
-from assay.analysis.stats.moderated import NOTHING, Prior, learn
 from assay.analysis.stats.past_scores import PastScores, ValueRange
 from assay.analysis.stats.signal import PastSignal
-from assay.analysis.stats.tables import SCORE_KEY, Metric, scale_key, scale_keys, with_columns
+from assay.analysis.stats.sweep_model import SeedPrior, SweepModel
+from assay.analysis.stats.tables import SCORE_KEY, Metric, Seed, scale_key, scale_keys, with_columns
 from assay.analysis.stats.units import to_one_unit
 from assay.config.metrics import Better
 from assay.config.policy import Target
@@ -72,19 +72,31 @@ class Predictor:
         Args:
             table: `mix, seed, task, metric, value` of one scale.
         """
+        runs = self._of_runs(table)
+        return _split(np.asarray(runs, dtype=np.float64), runs.index.get_level_values(0).astype(str).to_numpy())
+
+    def by_seed(self, table: pd.DataFrame) -> dict[str, dict[Seed, float]]:
+        """Return, for each mix and seed, the score of the run, if it has all metrics; `table` is as for `scores`."""
+        runs, found = self._of_runs(table), dict[str, dict[Seed, float]]()
+        for (mix, seed), score in zip(runs.index.tolist(), runs.tolist(), strict=True):
+            found.setdefault(str(mix), {})[str(seed)] = score
+        return found
+
+    def _of_runs(self, table: pd.DataFrame) -> pd.Series[float]:
+        """Return the score of each run that has all metrics, by mix and seed."""
+        import pandas as pd
+
         named = zip(table["task"], table["metric"], strict=True)
         rows = table[[metric in self.weights for metric in named]]
         if len(self.weights) == 1:
             weight = next(iter(self.weights.values()))
             runs = rows.groupby([rows["mix"].astype(str), rows["seed"].astype(str)], sort=False)["value"].mean()
-            ordered, mixes = weight * runs.to_numpy(), runs.index.get_level_values(0)
-            return _split(ordered, mixes.to_numpy())
+            return weight * runs
         wide = _wide(rows)
         if len(wide.columns) < len(self.weights):
-            return {}
+            return wide.iloc[:0].sum(axis=1)
         complete = wide[list(self.weights)].dropna()
-        values = complete.to_numpy() @ np.array(list(self.weights.values()))
-        return _split(values, complete.index.get_level_values("mix").astype(str).to_numpy())
+        return pd.Series(complete.to_numpy() @ np.array(list(self.weights.values())), index=complete.index)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +145,21 @@ class TransferHistory:
     def scores(self, predictor: Predictor) -> dict[str, NDArray[np.float64]]:
         """Return the predictor's scores of each past mix at the proxy."""
         return self.once(("scores", *predictor.weights.items()), lambda: predictor.scores(self.proxy))
+
+    def seed_noise(self, predictor: Predictor, *, without: Collection[str]) -> SeedPrior:
+        """Return the noise of the predictor at the proxy.
+
+        Args:
+            predictor: the predictor.
+            without: arms of the sweep, whose runs would count twice.
+        """
+        known = self.once(("by seed", *predictor.weights.items()), lambda: predictor.by_seed(self.proxy))
+        twice = tuple(sorted(set(known).intersection(without)))
+
+        def learned() -> SeedPrior:
+            return SweepModel.of({mix: runs for mix, runs in known.items() if mix not in twice}).as_prior()
+
+        return self.once(("seed noise", *predictor.weights.items(), twice), learned)
 
     @cached_property
     def metrics(self) -> frozenset[Metric]:
@@ -237,12 +264,16 @@ class HistoryTable:
     Attributes:
         frame: the rows; mixes are text, values and tokens float64, and each metric has one unit.
         conversions: which values were converted to another unit.
+        excluded: reasons for the mixes that do not fit the compared runs (see `fitting`).
     """
 
-    def __init__(self, frame: pd.DataFrame, conversions: tuple[Reason, ...] = ()) -> None:
+    def __init__(
+        self, frame: pd.DataFrame, conversions: tuple[Reason, ...] = (), excluded: tuple[Reason, ...] = ()
+    ) -> None:
         """Take a normalized frame. Use `of` for other frames."""
         self.frame = frame
         self.conversions = conversions
+        self.excluded = excluded
         self._known: dict[Any, Any] = {}
 
     @classmethod
@@ -260,6 +291,21 @@ class HistoryTable:
         table = to_one_unit(frame, "history")
         require_chance_levels(table.frame, "history")
         return cls(*table)
+
+    def fitting(self, conditions: Conditions, scale: Any) -> HistoryTable:
+        """Return the table whose rows at the proxy were trained and evaluated like the compared runs.
+
+        Earlier checkpoints of runs that fit are kept, because they show how scores change during training. Rows of other
+        scales are kept too. If all rows fit, the result is the table itself. All candidates share the result.
+
+        Args:
+            conditions: tokens and evaluation settings of the compared runs.
+            scale: the scale under comparison; with None, a table of several scales is not filtered.
+
+        Returns:
+            The table, with reasons for the excluded mixes in `excluded`.
+        """
+        return self.once(_fitting, conditions=conditions, scale=scale, given=self)
 
     @cached_property
     def mixes(self) -> frozenset[str]:
@@ -280,6 +326,29 @@ class HistoryTable:
         if key not in self._known:
             self._known[key] = what(self.frame, **given)
         return self._known[key]  # type: ignore[no-any-return]  # the key holds the function
+
+
+def _fitting(frame: pd.DataFrame, *, conditions: Conditions, scale: Any, given: HistoryTable) -> HistoryTable:
+    here = np.ones(len(frame), dtype=bool)
+    if "scale" in frame:
+        keys = scale_keys(frame["scale"])
+        if scale is None and len(set(keys)) > 1:
+            return given
+        here = here if scale is None else np.asarray(keys == scale_key(scale), dtype=bool)
+    numbered = frame.assign(_row=np.arange(len(frame)))
+    reasons: list[Reason] = []
+    fit = comparable(numbered[here], conditions, scale, reasons)
+    kept = ~here
+    kept[fit["_row"].to_numpy()] = True
+    if conditions.tokens is not None and "tokens" in frame:
+        settings_only = comparable(numbered[here], replace(conditions, tokens=None), scale, [])
+        runs = set(zip(fit["mix"], fit["seed"], strict=True))
+        of_fit = [run in runs for run in zip(settings_only["mix"], settings_only["seed"], strict=True)]
+        earlier = settings_only["tokens"].to_numpy(dtype=float) < conditions.tokens
+        kept[settings_only["_row"].to_numpy()[np.array(of_fit, dtype=bool) & earlier]] = True
+    if kept.all():
+        return given
+    return HistoryTable(frame[kept], given.conversions, (*given.excluded, *reasons))
 
 
 def past_signal_by_metric(
@@ -321,12 +390,6 @@ def _at_proxy(rows: pd.DataFrame, proxy_scale: Any, without: Collection[str]) ->
         return None
     others: pd.DataFrame = rows[~rows["mix"].isin(list(without))]
     return others
-
-
-def noise_of(scores: Mapping[str, NDArray[np.float64]]) -> Prior:
-    """Estimate the variance between replicates of one score, given by mix and run."""
-    several = [values for values in scores.values() if len(values) > 1]
-    return learn([float(v.var(ddof=1)) for v in several], [len(v) - 1 for v in several]) if several else NOTHING
 
 
 def read_history(

@@ -10,6 +10,7 @@ import numpy as np
 
 from assay.analysis.stats.checkpoint_average import average_last
 from assay.analysis.stats.evaluation_columns import require_chance_levels, require_item_counts
+from assay.analysis.stats.history_check import Conditions
 from assay.analysis.stats.item_table import ItemTable
 from assay.analysis.stats.score_table import ScoreTable
 from assay.analysis.stats.tables import SCORE_KEY, Metric, at_scale, require_frame, seed_order, with_columns
@@ -119,6 +120,18 @@ class ResultsTable:
         if history not in self._histories:
             require_equal_units(self.frame, history.frame)
             self._histories.add(history)
+
+    def fitting(self, history: HistoryTable, *, baseline: str, scale: str | None) -> HistoryTable:
+        """Return the part of a history that was trained and evaluated like the baseline (see `HistoryTable.fitting`).
+
+        The baseline stands for all mixes, because comparisons refuse a candidate with other tokens or settings.
+        """
+        if not len(self.frame):
+            return history
+        key = ("conditions", baseline, scale)
+        if key not in self.derived:
+            self.derived[key] = Conditions.of(self.rows_of_mixes_at(scale, [baseline]))
+        return history.fitting(self.derived[key], scale if scale is not None else self.first_scale)
 
     @cached_property
     def metrics(self) -> frozenset[Metric]:

@@ -85,13 +85,22 @@ def ranked_right(ratio: float, n_seeds: int) -> float:
     return 0.5 + math.atan(ratio * math.sqrt(n_seeds)) / math.pi
 
 
-def with_past(current: Signal, past: PastSignal | None, *, n_seeds: int) -> Signal:
+def with_past(current: Signal, past: PastSignal | None, *, n_seeds: int, guards: bool = False) -> Signal:
     """Combine a metric's current signal with past runs, which can only remove a vote.
 
     Past runs remove the vote of a metric in two cases. Either the interval of the signal-to-noise ratio is entirely
     below the ratio that the number of seeds requires, or the interval of the rank correlation with tokens is entirely
     below 0. If the interval of the ratio contains the required ratio, the signal is unknown and the metric keeps its
     vote. Fewer than `FEWEST` past mixes have no effect.
+
+    A guardrail whose baseline has signal keeps its vote at any past signal-to-noise ratio, and its signal is unknown. A ratio
+    of past mixes describes how they rank, but a fall to chance level is a loss also if past mixes do not differ.
+
+    Args:
+        current: signal of the baseline.
+        past: signal of past runs; None without a history.
+        n_seeds: number of seeds of each mix.
+        guards: whether the metric is a guardrail.
     """
     if past is None or current.state == "no signal":
         return current
@@ -105,7 +114,9 @@ def with_past(current: Signal, past: PastSignal | None, *, n_seeds: int) -> Sign
         )
         if ratio.high < bar:
             reason = f"{figures}: below {bar:.2f}, where {n_seeds} seeds rank 3 of 4 pairs correctly"
-            return Signal("no signal", reason)
+            if not (guards and current.state == "ok"):
+                return Signal("no signal", f"the history has {reason}")
+            figures = f"the history has {reason}, but the baseline of a guardrail decides on its vote"
         reasons.append(figures)
         state = state if ratio.low >= bar else "unknown"
     if rises is not None:
@@ -114,7 +125,7 @@ def with_past(current: Signal, past: PastSignal | None, *, n_seeds: int) -> Sign
             f" (95% interval {rises.low:+.2f} to {rises.high:+.2f})"
         )
         if rises.high < 0:
-            return Signal("no signal", f"{figures}: the score falls during training")
+            return Signal("no signal", f"the history has {figures}: the score falls during training")
         reasons.append(figures)
     return Signal(state, "; ".join([current.reason, *reasons]))
 

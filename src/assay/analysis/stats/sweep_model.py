@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -247,6 +247,10 @@ class SweepModel:
             for name, row in zip(self.arms, self.values, strict=True)
         }
         return SweepModel.of({**by_arm, arm: scores})
+
+    def scores(self, arm: str, seeds: Sequence[Seed]) -> NDArray[np.float64]:
+        """Return the scores of an arm's seeds."""
+        return self.values[self._rows[arm], [self.seeds.index(seed) for seed in seeds]]
 
     @cached_property
     def _rows(self) -> dict[str, int]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from assay.analysis.stats.history import HistoryTable
 from assay.analysis.stats.sweep_model import Outlier, PairNoise, SeedPrior, SweepModel
-from assay.analysis.stats.tables import SCORE_KEY, Metric, last_checkpoints, plain_seed, scale_key, scale_keys
+from assay.analysis.stats.tables import SCORE_KEY, Metric, Seed, last_checkpoints, plain_seed, scale_key, scale_keys
 from assay.core.errors import Refused
 
 if TYPE_CHECKING:
@@ -47,9 +47,32 @@ class SweepNoise:
 
     def model(self, metric: Metric, candidate: str) -> SweepModel:
         """Return the model of a metric; `candidate` is always an arm, even if other arms differ from it."""
-        return self.table.derive(("sweep model", self.baseline, metric), lambda: self._model(metric)).including(
-            candidate, self.table.scores(candidate, *metric).by_seed
-        )
+        return self._shared(metric).including(candidate, self.table.scores(candidate, *metric).by_seed)
+
+    def _shared(self, metric: Metric) -> SweepModel:
+        return self.table.derive(("sweep model", self.baseline, metric), lambda: self._model(metric))
+
+    def weighted(self, weights: Mapping[Metric, float], candidate: str) -> SweepModel:
+        """Return the model of a weighted sum of metrics; arms have the seeds with all metrics.
+
+        Args:
+            weights: weight of each metric, at least one.
+            candidate: a mix that is always an arm.
+        """
+
+        def scores(mix: str) -> dict[Seed, float]:
+            of = [(weight, self.table.scores(mix, *metric).by_seed) for metric, weight in weights.items()]
+            seeds = [seed for seed in of[0][1] if all(seed in by_seed for _, by_seed in of)]
+            return {seed: sum(weight * by_seed[seed] for weight, by_seed in of) for seed in seeds}
+
+        def model() -> SweepModel:
+            arms = set.intersection(*(set(self._shared(metric).arms) for metric in weights))
+            ordered = [mix for mix in self.table.mixes if mix in arms and mix != self.baseline]
+            found = {mix: scores(mix) for mix in (self.baseline, *ordered)}
+            return SweepModel.of({mix: own for mix, own in found.items() if own or mix == self.baseline})
+
+        key = ("weighted sweep model", self.baseline, tuple(weights.items()))
+        return self.table.derive(key, model).including(candidate, scores(candidate))
 
     def outliers(self, metric: Metric, candidate: str) -> tuple[Outlier, ...]:
         """Return the outliers of a metric among all arms; the noise of the history widens or narrows the bounds."""

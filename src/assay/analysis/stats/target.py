@@ -12,10 +12,11 @@ import numpy as np
 from assay.analysis.stats import history as past
 from assay.analysis.stats import history_check as check
 from assay.analysis.stats import profile
-from assay.analysis.stats.moderated import ALONE, shrink
+from assay.analysis.stats.moderated import ALONE
 from assay.analysis.stats.paired import NEGLIGIBLE
 from assay.analysis.stats.power import MOST_SEEDS, fewest, power
 from assay.analysis.stats.results_table import ResultsTable
+from assay.analysis.stats.sweep_noise import SweepNoise
 from assay.analysis.stats.tables import Metric
 from assay.analysis.stats.transfer import FEWEST, Reliability, Transfer, fit
 from assay.config.policy import Policy, Target
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from assay.analysis.stats.history import HistoryTable, Predictor, TransferHistory
-    from assay.analysis.stats.moderated import Prior
+    from assay.analysis.stats.sweep_model import PairNoise, SeedPrior
 
 Winner = Literal["candidate", "baseline", "unknown"]
 
@@ -61,7 +62,7 @@ class TargetEffect:
         noise_known: whether replicates show the seed noise. Otherwise the history has single runs, whose errors contain
             the noise, and the noise variance is at most the fraction 1 - r of the variance between mixes, with the
             correlation r of the scales, if the proxy is no noisier than the target.
-        noise_df: degrees of freedom of the seed noise, from the seeds of both arms and from the history's replicates.
+        noise_df: degrees of freedom of the seed noise, from the pair, the sweep, and the history if its noise agrees.
         proxy_effect: the proxy difference behind the prediction.
         smallest: smallest proxy difference for which the history allows a verdict.
         predictor: name of the predictor at the proxy.
@@ -131,7 +132,8 @@ def predict_target(
 
     A verdict has two requirements:
 
-    - The difference at the proxy exceeds seed noise (a moderated t test at alpha, see `assay.analysis.stats.moderated`). A mix
+    - The difference at the proxy exceeds seed noise (a t test at alpha with the noise of the sweep, see
+      `assay.analysis.stats.sweep_model`). A mix
       compared with itself is therefore decided in at most alpha of cases.
     - The probability that the other mix wins at the target is at most a bound, so that at most alpha of all verdicts
       are wrong. The method `assay.analysis.stats.transfer.Transfer.allowed` computes the bound from the history.
@@ -163,23 +165,29 @@ def predict_target(
     if not predictor.weights:
         effect = prediction.unknown("the direction of improvement of the metrics at the proxy is unknown")
         return replace(effect, undirected=predictor.undirected)
-    arms = predictor.scores(table)
-    empty = np.empty(0)
-    runs = _Arms(arms.get(baseline, empty), arms.get(candidate, empty), _profiles(table, known, predictor, measured))
+    runs = _arms(ResultsTable.of(results), policy, table, predictor, known, baseline=baseline, candidate=candidate)
+    runs = replace(runs, unusual=_profiles(table, known, predictor, measured))
     return replace(prediction.predict(predictor, runs), undirected=predictor.undirected)
 
 
 @dataclass(frozen=True)
 class _Arms:
-    """Scores of the compared mixes' runs, and the distances of their profiles from the history's."""
+    """Scores of the compared mixes' runs, their noise, and the distances of their profiles from the history's."""
 
     a: NDArray[np.float64]
     b: NDArray[np.float64]
-    unusual: float
+    noise: PairNoise
+    prior: SeedPrior
+    unusual: float = 0.0
 
     @property
     def seeds(self) -> tuple[int, int]:
         return len(self.a), len(self.b)
+
+    @property
+    def variance(self) -> float:
+        """Variance of one run; NaN if unknown."""
+        return self.noise.variance / (1 / len(self.a) + 1 / len(self.b))
 
     @property
     def means(self) -> tuple[float, float]:
@@ -188,6 +196,29 @@ class _Arms:
     @property
     def difference(self) -> float:
         return float(self.b.mean() - self.a.mean())
+
+
+def _arms(
+    results: ResultsTable,
+    policy: Policy,
+    table: pd.DataFrame,
+    predictor: Predictor,
+    known: TransferHistory,
+    *,
+    baseline: str,
+    candidate: str,
+) -> _Arms:
+    """Return the scores of the compared mixes, with the noise of the sweep (see `assay.analysis.stats.sweep_model`)."""
+    sweep = SweepNoise(results.scores_at(policy.proxy_scale), baseline, {}, min_seeds=policy.min_seeds)
+    model = sweep.weighted(predictor.weights, candidate)
+    prior = known.seed_noise(predictor, without=model.arms)
+    noise = model.compare(baseline, candidate, prior, least_shared=policy.min_seeds)
+    if noise.pairing == "partial":
+        a, b = (model.scores(mix, noise.shared) for mix in (baseline, candidate))
+    else:
+        scores, empty = predictor.scores(table), np.empty(0)
+        a, b = scores.get(baseline, empty), scores.get(candidate, empty)
+    return _Arms(a, b, noise, prior)
 
 
 @dataclass(frozen=True)
@@ -240,17 +271,16 @@ class _Prediction:
             problem = (
                 f"the verdict needs {self.policy.min_seeds} seeds of each mix, and there are {seeds[0]} and {seeds[1]}"
             )
-        noise = past.noise_of(past_scores)
         contained = min(seeds) >= float(np.median([len(past_scores[mix]) for mix in mixes])) if min(seeds) else False
-        if not problem and sum(seeds) == 2 and not noise.stands_alone and not contained:
+        if not problem and not runs.noise.df > 0 and not contained:
             problem = (
-                f"one seed of each mix shows no noise, and the history's replicates at the proxy provide {noise.seen:g} of the"
-                f" {ALONE} degrees of freedom that this requires"
+                f"one seed of {'each' if sum(seeds) == 2 else 'a'} mix shows no noise, and the history's replicates at the proxy"
+                f" provide {runs.prior.unpaired.seen:g} of the {ALONE} degrees of freedom that this requires"
             )
         if problem:
             return noted.unknown(problem, n_seeds=seeds, reliability=learned.reliability, misfit=misfit)
         usual = past.seed_variance(past_scores, mixes)
-        return noted._known(predictor, learned, runs, prior=noise, usual=usual, contained=contained)  # noqa: SLF001
+        return noted._known(predictor, learned, runs, usual=usual, contained=contained)  # noqa: SLF001
 
     def _foreign(self, mixes: Sequence[str]) -> tuple[str, ...]:
         """Return the compared mixes' families without past mixes, if the history's mixes are labeled."""
@@ -293,12 +323,11 @@ class _Prediction:
         learned: Transfer,
         runs: _Arms,
         *,
-        prior: Prior,
         usual: float,
         contained: bool,
     ) -> TargetEffect:
         alpha, difference, (a, b) = self.policy.alpha, runs.difference, (runs.a, runs.b)
-        variance, df = _pooled(a, b, prior)
+        variance, df = runs.variance, runs.noise.df
         several = len(a) + len(b) > 2
         if several and max(np.ptp(a), np.ptp(b)) <= NEGLIGIBLE * max(np.abs(a).max(), np.abs(b).max()):
             return self.unknown(
@@ -306,8 +335,19 @@ class _Prediction:
                 n_seeds=(len(a), len(b)),
                 reliability=learned.reliability,
             )
+        if several and df > 0 and not variance > (NEGLIGIBLE * max(np.abs(a).max(), np.abs(b).max())) ** 2:
+            return self.unknown(
+                f"all seeds differ by the same amount of {predictor.name} to the last digit, which leaves their noise unknown",
+                n_seeds=(len(a), len(b)),
+                reliability=learned.reliability,
+            )
+        paired, unpaired = runs.prior
+        if runs.noise.pairing != "unpaired" and paired.df > 0 and unpaired.variance > 0:
+            # The differences of past mixes with equal seeds also lack the seeds' common part.
+            usual *= min(1.0, paired.variance / unpaired.variance)
         # The history's errors contain the noise of its own seeds. Only the excess noise of the compared pair is added.
-        known = df >= SURE_DF or not contained
+        replicated = runs.prior.unpaired.df > 0 or len(a) + len(b) - 2 >= SURE_DF
+        known = df > 0 and (df >= SURE_DF or replicated or not contained)
         of_pair = variance * (1 / len(a) + 1 / len(b)) if known else learned.noise_bound
         extra = 0.0 if math.isnan(usual) or not known else max(0.0, of_pair - 2 * usual)
         doubt, notes = _doubt(learned, runs)
@@ -340,7 +380,7 @@ class _Prediction:
             notes=(*self._all_notes, *notes),
             best_chance=learned.chance_other(difference, outside=doubt.outside, factor=doubt.factor),
             seeds=_seeds_to_decide(
-                learned, difference, variance=variance, prior_df=prior.df, usual=usual, alpha=alpha, allowed=allowed
+                learned, difference, variance=variance, noise=runs.noise, usual=usual, alpha=alpha, allowed=allowed
             ),
         )
 
@@ -431,22 +471,12 @@ def _profiles(table: pd.DataFrame, known: TransferHistory, predictor: Predictor,
     return float(profile.relative_distances(past_rows, matrix(compared)).max())
 
 
-def _pooled(a: NDArray[np.float64], b: NDArray[np.float64], prior: Prior) -> tuple[float, float]:
-    """Return the variance of a run with its degrees of freedom.
-
-    The variance is pooled over the arms and shrunk toward the history's variance.
-    """
-    df = len(a) + len(b) - 2
-    own = float(((a - a.mean()) ** 2).sum() + ((b - b.mean()) ** 2).sum()) / df if df else math.nan
-    return shrink(own, df, prior)
-
-
 def _seeds_to_decide(
     learned: Transfer,
     difference: float,
     *,
     variance: float,
-    prior_df: float,
+    noise: PairNoise,
     usual: float,
     alpha: float,
     allowed: float,
@@ -460,6 +490,7 @@ def _seeds_to_decide(
 
     if not learned.slope or not variance > 0 or not allowed:
         return None
+    arms = 2 if noise.pairing == "unpaired" else 1
 
     def chance(n: int) -> float:
         of_pair = 2 * variance / n
@@ -467,7 +498,7 @@ def _seeds_to_decide(
         bar = learned.smallest(1 - 2 * allowed, extra=extra)
         if math.isinf(bar):
             return 0.0
-        se, df = math.sqrt(of_pair), 2 * n - 2 + prior_df
+        se, df = math.sqrt(of_pair), arms * (n - 1) + noise.sweep_df + noise.history_df
         detected = power(abs(difference), se=se, df=df, tail=alpha / 2) if df > 0 else 0.0
         return min(detected, float(ndtr((abs(difference) - bar) / se)))
 
