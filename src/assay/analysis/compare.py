@@ -510,6 +510,11 @@ def _single_doubt(noise: PairNoise, prior: SeedPrior | None) -> str:
     """Return why the noise of an arm with one seed is unknown; an empty text if it is known."""
     if noise.df > 0:
         return ""
+    if noise.history_ratio > 0:
+        return (
+            "one seed shows no noise, and the history is not used, because the noise of the other seeds is"
+            f" {noise.history_ratio:.2g} times that of the history"
+        )
     seen = 0.0 if prior is None else prior.unpaired.seen
     known = f"the history's replicates provide {seen:g} of the {ALONE} degrees of freedom that this requires"
     return f"one seed shows no noise, and {known if seen else 'there is no history of replicates'}"

@@ -174,12 +174,29 @@ def test_an_arm_with_one_seed_needs_the_noise_of_other_arms_or_of_the_history() 
     values = np.random.default_rng(6).standard_normal((2, 8))
     values[1, 1:] = math.nan
     assert _model(values).compare("0", "1").df == 0, "seven degrees of freedom of the baseline do not suffice"
-    past = Prior(1.0, 4.0, 40.0)
+    assert _model(values).compare("0", "1", SeedPrior(Prior(0.05, 4.0, 40.0), Prior(0.05, 4.0, 40.0))).df == 0
+    past = Prior(1.2 * values[0].var(ddof=1), 4.0, 40.0)
     c = _model(values).compare("0", "1", SeedPrior(past, past))
-    assert (c.df, c.n_baseline, c.n_candidate) == (4, 8, 1)
-    assert c.variance == pytest.approx(1 + 1 / 8)
+    assert (c.df, c.own_df, c.history_df, c.n_baseline, c.n_candidate) == (11, 7, 4, 8, 1)
+    assert c.variance == pytest.approx(values[0].var(ddof=1) * (7 + 4 * 1.2) / 11 * (1 + 1 / 8))
     more = np.vstack([values, np.random.default_rng(7).standard_normal((2, 8)) * 1.3])
     assert _model(more).compare("0", "1").df > 10
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.5, 0.33])
+def test_a_history_does_not_replace_a_baseline_that_contradicts_it(ratio: float) -> None:
+    rng = np.random.default_rng(12)
+    wrong = decided = 0
+    for _ in range(1000):
+        values = rng.standard_normal((2, 8))
+        values[1, 1:] = math.nan
+        c = _model(values).compare("0", "1", _model(ratio * rng.standard_normal((10, 3))).as_prior())
+        assert c.df in (0, c.own_df + c.history_df)
+        assert c.df > 0 or c.history_ratio > 1
+        decided += c.df > 0
+        wrong += c.df > 0 and 2 * stats.t.sf(abs(c.effect) / math.sqrt(c.variance), c.df) <= 0.05
+    assert wrong / 1000 <= ERROR
+    assert decided >= 600 or ratio < 1
 
 
 def test_text_and_number_seeds_are_different_seeds() -> None:
