@@ -120,8 +120,8 @@ RENDERED: list[tuple[Reason, str]] = [
      ("The scores come from different seeds: seeds 0, 1 of base and seed 7 of new. The effect is the difference of their"
       " means, without pairing.")),
     (reason(Code.ARM_NOISE_DIFFERS, "new", baseline="base", metrics=[{"task": "web", "metric": "acc", "ratio": 5.04}]),
-     ("The noise of base and new differs from that of the other mixes: web acc (5 times). The comparison uses only the noise of"
-      " these two mixes. If the difference is by chance, more seeds show it.")),
+     ("The noise of base and new differs between the two, or from that of the other mixes: web acc (5 times). The comparison"
+      " uses only the noise of these two mixes. If the difference is by chance, more seeds show it.")),
     (reason(Code.HISTORY_NOISE_UNUSED, metrics=[{"task": "web", "metric": "acc", "ratio": 2.5}]),
      ("The noise of past mixes is not used, because the noise of this sweep does not agree with it closely. In"
       " relation to the history, it is: web acc (2.5 times).")),

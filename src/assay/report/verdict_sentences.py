@@ -153,8 +153,8 @@ def _ratios(reason: Reason) -> str:
 
 def _arm_noise_differs(reason: Reason) -> str:
     return (
-        f"The noise of {reason.figures['baseline']} and {reason.subject} differs from that of the other mixes:"
-        f" {_ratios(reason)}. The comparison uses only the noise of these two mixes. If the difference is by chance, more"
+        f"The noise of {reason.figures['baseline']} and {reason.subject} differs between the two, or from that of the other"
+        f" mixes: {_ratios(reason)}. The comparison uses only the noise of these two mixes. If the difference is by chance, more"
         " seeds show it."
     )
 
