@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assay.analysis.adjusted_tests import adjust_tests
+from assay.analysis.adjusted_tests import adjust_tests, smallest_levels
 from assay.analysis.aggregate import AggregatedTables, with_aggregate
 from assay.analysis.comparison import Comparison
 from assay.analysis.stats import signal
@@ -182,7 +182,8 @@ def sweep_noise(
         # The sweep's own arms would count twice.
         without = {baseline, *candidates, *table.mixes}
         priors = seed_priors_by_metric(history, proxy_scale=scale, without=without)
-    return SweepNoise(table, baseline, priors, min_seeds=policy.min_seeds)
+    levels = smallest_levels(policy.alpha, policy.primary, policy.guardrails)
+    return SweepNoise(table, baseline, priors, min_seeds=policy.min_seeds, levels=levels)
 
 
 LARGEST_MARGIN = 0.1
@@ -268,7 +269,8 @@ class _Pair:
         table = joint_table(self.results, criteria, baseline=self.baseline)
         if table is None or self.candidate not in table.mixes:
             return measured
-        noise = SweepNoise(table, self.baseline, {}, min_seeds=self.policy.min_seeds)
+        level = {(MEAN.task, MEAN.metric): self.policy.alpha}
+        noise = SweepNoise(table, self.baseline, {}, min_seeds=self.policy.min_seeds, levels=level)
         pair = replace(self, results=table, items=None, noise=noise, policy=replace(self.policy, guardrails=(MEAN,)))
         items = [(g, _item_part(g)) for g in guards if g.item_variance > 0]
         variance = math.fsum(part.variance / g.margin**2 for g, part in items) / len(guards) ** 2

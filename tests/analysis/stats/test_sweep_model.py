@@ -247,3 +247,21 @@ def test_of_two_arms_the_run_that_differs_from_its_own_arm_is_the_outlier() -> N
     values[1, 2] = 2.03
     assert _model(values).outliers() == ()
     assert [o.arm for o in _model(values).outliers(Prior(4e-6, 4.0, 40.0))] == ["1"]
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.33])
+def test_a_quieter_history_keeps_the_error_rate_at_small_levels(ratio: float) -> None:
+    rng, level, studies = np.random.default_rng(13), 0.0095, 8000
+    priors = [_model(ratio * rng.standard_normal((20, 3))).as_prior() for _ in range(50)]
+    wrong = 0
+    for study in range(studies):
+        c = _model(rng.standard_normal((2, 3))).compare("0", "1", priors[study % 50], level=level)
+        wrong += 2 * stats.t.sf(abs(c.effect) / math.sqrt(c.variance), c.df) <= level
+    assert wrong / studies <= 1.2 * level + 3 * math.sqrt(level / studies)
+
+
+def test_a_pair_is_separated_more_readily_at_small_levels() -> None:
+    rng = np.random.default_rng(14)
+    models = [_model(rng.standard_normal((5, 3))) for _ in range(300)]
+    usual, small = (sum(m.compare("0", "1", level=level).apart for m in models) for level in (0.05, 0.0025))
+    assert usual < 0.2 * 300 < small < 0.6 * 300

@@ -18,8 +18,11 @@ A pooled variance is too small for arms that are noisier than the others. Two te
   variance excludes the arm, and comparisons of the arm use the variance of the pair only.
 - A pair whose variance exceeds that of the other arms (F test at 10%) also uses its own variance only.
 
+The tests of the noise are stricter if a comparison is tested at a smaller level (`USUAL_LEVEL`).
+
 These tests detect large ratios. If only the compared pair or only the candidate is noisier, by a factor of 1.5 to 5 in
-its SD, the false-positive rate at a nominal 5% is 7 to 12% (`benchmarks/gate.py`). Of the simulated
+its SD, the false-positive rate at a nominal 5% is 7 to 12% (`benchmarks/gate.py`). At smaller levels, its ratio to the
+level is larger. Of the simulated
 rules, none has both a power near that of full pooling and an error below 6% in this case, because two degrees of
 freedom rarely show such a ratio.
 
@@ -75,6 +78,15 @@ and false-positive rates of 16.0, 9.6 and 6.7%."""
 SEEDS_MATTER = 0.01
 """Level of the test that seeds explain a part of the variance. It decides between paired and unpaired seeds if the
 arms have different seeds."""
+
+USUAL_LEVEL = 0.05
+"""Two-sided level of a comparison for which the tests of the noise have the levels of this module.
+
+A pooled variance that is too small multiplies the error rate more at smaller levels. If the comparison is tested at a
+smaller level, the tests of the noise are stricter: a pair is separated more readily, and a history must agree more closely."""
+
+MOST_READILY = 0.5
+"""Upper bound of the level of a test that separates a pair."""
 
 QUIETER = 0.95
 """Upper bound of the p-value that the sweep is noisier than the history. Above it, the history is noisier than the sweep,
@@ -353,7 +365,13 @@ class SweepModel:
         return centered, centered.sum(axis=0)
 
     def compare(
-        self, baseline: str, candidate: str, prior: SeedPrior | None = None, *, least_shared: int = 2
+        self,
+        baseline: str,
+        candidate: str,
+        prior: SeedPrior | None = None,
+        *,
+        least_shared: int = 2,
+        level: float = USUAL_LEVEL,
     ) -> PairNoise:
         """Estimate the effect of a candidate, with a variance from the pair, the sweep and the history.
 
@@ -362,6 +380,7 @@ class SweepModel:
             candidate: another arm.
             prior: noise of the history.
             least_shared: minimum number of shared seeds for a paired analysis of arms with different seeds.
+            level: smallest two-sided level at which the effect may be tested.
         """
         rows = self._rows[baseline], self._rows[candidate]
         known = self._known[rows[0]], self._known[rows[1]]
@@ -379,13 +398,13 @@ class SweepModel:
                 effect=math.nan, variance=math.nan, df=0.0, pairing=pairing, shared=shared, n_baseline=counts[0],
                 n_candidate=counts[1], own_sd=math.nan, own_df=0.0,
             )  # fmt: skip
-        part = self._paired(rows, both) if pairing != "unpaired" else self._unpaired(rows)
+        part = self._paired(rows, both, level) if pairing != "unpaired" else self._unpaired(rows, level)
         past, quieter = NOTHING, QUIETER
         if prior is not None and pairing != "unpaired" and prior.paired.df <= 0:
             past, quieter = prior.unpaired, QUIETER_UNPAIRED
         elif prior is not None:
             past = prior.unpaired if pairing == "unpaired" else prior.paired
-        moderated = part.moderate(past, quieter)
+        moderated = part.moderate(past, quieter, level)
         return PairNoise(
             effect=part.effect,
             variance=moderated.variance * part.factor if moderated.df > 0 else math.nan,
@@ -403,7 +422,7 @@ class SweepModel:
             history_ratio=moderated.ratio,
         )
 
-    def _paired(self, rows: tuple[int, int], both: NDArray[np.bool_]) -> _Part:
+    def _paired(self, rows: tuple[int, int], both: NDArray[np.bool_], level: float) -> _Part:
         """Describe the seeds' paired differences, and the other residuals of the sweep."""
         differences = self.values[rows[1], both] - self.values[rows[0], both]
         n = len(differences)
@@ -424,7 +443,7 @@ class SweepModel:
         part = part._replace(sweep=squares / df, sweep_df=min(df, self.scatter_df))
         if n < 2:
             return part
-        apart = self._pair_p(rows, own, own_df, squares, df) < NOISY_PAIR
+        apart = self._pair_p(rows, own, own_df, squares, df) < _more_readily(NOISY_PAIR, level)
         return part._replace(apart=apart, ratio=math.sqrt(own / (squares / df)))
 
     def _pair_p(self, rows: tuple[int, int], own: float, own_df: float, squares: float, df: float) -> float:
@@ -448,7 +467,7 @@ class SweepModel:
         pair = own * own_df + squares - rest
         return float(fdtrc(2 * own_df, rest_df, pair / (2 * own_df) / (rest / rest_df))) if rest > 0 else 0.0
 
-    def _unpaired(self, rows: tuple[int, int]) -> _Part:
+    def _unpaired(self, rows: tuple[int, int], level: float) -> _Part:
         """Describe the variances within both arms and within the other arms."""
         from scipy.special import fdtrc
 
@@ -467,10 +486,10 @@ class SweepModel:
             # If the arm with fewer seeds is the quieter one, the pooled variance is too large rather than too small.
             first, second = float(fdtrc(dfs[0], dfs[1], f)), float(fdtrc(dfs[1], dfs[0], 1 / f))
             if dfs[0] == dfs[1]:
-                unequal = 2 * min(first, second) < NOISY_UNPAIRED
+                unequal = 2 * min(first, second) < _more_readily(NOISY_UNPAIRED, level)
             else:
                 p = first if dfs[0] < dfs[1] else second
-                unequal = p < (NOISY_SMALL_ARM if min(counts) > 2 else NOISY_TWO_SEEDS)
+                unequal = p < _more_readily(NOISY_SMALL_ARM if min(counts) > 2 else NOISY_TWO_SEEDS, level)
             if unequal or not aside.isdisjoint(rows):
                 terms = [s / df / n for s, df, n in zip(squares, dfs, counts, strict=True)]
                 df = sum(terms) ** 2 / sum(term**2 / own for term, own in zip(terms, dfs, strict=True))
@@ -491,7 +510,7 @@ class SweepModel:
         part = part._replace(sweep=sweep, sweep_df=min(df, self.scatter_df))
         if total <= 0:
             return part
-        apart = float(fdtrc(total, df, pooled / sweep)) < NOISY_UNPAIRED
+        apart = float(fdtrc(total, df, pooled / sweep)) < _more_readily(NOISY_UNPAIRED, level)
         return part._replace(apart=apart, ratio=math.sqrt(pooled / sweep))
 
     def _ratio(self, variance: float, *, within: bool = False) -> float:
@@ -591,23 +610,23 @@ class _Part(NamedTuple):
     one_arm: bool = False
     """Whether one arm has a single seed, so that its noise is not measured."""
 
-    def moderate(self, prior: Prior, quieter: float) -> _Moderated:
+    def moderate(self, prior: Prior, quieter: float, level: float) -> _Moderated:
         """Combine the pair's variance with that of the sweep and of the history."""
         sweep_df = self.sweep_df if math.isfinite(self.sweep) and not self.apart else 0.0
         if self.df <= 0 or self.one_arm:
-            return self._unmeasured(prior, sweep_df)
+            return self._unmeasured(prior, sweep_df, level)
         if self.apart:
             return _Moderated(self.variance, self.df, 0.0, 0.0, math.nan)
         variance, df = shrink(self.variance, self.df, Prior(self.sweep, sweep_df))
         history_df, ratio = 0.0, math.nan
         if prior.df > 0 and prior.variance > 0 and variance > 0:
             ratio = math.sqrt(variance / prior.variance)
-            if agrees(variance, df, prior, quieter):
+            if agrees(variance, df, prior, quieter, level):
                 history_df = min(prior.df, df)
                 variance, df = shrink(variance, df, prior._replace(df=history_df))
         return _Moderated(variance, df, sweep_df, history_df, ratio)
 
-    def _unmeasured(self, prior: Prior, sweep_df: float) -> _Moderated:
+    def _unmeasured(self, prior: Prior, sweep_df: float, level: float) -> _Moderated:
         """Use the noise of other arms or mixes for an arm with one seed, if there are enough.
 
         The seeds of the other arm measure the noise too, so a history that contradicts them is not used. The level of this
@@ -625,13 +644,15 @@ class _Part(NamedTuple):
         if df <= 0:
             return _Moderated(prior.variance, prior.df, 0.0, prior.df, math.nan)
         ratio = math.sqrt(variance / prior.variance)
-        if float(fdtrc(df, max(prior.seen, 1.0), variance / prior.variance)) <= max(2**-df, 0.01):
+        if float(fdtrc(df, max(prior.seen, 1.0), variance / prior.variance)) <= _more_closely(
+            max(2**-df, 0.01), df, level
+        ):
             return _Moderated(math.nan, 0.0, 0.0, 0.0, ratio)
         variance, df = shrink(variance, df, prior)
         return _Moderated(variance, df, sweep_df, prior.df, ratio)
 
 
-def agrees(variance: float, df: float, prior: Prior, quieter: float = QUIETER) -> bool:
+def agrees(variance: float, df: float, prior: Prior, quieter: float = QUIETER, level: float = USUAL_LEVEL) -> bool:
     """Report whether a measured variance agrees with the history's closely enough to use the history.
 
     The p-value of the F test that the measured variance is larger must be between `least` and `quieter`. `least` falls
@@ -640,12 +661,28 @@ def agrees(variance: float, df: float, prior: Prior, quieter: float = QUIETER) -
     for all ratios of the history's noise to the measured noise. With three seeds, two arms and a difference of two SDs of a
     run, the power is 35%. A paired t test has 29%. Use of the history without a condition has 52%, with false-positive rates of
     up to 25%. A linear program shows that no rule with the condition exceeds 39%.
+
+    At smaller levels, `least` is larger (`_more_closely`).
     """
     from scipy.special import fdtrc
 
-    least = max(0.25, 0.93 - 0.26 * df)
+    least = _more_closely(max(0.25, 0.93 - 0.26 * df), df, level)
     p = float(fdtrc(df, max(prior.seen, 1.0), variance / prior.variance))
     return least < p < quieter
+
+
+def _more_closely(least: float, df: float, level: float) -> float:
+    """Raise the least p-value of an agreement for comparisons at a smaller level.
+
+    The chance of using the history falls with the level to the power of 1 / df. The false-positive rate then is at most 1.2
+    times the level for 2 degrees of freedom, and 1.3 times for 4 and more, for levels of 0.25 to 5% and all ratios of the noises.
+    """
+    return 1 - (1 - least) * math.pow(min(level / USUAL_LEVEL, 1.0), 1 / max(df, 0.1))
+
+
+def _more_readily(test: float, level: float) -> float:
+    """Raise the level of a test that separates a pair for comparisons at a smaller level."""
+    return max(test, min(MOST_READILY, test * math.sqrt(USUAL_LEVEL / level)))
 
 
 def _noisy_arms(layout: _Layout) -> NDArray[np.intp]:
