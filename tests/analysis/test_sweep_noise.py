@@ -8,7 +8,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
+from assay.analysis.breakdowns import standard_error
 from assay.analysis.compare import compare
 from assay.analysis.detectable_effect import compute_detectable_effects
 from assay.analysis.gate import decide, gate
@@ -185,3 +187,16 @@ def test_invalid_scores_of_one_arm_decide_nothing() -> None:
         "m3": "INCONCLUSIVE",
     }
     json.dumps(to_json(sweep), allow_nan=False)
+
+
+def test_the_noise_of_unequal_numbers_of_seeds_is_that_of_two_runs() -> None:
+    values = np.full((2, 10), math.nan)
+    rng = np.random.default_rng(21)
+    values[0], values[1, :3] = rng.standard_normal(10), 0.5 * rng.standard_normal(3)
+    seeds = [range(10), range(20, 30)]
+    [c] = compare(_table(0.01 * values, seeds=seeds), RULE, baseline="m0", candidates=["m1"])
+    assert (c.pairing, c.noise_apart) == ("unpaired", False)
+    assert c.noise_moderated == pytest.approx(c.noise)
+    error = standard_error(c)
+    assert error == pytest.approx(c.noise * math.sqrt((1 / 10 + 1 / 3) / 2))
+    assert c.ci_high - c.ci_low == pytest.approx(2 * stats.t.isf(0.025, c.noise_df) * error)

@@ -354,7 +354,7 @@ class _Pair:
             signal_reason=doubt if doubt and (broken or combined.state != "no signal") else combined.reason,
             differences={seed: b.by_seed[seed] - a.by_seed[seed] for seed in noise.shared},
             noise_df=estimate.parts[0].df if estimate.parts else math.nan,
-            noise_moderated=math.sqrt(estimate.parts[0].variance * n_seeds) if estimate.parts else math.nan,
+            noise_moderated=_sd_of_two_runs(estimate, used),
             item_variance=estimate.parts[1].variance if len(estimate.parts) > 1 else 0.0,
             pairing=noise.pairing,
             baseline_seeds=tuple(used[0]),
@@ -520,6 +520,13 @@ def _single_doubt(noise: PairNoise, prior: SeedPrior | None) -> str:
     seen = 0.0 if prior is None else prior.unpaired.seen
     known = f"the history's replicates provide {seen:g} of the {ALONE} degrees of freedom that this requires"
     return f"one seed shows no noise, and {known if seen else 'there is no history of replicates'}"
+
+
+def _sd_of_two_runs(estimate: Estimate, used: tuple[list[Seed], list[Seed]]) -> float:
+    """Return the SD of the difference of two runs from the variance of the difference of two means; NaN if unknown."""
+    if not estimate.parts:
+        return math.nan
+    return math.sqrt(2 * estimate.parts[0].variance / sum(1 / len(seeds) for seeds in used))
 
 
 def _mean(scores: Scores, seeds: list[Seed]) -> float:
