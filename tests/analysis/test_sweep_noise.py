@@ -106,6 +106,7 @@ def test_an_outlying_run_is_named_with_the_verdict_without_it_and_stays_in_the_v
     reason = first(verdict.reasons, Code.OUTLIER_SEED)
     assert (reason.subject, reason.figures["seed"]) == ("m1", 3)
     assert (reason.figures["decision"], reason.figures["without"]) == ("INCONCLUSIVE", "ACCEPT")
+    assert not reason.figures["too_few"]
     [metric] = reason.figures["metrics"]
     assert metric["value"] == pytest.approx(2 + values[1, 3])
     assert metric["expected"] == pytest.approx(1.98, abs=0.02)
@@ -113,6 +114,13 @@ def test_an_outlying_run_is_named_with_the_verdict_without_it_and_stays_in_the_v
     assert text(reason).startswith("Seed 3 of m1 is an outlier")
     other = decide(_table(values), RULE, baseline="m0", candidate="m2")
     assert Code.OUTLIER_SEED not in {reason.code for reason in other.reasons}
+
+
+def test_an_outlier_of_three_required_seeds_leaves_too_few_seeds() -> None:
+    values = 0.002 * np.random.default_rng(6).standard_normal((5, RULE.min_seeds))
+    values[1, 1] += 2.5
+    figures = first(decide(_table(values), RULE, baseline="m0", candidate="m1").reasons, Code.OUTLIER_SEED).figures
+    assert (figures["without"], figures["too_few"]) == ("INCONCLUSIVE", True)
 
 
 def test_a_history_with_another_noise_is_stated() -> None:

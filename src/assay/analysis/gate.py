@@ -335,11 +335,14 @@ def decide(
             noise = sweep_noise(results, effective, baseline=baseline, candidates=[candidate], history=history)
             outliers = find_outliers(noise, effective, candidate)
 
-            def decide_without() -> Decision:
-                return decide(
+            def decide_without() -> tuple[str, bool]:
+                other = decide(
                     without_runs(plain, outliers), policy, baseline=baseline, candidate=candidate, history=plain_history,
                     items=items, missing=missing, context=context, trained=trained, name_outliers=False,
-                ).decision  # fmt: skip
+                )  # fmt: skip
+                return other.decision, any(
+                    c.n_seeds < policy.min_seeds for c in other.comparisons if c.role != "monitor"
+                )
 
             reasons += list_outliers(outliers, decision, decide_without)
     options: tuple[next_steps.Option, ...] = ()

@@ -173,9 +173,10 @@ def _outlier_seed(reason: Reason) -> str:
         for m in figures["metrics"][:SHOWN]
     ]
     same = "also " if figures["without"] == figures["decision"] else ""
+    because = ", because too few seeds are left" if figures["too_few"] and figures["without"] == "INCONCLUSIVE" else ""
     return (
         f"{seed_list([figures['seed']]).capitalize()} of {reason.subject} is an outlier: {', '.join(scores)}. The verdict uses"
-        f" it. Without outliers, the verdict is {same}{figures['without']}. Check the run's log, data order and machine."
+        f" it. Without outliers, the verdict is {same}{figures['without']}{because}. Check the run's log, data order and machine."
     )
 
 

@@ -246,7 +246,34 @@ def test_of_two_arms_the_run_that_differs_from_its_own_arm_is_the_outlier() -> N
     assert [(o.arm, o.seed) for o in _model(values).outliers()] == [("1", 2)]
     values[1, 2] = 2.03
     assert _model(values).outliers() == ()
-    assert [o.arm for o in _model(values).outliers(Prior(4e-6, 4.0, 40.0))] == ["1"]
+    past = SeedPrior(*[Prior(4e-6, 4.0, 40.0)] * 2)
+    assert _model(values).outliers(past) == (), "one degree of freedom cannot show that the history agrees"
+    more = 2 + 0.002 * np.random.default_rng(10).standard_normal((2, 5))
+    more[1, 2] += 0.025
+    assert [o.arm for o in _model(more).outliers(past)] == ["1"]
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.5, 0.33])
+@pytest.mark.parametrize("shape", [(2, 3), (5, 3), (2, 5)])
+def test_a_history_causes_no_false_outliers(ratio: float, shape: tuple[int, int]) -> None:
+    rng, named = np.random.default_rng(15), 0
+    priors = [_model(ratio * rng.standard_normal((10, 3))).as_prior() for _ in range(50)]
+    for study in range(500):
+        named += bool(_model(rng.standard_normal(shape)).outliers(priors[study % 50]))
+    assert named / 500 <= 0.06 + 3 * math.sqrt(0.06 * 0.94 / 500)
+
+
+def test_an_outlier_among_unshared_seeds_is_named() -> None:
+    rng, named = np.random.default_rng(16), 0
+    for _ in range(200):
+        values = rng.standard_normal((4, 20))
+        values[~np.kron(np.eye(4), np.ones(5)).astype(bool)] = math.nan
+        named += bool(_model(values).outliers())
+        values[1, 6] += 30
+        outlier = _model(values).outliers()[0]
+        assert (outlier.arm, outlier.seed) == ("1", 6)
+        assert abs(outlier.value - outlier.expected) > 15
+    assert named / 200 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 200)
 
 
 @pytest.mark.parametrize("ratio", [0.5, 0.33])

@@ -99,6 +99,9 @@ and is only an upper bound of the noise of paired differences."""
 OUTLIER = 0.05
 """Level of the test for outliers, by Bonferroni over the scores of a metric."""
 
+FEWEST_LEFT = 3
+"""Minimum degrees of freedom of the other scores that can show whether the history's noise agrees with them."""
+
 MOST_OUTLIERS = 3
 """Maximum number of outliers per metric. More outliers are a second population rather than failures."""
 
@@ -228,6 +231,24 @@ def _fit(values: NDArray[np.float64]) -> _Layout:
         within=(centered**2).sum(axis=1),
         counts=counts,
         rank=rank,
+    )
+
+
+def _fit_arms(values: NDArray[np.float64]) -> _Layout:
+    """Fit arms without an effect of seeds; each arm has at least one value."""
+    known = np.isfinite(values)
+    counts = known.sum(axis=1).astype(float)
+    means = np.where(known, values, 0.0).sum(axis=1) / counts
+    residuals = np.where(known, values - means[:, None], 0.0)
+    within = (residuals**2).sum(axis=1)
+    return _Layout(
+        residuals=residuals,
+        leverages=known / counts[:, None],
+        squares=float(within.sum()),
+        df=float(counts.sum() - len(values)),
+        within=within,
+        counts=counts,
+        rank=0,
     )
 
 
@@ -522,7 +543,7 @@ class SweepModel:
         df = float((layout.counts - 1).sum()) if within else layout.df
         return math.sqrt(variance / (squares / df)) if df > 0 and squares > 0 else math.nan
 
-    def outliers(self, prior: Prior = NOTHING) -> tuple[Outlier, ...]:
+    def outliers(self, prior: SeedPrior | None = None) -> tuple[Outlier, ...]:
         """List scores that differ from the scores of the other arms and seeds by more than noise.
 
         The test is the externally studentized residual of the two-way layout (Cook and Weisberg 1982), with Bonferroni's
@@ -530,27 +551,35 @@ class SweepModel:
         does not hide others. With two arms, both runs of a seed have equal residuals. The outlier is then the run that
         differs more from the other seeds of its arm. Less than half of the seeds of an arm can be outliers.
 
+        If arms have different seeds that explain no part of the variance, the residuals are those within the arms. The history
+        counts only if its variance agrees with that of the other scores, which needs `FEWEST_LEFT` degrees of freedom.
+
         Args:
-            prior: noise of one run in the history, with its degrees of freedom.
+            prior: noise of the history.
         """
         from scipy.special import stdtr
 
+        prior = SeedPrior() if prior is None else prior
+        within = self._balanced is None and self.seed_fraction == 0
+        past = prior.unpaired if within else prior.best
         values, found = self.values.copy(), list[Outlier]()
         rows = np.flatnonzero(self._replicated)
         floor = (NEGLIGIBLE * float(np.abs(values[self._known]).max(initial=0.0))) ** 2
         while len(rows) > 1 and len(found) < MOST_OUTLIERS:
-            layout = _fit(values[rows])
+            layout = _fit_arms(values[rows]) if within else _fit(values[rows])
             known = np.isfinite(values[rows])
             free = np.where(known, 1 - layout.leverages, 0.0)
             per_arm = Counter(outlier.arm for outlier in found)
             limit = np.array([2 * (per_arm[self.arms[row]] + 1) < self._known[row].sum() for row in rows])
             usable = (free > 1e-6) & limit[:, None]
-            left_df = layout.df - 1 + prior.df
-            if left_df < 1 or layout.df <= 0 or not usable.any():
+            left_df = layout.df - 1
+            if left_df < 1 or not usable.any():
                 break
             own = np.where(usable, layout.residuals**2 / np.where(usable, free, 1.0), 0.0)
-            known_squares = prior.df * prior.variance if prior.df > 0 else 0.0
-            left = (np.maximum(layout.squares - own, floor) + known_squares) / left_df
+            left = np.maximum(layout.squares - own, floor) / left_df
+            least = float(left[usable].min())
+            if past.df > 0 and left_df >= FEWEST_LEFT and least > 0 and agrees(least, left_df, past):
+                left, left_df = (left_df * left + past.df * past.variance) / (left_df + past.df), left_df + past.df
             size = np.sqrt(np.divide(own, left, out=np.zeros_like(own), where=left > 0))
             size = np.where(np.isclose(size, size.max(), rtol=1e-6), size, 0.0)
             spread = np.abs(np.where(known, values[rows] - np.nanmedian(values[rows], axis=1)[:, None], 0.0))

@@ -66,8 +66,8 @@ class SweepNoise:
         )
 
     def outliers(self, metric: Metric, candidate: str) -> tuple[Outlier, ...]:
-        """Return the outliers of a metric among all arms; the noise of the history widens or narrows the bounds."""
-        prior = self.priors.get(metric, SeedPrior()).best
+        """Return the outliers of a metric among all arms; a history that agrees widens or narrows the bounds."""
+        prior = self.priors.get(metric, SeedPrior())
         model = self.model(metric, candidate)
         return self.table.derive(("outliers", self.baseline, metric, prior, model.arms), lambda: model.outliers(prior))
 
