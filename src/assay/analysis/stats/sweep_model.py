@@ -464,7 +464,7 @@ class SweepModel:
         part = part._replace(sweep=squares / df, sweep_df=min(df, self.scatter_df))
         if n < 2:
             return part
-        apart = self._pair_p(rows, own, own_df, squares, df) < _more_readily(NOISY_PAIR, level)
+        apart = self._pair_p(rows, own, own_df, squares, df) < more_readily(NOISY_PAIR, level)
         return part._replace(apart=apart, ratio=math.sqrt(own / (squares / df)))
 
     def _pair_p(self, rows: tuple[int, int], own: float, own_df: float, squares: float, df: float) -> float:
@@ -507,10 +507,10 @@ class SweepModel:
             # If the arm with fewer seeds is the quieter one, the pooled variance is too large rather than too small.
             first, second = float(fdtrc(dfs[0], dfs[1], f)), float(fdtrc(dfs[1], dfs[0], 1 / f))
             if dfs[0] == dfs[1]:
-                unequal = 2 * min(first, second) < _more_readily(NOISY_UNPAIRED, level)
+                unequal = 2 * min(first, second) < more_readily(NOISY_UNPAIRED, level)
             else:
                 p = first if dfs[0] < dfs[1] else second
-                unequal = p < _more_readily(NOISY_SMALL_ARM if min(counts) > 2 else NOISY_TWO_SEEDS, level)
+                unequal = p < more_readily(NOISY_SMALL_ARM if min(counts) > 2 else NOISY_TWO_SEEDS, level)
             if unequal or not aside.isdisjoint(rows):
                 terms = [s / df / n for s, df, n in zip(squares, dfs, counts, strict=True)]
                 df = sum(terms) ** 2 / sum(term**2 / own for term, own in zip(terms, dfs, strict=True))
@@ -531,7 +531,7 @@ class SweepModel:
         part = part._replace(sweep=sweep, sweep_df=min(df, self.scatter_df))
         if total <= 0:
             return part
-        apart = float(fdtrc(total, df, pooled / sweep)) < _more_readily(NOISY_UNPAIRED, level)
+        apart = float(fdtrc(total, df, pooled / sweep)) < more_readily(NOISY_UNPAIRED, level)
         return part._replace(apart=apart, ratio=math.sqrt(pooled / sweep))
 
     def _ratio(self, variance: float, *, within: bool = False) -> float:
@@ -709,7 +709,7 @@ def _more_closely(least: float, df: float, level: float) -> float:
     return 1 - (1 - least) * math.pow(min(level / USUAL_LEVEL, 1.0), 1 / max(df, 0.1))
 
 
-def _more_readily(test: float, level: float) -> float:
+def more_readily(test: float, level: float) -> float:
     """Raise the level of a test that separates a pair for comparisons at a smaller level."""
     return max(test, min(MOST_READILY, test * math.sqrt(USUAL_LEVEL / level)))
 
