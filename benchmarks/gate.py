@@ -2,7 +2,7 @@
 
 Prints Markdown tables: one metric at three to five seeds, compared with five other rules; the whole gate over thirty tasks; a history
 of recipes at two scales; and the noise of sweeps with several arms, coupled or unshared seeds and unequal noise.
-`python benchmarks/gate.py [--studies N] [--worlds N] [--mixed N] [--only-noise]`
+`python benchmarks/gate.py [--studies N] [--worlds N] [--mixed N] [--only-noise] [--only-levels]`
 """
 
 from __future__ import annotations
@@ -302,6 +302,100 @@ def sweep_noise(studies: int, mixed: int) -> None:
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
+LEVELS = (0.05, 0.0095, 0.0025)
+"""Two-sided levels of a comparison: one metric, and the smallest steps of Holm's adjustment over about 5 and 20 metrics."""
+
+NOISES: dict[str, Setting] = {
+    **{f"2 arms, 3 seeds, history SD x{ratio:g}": Setting(2, 3, history=ratio) for ratio in (1.0, 0.5, 0.33)},
+    "2 arms, 5 seeds, history SD x0.5": Setting(2, 5, history=0.5),
+    "5 arms, 3 seeds": Setting(5, 3),
+    "5 arms, only the pair 2 times noisier": Setting(5, 3, sds=_noisy(5, 2.0, 2)),
+    "5 arms, only the candidate 2 times noisier": Setting(5, 3, sds=_noisy(5, 2.0, 1)),
+}
+
+
+def levels(studies: int) -> None:
+    """Print error and power at small levels, without and with the stricter tests of the noise; and of unequal seeds."""
+    print("\n| setting | level | rules for 5% | rules for the level |\n| --- | --- | --- | --- |")
+    for name, setting in NOISES.items():
+        rng = np.random.default_rng(6)
+        hits = np.zeros((len(LEVELS), 2, 2))
+        for _ in range(studies):
+            sds = np.ones(setting.arms) if setting.sds is None else setting.sds(rng)
+            values = sds[:, None] * rng.standard_normal((setting.arms, setting.seeds))
+            past = None if setting.history is None else setting.history * rng.standard_normal((PAST // 2, 3))
+            model, prior = _sweep(values), None if past is None else _sweep(past).as_prior()
+            gap = GAP * math.sqrt((sds[0] ** 2 + sds[1] ** 2) / 2)
+            for (i, level), strict in itertools.product(enumerate(LEVELS), (0, 1)):
+                c = model.compare("0", "1", prior, level=level if strict else ALPHA)
+                for j, effect in enumerate((c.effect, c.effect + gap)):
+                    hits[i, strict, j] += _two_sided(effect, c.variance, c.df) <= level
+        for i, level in enumerate(LEVELS):
+            cells = [f"{error / level:.2f} x level, {power:.1%}" for error, power in hits[i] / studies]
+            print(f"| {name} | {level} | {' | '.join(cells)} |", flush=True)
+    print(
+        "\n| seeds that are not shared | SD of the candidate | other arms | error | power | decided |\n|" + " --- |" * 6
+    )
+    for (first, second), others in itertools.product(((8, 2), (10, 3), (10, 5), (3, 3)), (0, 3)):
+        for ratio in (1.0, 2.0):
+            print(
+                f"| {first} and {second} | {ratio:g} | {others} | {_unshared(first, second, others, ratio, studies)} |"
+            )
+    for ratio in (1.0, 0.5, 0.33):
+        print(
+            f"| 8 and 1, history SD x{ratio:g} | 1 | 0 | {_unshared(8, 1, 0, 1.0, studies, history=ratio)} |",
+            flush=True,
+        )
+
+
+def ten_primaries(studies: int) -> None:
+    """Print wrong verdicts of the whole gate with ten primary metrics of which one suffices, three seeds and no effect."""
+    print("\n| whole gate, ten primary metrics | ACCEPT | REJECT |\n| --- | --- | --- |")
+    tasks = [f"task {number}" for number in range(10)]
+    primary = tuple(Criterion(task=task, metric="bits_per_byte", better="lower") for task in tasks)
+    policy = Policy(name="ten", alpha=ALPHA, min_seeds=3, primary=primary)
+    for name, arms, candidate, history in (
+        ("2 arms", 2, 1.0, None), ("2 arms, history SD x1", 2, 1.0, 1.0), ("2 arms, history SD x0.33", 2, 1.0, 0.33),
+        ("6 arms", 6, 1.0, None), ("6 arms, only the candidate 2 times noisier", 6, 2.0, None),
+    ):  # fmt: skip
+        rng, decisions = np.random.default_rng(8), list[str]()
+        for _ in range(studies):
+            sds = [1.0, candidate, *[1.0] * (arms - 2)]
+            results = _scores(rng, {f"arm {arm}": sd for arm, sd in enumerate(sds)}, tasks)
+            past = None if history is None else _scores(rng, {f"past {mix}": history for mix in range(10)}, tasks)
+            decisions.append(
+                decide(results, policy, baseline="arm 0", candidate="arm 1", history=past, name_outliers=False).decision
+            )
+        rates = [f"{decisions.count(wrong) / studies:.1%}" for wrong in ("ACCEPT", "REJECT")]
+        print(f"| {name} | {' | '.join(rates)} |", flush=True)
+
+
+def _scores(rng: np.random.Generator, sds: dict[str, float], tasks: list[str]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"mix": mix, "seed": seed, "task": task, "metric": "bits_per_byte", "value": 1 + 0.004 * sd * rng.normal()}
+        for mix, sd in sds.items()
+        for task in tasks
+        for seed in range(3)
+    )
+
+
+def _unshared(first: int, second: int, others: int, ratio: float, studies: int, *, history: float | None = None) -> str:
+    """Return error, power, and the fraction of comparisons with a variance, as cells of a table."""
+    rng, hits = np.random.default_rng(7), np.zeros(3)
+    ends = np.cumsum([first, second, *[3] * others])
+    seeds = np.arange(ends[-1])
+    known = (seeds < ends[:, None]) & (seeds >= np.concatenate([[0], ends[:-1]])[:, None])
+    for _ in range(studies):
+        values = np.where(known, rng.standard_normal(known.shape), np.nan)
+        values[1] *= ratio
+        prior = None if history is None else _sweep(history * rng.standard_normal((PAST // 2, 3))).as_prior()
+        c = _sweep(values).compare("0", "1", prior)
+        if c.df > 0:
+            effects = c.effect, c.effect + GAP * math.sqrt((1 + ratio**2) / 2)
+            hits += [*(_two_sided(effect, c.variance, c.df) <= ALPHA for effect in effects), True]
+    return " | ".join(f"{rate:.1%}" for rate in hits / studies)
+
+
 def _policy(margin: float, tasks: int) -> Policy:
     named = [
         Criterion(task=f"t{i}", metric="loss", better="lower", margin=margin if i > 2 else 0.0) for i in range(tasks)
@@ -420,9 +514,14 @@ if __name__ == "__main__":
     parser.add_argument("--worlds", type=int, default=30)
     parser.add_argument("--mixed", type=int, default=200, help="studies of the mixed model (default: 200)")
     parser.add_argument("--only-noise", action="store_true", help="print only the table of sweeps' noise")
+    parser.add_argument("--only-levels", action="store_true", help="print only the noise at small levels")
     arguments = parser.parse_args()
     if arguments.only_noise:
         sweep_noise(arguments.studies, arguments.mixed)
+        sys.exit()
+    if arguments.only_levels:
+        levels(arguments.studies)
+        ten_primaries(arguments.studies // 10)
         sys.exit()
     one_metric(arguments.studies)
     whole_gate(arguments.studies // 20)

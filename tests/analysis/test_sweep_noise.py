@@ -8,7 +8,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
+from assay.analysis.breakdowns import standard_error
 from assay.analysis.compare import compare
 from assay.analysis.detectable_effect import compute_detectable_effects
 from assay.analysis.gate import decide, gate
@@ -104,6 +106,7 @@ def test_an_outlying_run_is_named_with_the_verdict_without_it_and_stays_in_the_v
     reason = first(verdict.reasons, Code.OUTLIER_SEED)
     assert (reason.subject, reason.figures["seed"]) == ("m1", 3)
     assert (reason.figures["decision"], reason.figures["without"]) == ("INCONCLUSIVE", "ACCEPT")
+    assert not reason.figures["too_few"]
     [metric] = reason.figures["metrics"]
     assert metric["value"] == pytest.approx(2 + values[1, 3])
     assert metric["expected"] == pytest.approx(1.98, abs=0.02)
@@ -111,6 +114,13 @@ def test_an_outlying_run_is_named_with_the_verdict_without_it_and_stays_in_the_v
     assert text(reason).startswith("Seed 3 of m1 is an outlier")
     other = decide(_table(values), RULE, baseline="m0", candidate="m2")
     assert Code.OUTLIER_SEED not in {reason.code for reason in other.reasons}
+
+
+def test_an_outlier_of_three_required_seeds_leaves_too_few_seeds() -> None:
+    values = 0.002 * np.random.default_rng(6).standard_normal((5, RULE.min_seeds))
+    values[1, 1] += 2.5
+    figures = first(decide(_table(values), RULE, baseline="m0", candidate="m1").reasons, Code.OUTLIER_SEED).figures
+    assert (figures["without"], figures["too_few"]) == ("INCONCLUSIVE", True)
 
 
 def test_a_history_with_another_noise_is_stated() -> None:
@@ -185,3 +195,16 @@ def test_invalid_scores_of_one_arm_decide_nothing() -> None:
         "m3": "INCONCLUSIVE",
     }
     json.dumps(to_json(sweep), allow_nan=False)
+
+
+def test_the_noise_of_unequal_numbers_of_seeds_is_that_of_two_runs() -> None:
+    values = np.full((2, 10), math.nan)
+    rng = np.random.default_rng(21)
+    values[0], values[1, :3] = rng.standard_normal(10), 0.5 * rng.standard_normal(3)
+    seeds = [range(10), range(20, 30)]
+    [c] = compare(_table(0.01 * values, seeds=seeds), RULE, baseline="m0", candidates=["m1"])
+    assert (c.pairing, c.noise_apart) == ("unpaired", False)
+    assert c.noise_moderated == pytest.approx(c.noise)
+    error = standard_error(c)
+    assert error == pytest.approx(c.noise * math.sqrt((1 / 10 + 1 / 3) / 2))
+    assert c.ci_high - c.ci_low == pytest.approx(2 * stats.t.isf(0.025, c.noise_df) * error)

@@ -123,15 +123,20 @@ RENDERED: list[tuple[Reason, str]] = [
      ("The scores come from different seeds: seeds 0, 1 of base and seed 7 of new. The effect is the difference of their"
       " means, without pairing.")),
     (reason(Code.ARM_NOISE_DIFFERS, "new", baseline="base", metrics=[{"task": "web", "metric": "acc", "ratio": 5.04}]),
-     ("The noise of base and new differs from that of the other mixes: web acc (5 times). The comparison uses only the noise of"
-      " these two mixes. If the difference is by chance, more seeds show it.")),
+     ("The noise of base and new differs between the two, or from that of the other mixes: web acc (5 times). The comparison"
+      " uses only the noise of these two mixes. If the difference is by chance, more seeds show it.")),
     (reason(Code.HISTORY_NOISE_UNUSED, metrics=[{"task": "web", "metric": "acc", "ratio": 2.5}]),
      ("The noise of past mixes is not used, because the noise of this sweep does not agree with it closely. In"
       " relation to the history, it is: web acc (2.5 times).")),
-    (reason(Code.OUTLIER_SEED, "new", seed=3, decision="INCONCLUSIVE", without="ACCEPT",
+    (reason(Code.OUTLIER_SEED, "new", seed=3, decision="INCONCLUSIVE", without="ACCEPT", too_few=False,
             metrics=[{"task": "code", "metric": BPB, "value": 7.5, "expected": 2.0, "p": 1e-9}]),
      ("Seed 3 of new is an outlier: code bits_per_byte is 7.5000 bits per byte instead of about 2.0000 bits per byte. The"
       " verdict uses it. Without outliers, the verdict is ACCEPT. Check the run's log, data order and machine.")),
+    (reason(Code.OUTLIER_SEED, "new", seed=3, decision="REJECT", without="INCONCLUSIVE", too_few=True,
+            metrics=[{"task": "code", "metric": BPB, "value": 7.5, "expected": 2.0, "p": 1e-9}]),
+     ("Seed 3 of new is an outlier: code bits_per_byte is 7.5000 bits per byte instead of about 2.0000 bits per byte. The"
+      " verdict uses it. Without outliers, the verdict is INCONCLUSIVE, because too few seeds are left. Check the run's log,"
+      " data order and machine.")),
     (reason(Code.RUNS_EXCLUDED, "new", "", SEED),
      "The results exclude some seeds of new. Seeds 0 to 2, 7: failed."),
     (reason(Code.METRICS_REGRESS, "piqa", "acc", **POINTS, n_regressing=1, n_metrics=9, alpha=0.05),

@@ -19,13 +19,15 @@ no adjustment; it changes the estimate of the noise (`assay.analysis.stats.sweep
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from assay.analysis.comparison import Comparison
 from assay.analysis.stats import multiplicity, power
 from assay.analysis.stats.paired import Estimate
+from assay.analysis.stats.tables import Metric
 from assay.config.aggregate import JOINT
-from assay.config.policy import Policy
+from assay.config.policy import Criterion, Policy
 
 
 def adjust_tests(measured: list[tuple[Comparison, Estimate]], policy: Policy) -> list[Comparison]:
@@ -66,6 +68,16 @@ def adjust_tests(measured: list[tuple[Comparison, Estimate]], policy: Policy) ->
             )
         )
     return adjusted
+
+
+def smallest_levels(alpha: float, primary: Sequence[Criterion], guardrails: Sequence[Criterion]) -> dict[Metric, float]:
+    """Return the level at which the claim about a voting metric may have to be significant, two-sided.
+
+    It is the first step of Holm's adjustment: over the primary metrics for a primary metric, because its gain is the
+    basis of ACCEPT, and over all voting metrics for a guardrail.
+    """
+    levels = {(c.task, c.metric): alpha / (len(primary) + len(guardrails)) for c in guardrails}
+    return levels | {(c.task, c.metric): alpha / len(primary) for c in primary}
 
 
 def _tolerated(c: Comparison) -> float:

@@ -239,7 +239,10 @@ def by_source(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
 
 def standard_error(c: Comparison) -> float:
     """Return the standard error of a comparison's effect, clustered as its interval is; NaN if unknown."""
-    return math.sqrt(c.noise_moderated**2 / c.n_seeds + c.item_variance) if c.n_seeds else math.nan
+    if not c.n_seeds:
+        return math.nan
+    counts = len(c.baseline_seeds) or c.n_seeds, len(c.candidate_seeds) or c.n_seeds
+    return math.sqrt(c.noise_moderated**2 / 2 * sum(1 / n for n in counts) + c.item_variance)
 
 
 def _shown(c: Comparison) -> dict[str, Any]:

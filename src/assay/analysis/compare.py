@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assay.analysis.adjusted_tests import adjust_tests
+from assay.analysis.adjusted_tests import adjust_tests, smallest_levels
 from assay.analysis.aggregate import AggregatedTables, with_aggregate
 from assay.analysis.comparison import Comparison
 from assay.analysis.stats import signal
@@ -195,7 +195,8 @@ def sweep_noise(
         # The sweep's own arms would count twice.
         without = {baseline, *candidates, *table.mixes}
         priors = seed_priors_by_metric(history, proxy_scale=scale, without=without)
-    return SweepNoise(table, baseline, priors, min_seeds=policy.min_seeds)
+    levels = smallest_levels(policy.alpha, policy.primary, policy.guardrails)
+    return SweepNoise(table, baseline, priors, min_seeds=policy.min_seeds, levels=levels)
 
 
 LARGEST_MARGIN = 0.1
@@ -286,7 +287,8 @@ class _Pair:
         table = joint_table(self.results, criteria, baseline=self.baseline, mixes=self._joint_arms(guards))
         if table is None or self.candidate not in table.mixes:
             return measured
-        noise = SweepNoise(table, self.baseline, {}, min_seeds=self.policy.min_seeds)
+        level = {(MEAN.task, MEAN.metric): self.policy.alpha}
+        noise = SweepNoise(table, self.baseline, {}, min_seeds=self.policy.min_seeds, levels=level)
         pair = replace(self, results=table, items=None, noise=noise, policy=replace(self.policy, guardrails=(MEAN,)))
         items = [(g, _item_part(own)) for g, own in known if g.item_variance > 0]
         # Metrics of one task share its items, so that their SDs are added. The items of different tasks are independent.
@@ -383,7 +385,7 @@ class _Pair:
             signal_reason=doubt if doubt and (broken or combined.state != "no signal") else combined.reason,
             differences={seed: b.by_seed[seed] - a.by_seed[seed] for seed in noise.shared},
             noise_df=estimate.parts[0].df if estimate.parts else math.nan,
-            noise_moderated=math.sqrt(estimate.parts[0].variance * n_seeds) if estimate.parts else math.nan,
+            noise_moderated=_sd_of_two_runs(estimate, used),
             item_variance=estimate.parts[1].variance if len(estimate.parts) > 1 else 0.0,
             pairing=noise.pairing,
             baseline_seeds=tuple(used[0]),
@@ -541,9 +543,21 @@ def _single_doubt(noise: PairNoise, prior: SeedPrior | None) -> str:
     """Return why the noise of an arm with one seed is unknown; an empty text if it is known."""
     if noise.df > 0:
         return ""
+    if noise.history_ratio > 0:
+        return (
+            "one seed shows no noise, and the history is not used, because the noise of the other seeds is"
+            f" {noise.history_ratio:.2g} times that of the history"
+        )
     seen = 0.0 if prior is None else prior.unpaired.seen
     known = f"the history's replicates provide {seen:g} of the {ALONE} degrees of freedom that this requires"
     return f"one seed shows no noise, and {known if seen else 'there is no history of replicates'}"
+
+
+def _sd_of_two_runs(estimate: Estimate, used: tuple[list[Seed], list[Seed]]) -> float:
+    """Return the SD of the difference of two runs from the variance of the difference of two means; NaN if unknown."""
+    if not estimate.parts:
+        return math.nan
+    return math.sqrt(2 * estimate.parts[0].variance / sum(1 / len(seeds) for seeds in used))
 
 
 def _mean(scores: Scores, seeds: list[Seed]) -> float:

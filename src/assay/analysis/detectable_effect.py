@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from assay.analysis.adjusted_tests import smallest_levels
 from assay.analysis.compare import compare
 from assay.analysis.stats.moderated import NOTHING, Prior, shrink
 from assay.analysis.stats.paired import Estimate, Part
@@ -92,6 +93,7 @@ def compute_detectable_effects(
     # The aggregate is tested first, at the full alpha (see `assay.analysis.aggregate`).
     n_tests = max(sum(c.task != first for c in primaries), 1) if policy.require == "any" else 1
     limit = policy.guardrail_limit if policy.guardrail_rule == "joint" else 1.0
+    levels = smallest_levels(policy.alpha, primaries, policy.guardrails)
     effects = []
     roles: tuple[tuple[Role, tuple[Criterion, ...]], ...] = (("primary", primaries), ("guardrail", policy.guardrails))
     for role, criteria in roles:
@@ -110,6 +112,7 @@ def compute_detectable_effects(
                     where=where,
                     alpha=policy.alpha,
                     tail=tail,
+                    level=levels[name],
                     limit=limit,
                 )
             )
@@ -127,6 +130,7 @@ def _effect(
     where: str,
     alpha: float,
     tail: float,
+    level: float,
     limit: float,
 ) -> DetectableEffect:
     unknown = DetectableEffect(
@@ -151,7 +155,7 @@ def _effect(
     )
     if n_seeds <= 1:
         return with_noise
-    estimate = _expected(sd, known, past, n_seeds=n_seeds, n_arms=n_arms)
+    estimate = _expected(sd, known, past, n_seeds=n_seeds, n_arms=n_arms, level=level)
     return replace(
         with_noise,
         smallest=smallest_detectable(se=estimate.se, df=estimate.df(tail), tail=tail),
@@ -161,11 +165,11 @@ def _effect(
     )
 
 
-def _expected(sd: float, known: Noise | None, past: Prior, *, n_seeds: int, n_arms: int) -> Estimate:
+def _expected(sd: float, known: Noise | None, past: Prior, *, n_seeds: int, n_arms: int, level: float) -> Estimate:
     """Return the estimate that the design is expected to give, with effect 0."""
     df = float((n_arms - 1) * (n_seeds - 1))
     variance = sd**2 / 2  # of one run
-    if past.df > 0 and (known is None or agrees(variance, known.df, past)):
+    if past.df > 0 and (known is None or agrees(variance, known.df, past, level=level)):
         variance, df = shrink(variance, df, past._replace(df=min(past.df, df)))
     parts = [Part(2 * variance / n_seeds, df)]
     if known is not None and known.item_variance > 0:

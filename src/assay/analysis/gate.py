@@ -340,16 +340,19 @@ def decide(
             noise = sweep_noise(results, effective, baseline=baseline, candidates=[candidate], history=history)
             outliers = find_outliers(noise, effective, candidate)
 
-            def decide_without() -> Decision:
+            def decide_without() -> tuple[str, bool]:
                 try:
-                    return decide(
+                    other = decide(
                         without_runs(plain, outliers), policy, baseline=baseline, candidate=candidate, history=plain_history,
                         items=items, missing=missing, context=context, trained=trained, name_outliers=False,
-                    ).decision  # fmt: skip
+                    )  # fmt: skip
                 except (
                     Refused
                 ):  # without these runs, the arms are unpaired, and their seeds have different token budgets
-                    return Decision.INCONCLUSIVE
+                    return Decision.INCONCLUSIVE, True
+                return other.decision, any(
+                    c.n_seeds < policy.min_seeds for c in other.comparisons if c.role != "monitor"
+                )
 
             reasons += list_outliers(outliers, decision, decide_without)
     options: tuple[next_steps.Option, ...] = ()

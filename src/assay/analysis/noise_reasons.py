@@ -91,17 +91,23 @@ def without_runs(results: ResultsTable, runs: Mapping[Run, Any]) -> ResultsTable
 
 
 def list_outliers(
-    outliers: Mapping[Run, list[dict[str, Any]]], decision: str, decide_without: Callable[[], str]
+    outliers: Mapping[Run, list[dict[str, Any]]], decision: str, decide_without: Callable[[], tuple[str, bool]]
 ) -> list[Reason]:
-    """Name each outlying run, with the decision on all runs and the decision without the outlying runs."""
+    """Name each outlying run, with the decision on all runs and the decision without the outlying runs.
+
+    Args:
+        outliers: as `find_outliers` returns them.
+        decision: the decision on all runs.
+        decide_without: returns the decision without the outlying runs, and whether fewer seeds than the policy requires are left.
+    """
     if not outliers:
         return []
-    without = decide_without()
+    without, too_few = decide_without()
     return [
         Reason(
             code=Code.OUTLIER_SEED,
             subject=mix,
-            figures={"seed": seed, "metrics": metrics, "decision": decision, "without": without},
+            figures={"seed": seed, "metrics": metrics, "decision": decision, "without": without, "too_few": too_few},
         )
         for (mix, seed), metrics in outliers.items()
     ]

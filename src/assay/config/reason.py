@@ -82,7 +82,7 @@ class Code(StrEnum):
     )
     ARM_NOISE_DIFFERS = (
         "arm_noise_differs",
-        "The noise of baseline or candidate differs from the other arms'. Only the pair's own noise is used.",
+        "The noise of baseline and candidate differs, or one of them differs from the other arms'. Only the pair's own noise is used.",
     )
     HISTORY_NOISE_UNUSED = (
         "history_noise_unused",

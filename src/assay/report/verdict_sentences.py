@@ -154,8 +154,8 @@ def _ratios(reason: Reason) -> str:
 
 def _arm_noise_differs(reason: Reason) -> str:
     return (
-        f"The noise of {reason.figures['baseline']} and {reason.subject} differs from that of the other mixes:"
-        f" {_ratios(reason)}. The comparison uses only the noise of these two mixes. If the difference is by chance, more"
+        f"The noise of {reason.figures['baseline']} and {reason.subject} differs between the two, or from that of the other"
+        f" mixes: {_ratios(reason)}. The comparison uses only the noise of these two mixes. If the difference is by chance, more"
         " seeds show it."
     )
 
@@ -174,9 +174,10 @@ def _outlier_seed(reason: Reason) -> str:
         for m in figures["metrics"][:SHOWN]
     ]
     same = "also " if figures["without"] == figures["decision"] else ""
+    because = ", because too few seeds are left" if figures["too_few"] and figures["without"] == "INCONCLUSIVE" else ""
     return (
         f"{seed_list([figures['seed']]).capitalize()} of {reason.subject} is an outlier: {', '.join(scores)}. The verdict uses"
-        f" it. Without outliers, the verdict is {same}{figures['without']}. Check the run's log, data order and machine."
+        f" it. Without outliers, the verdict is {same}{figures['without']}{because}. Check the run's log, data order and machine."
     )
 
 

@@ -24,6 +24,7 @@ from assay.analysis.stats.design_grid import (
 from assay.analysis.stats.paired import over_seeds
 from assay.analysis.stats.power import power_with_seeds
 from assay.analysis.stats.replicates import replicate_noise
+from assay.analysis.stats.sweep_model import more_readily
 
 STUDIES = 2_000
 TAIL = 0.0125
@@ -66,7 +67,7 @@ def _detected(layout: Layout, effect: float, margin: float) -> float:
         own_df = (1 if layout.shared else 2) * (layout.seeds - 1)
         own = pair.var(axis=1, ddof=1) / 2 if layout.shared else (pair**2).sum(axis=1) / own_df
         rest = (variance * df - own * own_df) / (df - own_df)
-        apart = own / rest > fisher.isf(SEPARATED, own_df, df - own_df)
+        apart = own / rest > fisher.isf(more_readily(SEPARATED, 2 * TAIL), own_df, df - own_df)
         variance, dfs = np.where(apart, own, variance), np.where(apart, own_df, df)
     gain = y[:, 1].mean(axis=1) - y[:, 0].mean(axis=1)
     statistic = (gain - margin) / np.sqrt(2 * variance / layout.seeds)

@@ -92,6 +92,14 @@ def test_arms_without_a_difference_are_told_apart_in_at_most_six_percent_of_stud
     assert study.rate() <= ERROR
 
 
+@pytest.mark.parametrize(("baseline", "candidate"), [(8, 2), (10, 3), (10, 5)])
+@pytest.mark.parametrize("arms", [2, 5])
+def test_a_noisier_arm_with_fewer_unpaired_seeds_keeps_the_error_rate(arms: int, baseline: int, candidate: int) -> None:
+    missing = _cells(arms, range(baseline), range(baseline, baseline + candidate))
+    sds = _constant(1.0, 2.0, *[1.0] * (arms - 2))
+    assert Study(arms, baseline + candidate, sds=sds, missing=missing).rate() <= 0.085
+
+
 @pytest.mark.parametrize("ratio", [1.0, 1.5, 2.0, 3.0, 0.5])
 @pytest.mark.parametrize("arms", [2, 5])
 def test_a_history_with_another_noise_keeps_the_error_rate(arms: int, ratio: float) -> None:
@@ -105,8 +113,8 @@ def test_a_history_with_another_noise_keeps_the_error_rate(arms: int, ratio: flo
     ("study", "least"),
     [
         (Study(5, 3, effect=2), 0.51), (Study(5, 2, effect=2), 0.27), (Study(10, 3, effect=2), 0.56),
-        (Study(2, 10, effect=2, missing=_cells(2, range(10), range(3))), 0.72),
-        (Study(5, 10, effect=2, missing=_cells(5, range(10), range(3))), 0.74),
+        (Study(2, 10, effect=2, missing=_cells(2, range(10), range(3))), 0.56),
+        (Study(5, 10, effect=2, missing=_cells(5, range(10), range(3))), 0.56),
         (Study(2, 6, effect=2, missing=_cells(2, range(3), range(3, 6))), 0.4),
         (Study(5, 6, effect=2, missing=_cells(5, range(3), range(3, 6))), 0.47),
         (Study(2, 3, effect=2, history_sd=1.0), 0.32), (Study(2, 3), 0.0),
@@ -174,12 +182,29 @@ def test_an_arm_with_one_seed_needs_the_noise_of_other_arms_or_of_the_history() 
     values = np.random.default_rng(6).standard_normal((2, 8))
     values[1, 1:] = math.nan
     assert _model(values).compare("0", "1").df == 0, "seven degrees of freedom of the baseline do not suffice"
-    past = Prior(1.0, 4.0, 40.0)
+    assert _model(values).compare("0", "1", SeedPrior(Prior(0.05, 4.0, 40.0), Prior(0.05, 4.0, 40.0))).df == 0
+    past = Prior(1.2 * values[0].var(ddof=1), 4.0, 40.0)
     c = _model(values).compare("0", "1", SeedPrior(past, past))
-    assert (c.df, c.n_baseline, c.n_candidate) == (4, 8, 1)
-    assert c.variance == pytest.approx(1 + 1 / 8)
+    assert (c.df, c.own_df, c.history_df, c.n_baseline, c.n_candidate) == (11, 7, 4, 8, 1)
+    assert c.variance == pytest.approx(values[0].var(ddof=1) * (7 + 4 * 1.2) / 11 * (1 + 1 / 8))
     more = np.vstack([values, np.random.default_rng(7).standard_normal((2, 8)) * 1.3])
     assert _model(more).compare("0", "1").df > 10
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.5, 0.33])
+def test_a_history_does_not_replace_a_baseline_that_contradicts_it(ratio: float) -> None:
+    rng = np.random.default_rng(12)
+    wrong = decided = 0
+    for _ in range(1000):
+        values = rng.standard_normal((2, 8))
+        values[1, 1:] = math.nan
+        c = _model(values).compare("0", "1", _model(ratio * rng.standard_normal((10, 3))).as_prior())
+        assert c.df in (0, c.own_df + c.history_df)
+        assert c.df > 0 or c.history_ratio > 1
+        decided += c.df > 0
+        wrong += c.df > 0 and 2 * stats.t.sf(abs(c.effect) / math.sqrt(c.variance), c.df) <= 0.05
+    assert wrong / 1000 <= ERROR
+    assert decided >= 600 or ratio < 1
 
 
 def test_text_and_number_seeds_are_different_seeds() -> None:
@@ -221,4 +246,49 @@ def test_of_two_arms_the_run_that_differs_from_its_own_arm_is_the_outlier() -> N
     assert [(o.arm, o.seed) for o in _model(values).outliers()] == [("1", 2)]
     values[1, 2] = 2.03
     assert _model(values).outliers() == ()
-    assert [o.arm for o in _model(values).outliers(Prior(4e-6, 4.0, 40.0))] == ["1"]
+    past = SeedPrior(*[Prior(4e-6, 4.0, 40.0)] * 2)
+    assert _model(values).outliers(past) == (), "one degree of freedom cannot show that the history agrees"
+    more = 2 + 0.002 * np.random.default_rng(10).standard_normal((2, 5))
+    more[1, 2] += 0.025
+    assert [o.arm for o in _model(more).outliers(past)] == ["1"]
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.5, 0.33])
+@pytest.mark.parametrize("shape", [(2, 3), (5, 3), (2, 5)])
+def test_a_history_causes_no_false_outliers(ratio: float, shape: tuple[int, int]) -> None:
+    rng, named = np.random.default_rng(15), 0
+    priors = [_model(ratio * rng.standard_normal((10, 3))).as_prior() for _ in range(50)]
+    for study in range(500):
+        named += bool(_model(rng.standard_normal(shape)).outliers(priors[study % 50]))
+    assert named / 500 <= 0.06 + 3 * math.sqrt(0.06 * 0.94 / 500)
+
+
+def test_an_outlier_among_unshared_seeds_is_named() -> None:
+    rng, named = np.random.default_rng(16), 0
+    for _ in range(200):
+        values = rng.standard_normal((4, 20))
+        values[~np.kron(np.eye(4), np.ones(5)).astype(bool)] = math.nan
+        named += bool(_model(values).outliers())
+        values[1, 6] += 30
+        outlier = _model(values).outliers()[0]
+        assert (outlier.arm, outlier.seed) == ("1", 6)
+        assert abs(outlier.value - outlier.expected) > 15
+    assert named / 200 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 200)
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.33])
+def test_a_quieter_history_keeps_the_error_rate_at_small_levels(ratio: float) -> None:
+    rng, level, studies = np.random.default_rng(13), 0.0095, 8000
+    priors = [_model(ratio * rng.standard_normal((20, 3))).as_prior() for _ in range(50)]
+    wrong = 0
+    for study in range(studies):
+        c = _model(rng.standard_normal((2, 3))).compare("0", "1", priors[study % 50], level=level)
+        wrong += 2 * stats.t.sf(abs(c.effect) / math.sqrt(c.variance), c.df) <= level
+    assert wrong / studies <= 1.2 * level + 3 * math.sqrt(level / studies)
+
+
+def test_a_pair_is_separated_more_readily_at_small_levels() -> None:
+    rng = np.random.default_rng(14)
+    models = [_model(rng.standard_normal((5, 3))) for _ in range(300)]
+    usual, small = (sum(m.compare("0", "1", level=level).apart for m in models) for level in (0.05, 0.0025))
+    assert usual < 0.2 * 300 < small < 0.6 * 300

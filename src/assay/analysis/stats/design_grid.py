@@ -28,6 +28,7 @@ import numpy as np
 from assay.analysis.stats.paired import Estimate, Part
 from assay.analysis.stats.power import POWER, power
 from assay.analysis.stats.replicates import LEAST_DF
+from assay.analysis.stats.sweep_model import more_readily
 from assay.analysis.stats.tables import SCORE_KEY, Metric
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 
 
 SEPARATED = 0.1
-"""Level of the test with which a verdict separates a pair of arms that is noisier than the other arms."""
+"""Level of the test with which a verdict separates a pair of arms that is noisier than the other arms. It is larger for effects
+that are tested below 5% (`assay.analysis.stats.sweep_model.more_readily`)."""
 
 NODES = 32
 """Number of nodes of the quadrature. 200 nodes change no power by more than 1e-6."""
@@ -180,19 +182,20 @@ def _power(errors: float, df: float, layout: Layout, tail: float) -> float:
     pooled = power(errors, se=1.0, df=df, tail=tail)
     if layout.arms <= 2 or layout.seeds < 2:
         return pooled
-    return (1 - SEPARATED) * pooled + _power_if_separated(errors, layout, tail)
+    separated = more_readily(SEPARATED, 2 * tail)
+    return (1 - separated) * pooled + _power_if_separated(errors, layout, tail, separated)
 
 
-def _power_if_separated(errors: float, layout: Layout, tail: float) -> float:
+def _power_if_separated(errors: float, layout: Layout, tail: float, separated: float) -> float:
     """Return the probability that the pair seems noisier than the other arms, and that its own variance shows the gain."""
     from scipy.special import betainccinv, nctdtr, stdtrit
 
     total, own = layout.df, layout.pair_df
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
-    # The pair's fraction of the sum of squares, in its upper tail of probability `SEPARATED`.
-    fraction = betainccinv(own / 2, (total - own) / 2, SEPARATED * (nodes + 1) / 2)
+    # The pair's fraction of the sum of squares, in its upper tail of probability `separated`.
+    fraction = betainccinv(own / 2, (total - own) / 2, separated * (nodes + 1) / 2)
     critical = -float(stdtrit(own, tail)) * np.sqrt(fraction * total / own)
-    return SEPARATED * float((weights / 2) @ (1 - nctdtr(total, errors, critical)))
+    return separated * float((weights / 2) @ (1 - nctdtr(total, errors, critical)))
 
 
 def run_noise(frame: pd.DataFrame) -> dict[Metric, RunNoise]:

@@ -18,8 +18,11 @@ A pooled variance is too small for arms that are noisier than the others. Two te
   variance excludes the arm, and comparisons of the arm use the variance of the pair only.
 - A pair whose variance exceeds that of the other arms (F test at 10%) also uses its own variance only.
 
+The tests of the noise are stricter if a comparison is tested at a smaller level (`USUAL_LEVEL`).
+
 These tests detect large ratios. If only the compared pair or only the candidate is noisier, by a factor of 1.5 to 5 in
-its SD, the false-positive rate at a nominal 5% is 7 to 12% (`benchmarks/gate.py`). Of the simulated
+its SD, the false-positive rate at a nominal 5% is 7 to 12% (`benchmarks/gate.py`). At smaller levels, its ratio to the
+level is larger. Of the simulated
 rules, none has both a power near that of full pooling and an error below 6% in this case, because two degrees of
 freedom rarely show such a ratio.
 
@@ -61,9 +64,29 @@ NOISY_UNPAIRED = 0.05
 """As `NOISY_PAIR`, if seeds are not paired. An arm with ten seeds leaves more degrees of freedom, so that the test needs
 fewer false alarms for the same protection."""
 
+NOISY_SMALL_ARM = 0.3
+"""Level of the test that the arm with fewer seeds is noisier than the other arm, if seeds are not paired.
+
+The pooled variance is too small if this arm is noisier, and its few seeds rarely show that. With 10 and 3 seeds, levels of
+0.05, 0.3 and 0.5 give a power of 76, 61 and 55% for equal noise, and false-positive rates of 12.6, 7.1 and 5.7% if the
+arm with 3 seeds is noisier by a factor of 2."""
+
+NOISY_TWO_SEEDS = 0.5
+"""As `NOISY_SMALL_ARM`, for two seeds. With 8 and 2 seeds, levels of 0.05, 0.3 and 0.5 give a power of 57, 42 and 31%,
+and false-positive rates of 16.0, 9.6 and 6.7%."""
+
 SEEDS_MATTER = 0.01
 """Level of the test that seeds explain a part of the variance. It decides between paired and unpaired seeds if the
 arms have different seeds."""
+
+USUAL_LEVEL = 0.05
+"""Two-sided level of a comparison for which the tests of the noise have the levels of this module.
+
+A pooled variance that is too small multiplies the error rate more at smaller levels. If the comparison is tested at a
+smaller level, the tests of the noise are stricter: a pair is separated more readily, and a history must agree more closely."""
+
+MOST_READILY = 0.5
+"""Upper bound of the level of a test that separates a pair."""
 
 QUIETER = 0.95
 """Upper bound of the p-value that the sweep is noisier than the history. Above it, the history is noisier than the sweep,
@@ -75,6 +98,9 @@ and is only an upper bound of the noise of paired differences."""
 
 OUTLIER = 0.05
 """Level of the test for outliers, by Bonferroni over the scores of a metric."""
+
+FEWEST_LEFT = 3
+"""Minimum degrees of freedom of the other scores that can show whether the history's noise agrees with them."""
 
 MOST_OUTLIERS = 3
 """Maximum number of outliers per metric. More outliers are a second population rather than failures."""
@@ -111,7 +137,7 @@ class PairNoise:
         n_baseline: number of used seeds of the baseline.
         n_candidate: number of used seeds of the candidate.
         own_sd: SD of the difference of two runs, from the pair only; NaN if unknown.
-        own_df: degrees of freedom of `own_sd`.
+        own_df: degrees of freedom of `own_sd`; 0 if the variance is unknown.
         sweep_df: degrees of freedom from the other arms of the sweep.
         history_df: degrees of freedom from the history.
         apart: whether the pair's noise differs from the other arms', so that only its own variance is used.
@@ -205,6 +231,24 @@ def _fit(values: NDArray[np.float64]) -> _Layout:
         within=(centered**2).sum(axis=1),
         counts=counts,
         rank=rank,
+    )
+
+
+def _fit_arms(values: NDArray[np.float64]) -> _Layout:
+    """Fit arms without an effect of seeds; each arm has at least one value."""
+    known = np.isfinite(values)
+    counts = known.sum(axis=1).astype(float)
+    means = np.where(known, values, 0.0).sum(axis=1) / counts
+    residuals = np.where(known, values - means[:, None], 0.0)
+    within = (residuals**2).sum(axis=1)
+    return _Layout(
+        residuals=residuals,
+        leverages=known / counts[:, None],
+        squares=float(within.sum()),
+        df=float(counts.sum() - len(values)),
+        within=within,
+        counts=counts,
+        rank=0,
     )
 
 
@@ -346,7 +390,13 @@ class SweepModel:
         return centered, centered.sum(axis=0)
 
     def compare(
-        self, baseline: str, candidate: str, prior: SeedPrior | None = None, *, least_shared: int = 2
+        self,
+        baseline: str,
+        candidate: str,
+        prior: SeedPrior | None = None,
+        *,
+        least_shared: int = 2,
+        level: float = USUAL_LEVEL,
     ) -> PairNoise:
         """Estimate the effect of a candidate, with a variance from the pair, the sweep and the history.
 
@@ -355,6 +405,7 @@ class SweepModel:
             candidate: another arm.
             prior: noise of the history.
             least_shared: minimum number of shared seeds for a paired analysis of arms with different seeds.
+            level: smallest two-sided level at which the effect may be tested.
         """
         rows = self._rows[baseline], self._rows[candidate]
         known = self._known[rows[0]], self._known[rows[1]]
@@ -372,13 +423,13 @@ class SweepModel:
                 effect=math.nan, variance=math.nan, df=0.0, pairing=pairing, shared=shared, n_baseline=counts[0],
                 n_candidate=counts[1], own_sd=math.nan, own_df=0.0,
             )  # fmt: skip
-        part = self._paired(rows, both) if pairing != "unpaired" else self._unpaired(rows)
+        part = self._paired(rows, both, level) if pairing != "unpaired" else self._unpaired(rows, level)
         past, quieter = NOTHING, QUIETER
         if prior is not None and pairing != "unpaired" and prior.paired.df <= 0:
             past, quieter = prior.unpaired, QUIETER_UNPAIRED
         elif prior is not None:
             past = prior.unpaired if pairing == "unpaired" else prior.paired
-        moderated = part.moderate(past, quieter)
+        moderated = part.moderate(past, quieter, level)
         return PairNoise(
             effect=part.effect,
             variance=moderated.variance * part.factor if moderated.df > 0 else math.nan,
@@ -388,7 +439,7 @@ class SweepModel:
             n_baseline=n_shared if pairing == "partial" else counts[0],
             n_candidate=n_shared if pairing == "partial" else counts[1],
             own_sd=math.sqrt(2 * part.variance) if part.df > 0 else math.nan,
-            own_df=part.df,
+            own_df=part.df if moderated.df > 0 else 0.0,
             sweep_df=moderated.sweep_df,
             history_df=moderated.history_df,
             apart=part.apart,
@@ -396,7 +447,7 @@ class SweepModel:
             history_ratio=moderated.ratio,
         )
 
-    def _paired(self, rows: tuple[int, int], both: NDArray[np.bool_]) -> _Part:
+    def _paired(self, rows: tuple[int, int], both: NDArray[np.bool_], level: float) -> _Part:
         """Describe the seeds' paired differences, and the other residuals of the sweep."""
         differences = self.values[rows[1], both] - self.values[rows[0], both]
         n = len(differences)
@@ -417,7 +468,7 @@ class SweepModel:
         part = part._replace(sweep=squares / df, sweep_df=min(df, self.scatter_df))
         if n < 2:
             return part
-        apart = self._pair_p(rows, own, own_df, squares, df) < NOISY_PAIR
+        apart = self._pair_p(rows, own, own_df, squares, df) < more_readily(NOISY_PAIR, level)
         return part._replace(apart=apart, ratio=math.sqrt(own / (squares / df)))
 
     def _pair_p(self, rows: tuple[int, int], own: float, own_df: float, squares: float, df: float) -> float:
@@ -441,7 +492,7 @@ class SweepModel:
         pair = own * own_df + squares - rest
         return float(fdtrc(2 * own_df, rest_df, pair / (2 * own_df) / (rest / rest_df))) if rest > 0 else 0.0
 
-    def _unpaired(self, rows: tuple[int, int]) -> _Part:
+    def _unpaired(self, rows: tuple[int, int], level: float) -> _Part:
         """Describe the variances within both arms and within the other arms."""
         from scipy.special import fdtrc
 
@@ -459,13 +510,17 @@ class SweepModel:
             f = (squares[0] / dfs[0]) / (squares[1] / dfs[1])
             # If the arm with fewer seeds is the quieter one, the pooled variance is too large rather than too small.
             first, second = float(fdtrc(dfs[0], dfs[1], f)), float(fdtrc(dfs[1], dfs[0], 1 / f))
-            p = 2 * min(first, second) if dfs[0] == dfs[1] else (first if dfs[0] < dfs[1] else second)
-            unequal = p < NOISY_UNPAIRED
+            if dfs[0] == dfs[1]:
+                unequal = 2 * min(first, second) < more_readily(NOISY_UNPAIRED, level)
+            else:
+                p = first if dfs[0] < dfs[1] else second
+                unequal = p < more_readily(NOISY_SMALL_ARM if min(counts) > 2 else NOISY_TWO_SEEDS, level)
             if unequal or not aside.isdisjoint(rows):
                 terms = [s / df / n for s, df, n in zip(squares, dfs, counts, strict=True)]
                 df = sum(terms) ** 2 / sum(term**2 / own for term, own in zip(terms, dfs, strict=True))
                 welch = sum(terms) / factor
-                return part._replace(variance=welch, df=df, apart=True, ratio=self._ratio(welch, within=True))
+                own = welch if dfs[0] == dfs[1] else max(welch, pooled)
+                return part._replace(variance=own, df=df, apart=True, ratio=self._ratio(own, within=True))
         if layout is None or not aside.isdisjoint(rows):
             return part._replace(apart=not aside.isdisjoint(rows))
         inside = [row for row in rows if row in self._in_pool]
@@ -480,7 +535,7 @@ class SweepModel:
         part = part._replace(sweep=sweep, sweep_df=min(df, self.scatter_df))
         if total <= 0:
             return part
-        apart = float(fdtrc(total, df, pooled / sweep)) < NOISY_UNPAIRED
+        apart = float(fdtrc(total, df, pooled / sweep)) < more_readily(NOISY_UNPAIRED, level)
         return part._replace(apart=apart, ratio=math.sqrt(pooled / sweep))
 
     def _ratio(self, variance: float, *, within: bool = False) -> float:
@@ -492,7 +547,7 @@ class SweepModel:
         df = float((layout.counts - 1).sum()) if within else layout.df
         return math.sqrt(variance / (squares / df)) if df > 0 and squares > 0 else math.nan
 
-    def outliers(self, prior: Prior = NOTHING) -> tuple[Outlier, ...]:
+    def outliers(self, prior: SeedPrior | None = None) -> tuple[Outlier, ...]:
         """List scores that differ from the scores of the other arms and seeds by more than noise.
 
         The test is the externally studentized residual of the two-way layout (Cook and Weisberg 1982), with Bonferroni's
@@ -500,27 +555,35 @@ class SweepModel:
         does not hide others. With two arms, both runs of a seed have equal residuals. The outlier is then the run that
         differs more from the other seeds of its arm. Less than half of the seeds of an arm can be outliers.
 
+        If arms have different seeds that explain no part of the variance, the residuals are those within the arms. The history
+        counts only if its variance agrees with that of the other scores, which needs `FEWEST_LEFT` degrees of freedom.
+
         Args:
-            prior: noise of one run in the history, with its degrees of freedom.
+            prior: noise of the history.
         """
         from scipy.special import stdtr
 
+        prior = SeedPrior() if prior is None else prior
+        within = self._balanced is None and self.seed_fraction == 0
+        past = prior.unpaired if within else prior.best
         values, found = self.values.copy(), list[Outlier]()
         rows = np.flatnonzero(self._replicated)
         floor = (NEGLIGIBLE * float(np.abs(values[self._known]).max(initial=0.0))) ** 2
         while len(rows) > 1 and len(found) < MOST_OUTLIERS:
-            layout = _fit(values[rows])
+            layout = _fit_arms(values[rows]) if within else _fit(values[rows])
             known = np.isfinite(values[rows])
             free = np.where(known, 1 - layout.leverages, 0.0)
             per_arm = Counter(outlier.arm for outlier in found)
             limit = np.array([2 * (per_arm[self.arms[row]] + 1) < self._known[row].sum() for row in rows])
             usable = (free > 1e-6) & limit[:, None]
-            left_df = layout.df - 1 + prior.df
-            if left_df < 1 or layout.df <= 0 or not usable.any():
+            left_df = layout.df - 1
+            if left_df < 1 or not usable.any():
                 break
             own = np.where(usable, layout.residuals**2 / np.where(usable, free, 1.0), 0.0)
-            known_squares = prior.df * prior.variance if prior.df > 0 else 0.0
-            left = (np.maximum(layout.squares - own, floor) + known_squares) / left_df
+            left = np.maximum(layout.squares - own, floor) / left_df
+            least = float(left[usable].min())
+            if past.df > 0 and left_df >= FEWEST_LEFT and least > 0 and agrees(least, left_df, past):
+                left, left_df = (left_df * left + past.df * past.variance) / (left_df + past.df), left_df + past.df
             size = np.sqrt(np.divide(own, left, out=np.zeros_like(own), where=left > 0))
             size = np.where(np.isclose(size, size.max(), rtol=1e-6), size, 0.0)
             spread = np.abs(np.where(known, values[rows] - np.nanmedian(values[rows], axis=1)[:, None], 0.0))
@@ -580,33 +643,49 @@ class _Part(NamedTuple):
     one_arm: bool = False
     """Whether one arm has a single seed, so that its noise is not measured."""
 
-    def moderate(self, prior: Prior, quieter: float) -> _Moderated:
+    def moderate(self, prior: Prior, quieter: float, level: float) -> _Moderated:
         """Combine the pair's variance with that of the sweep and of the history."""
         sweep_df = self.sweep_df if math.isfinite(self.sweep) and not self.apart else 0.0
         if self.df <= 0 or self.one_arm:
-            return self._unmeasured(prior, sweep_df)
+            return self._unmeasured(prior, sweep_df, level)
         if self.apart:
             return _Moderated(self.variance, self.df, 0.0, 0.0, math.nan)
         variance, df = shrink(self.variance, self.df, Prior(self.sweep, sweep_df))
         history_df, ratio = 0.0, math.nan
         if prior.df > 0 and prior.variance > 0 and variance > 0:
             ratio = math.sqrt(variance / prior.variance)
-            if agrees(variance, df, prior, quieter):
+            if agrees(variance, df, prior, quieter, level):
                 history_df = min(prior.df, df)
                 variance, df = shrink(variance, df, prior._replace(df=history_df))
         return _Moderated(variance, df, sweep_df, history_df, ratio)
 
-    def _unmeasured(self, prior: Prior, sweep_df: float) -> _Moderated:
-        """Use the noise of other arms or mixes for an arm with one seed, if there are enough."""
+    def _unmeasured(self, prior: Prior, sweep_df: float, level: float) -> _Moderated:
+        """Use the noise of other arms or mixes for an arm with one seed, if there are enough.
+
+        The seeds of the other arm measure the noise too, so a history that contradicts them is not used. The level of this
+        test is 2**-df, and at least 1%. The false-positive rate at a nominal 5% is then at most 7% for two to eight seeds of
+        the other arm, for all ratios of the noises. If the noises are equal, 42% of the comparisons are decided with two
+        seeds, 58% with three, and 84% with eight.
+        """
+        from scipy.special import fdtrc
+
         variance, df = shrink(self.variance, self.df, Prior(self.sweep, sweep_df))
         if df >= ALONE:
             return _Moderated(variance, df, sweep_df, 0.0, math.nan)
-        if prior.stands_alone:
+        if not prior.stands_alone:
+            return _Moderated(math.nan, 0.0, 0.0, 0.0, math.nan)
+        if df <= 0:
             return _Moderated(prior.variance, prior.df, 0.0, prior.df, math.nan)
-        return _Moderated(math.nan, 0.0, 0.0, 0.0, math.nan)
+        ratio = math.sqrt(variance / prior.variance)
+        if float(fdtrc(df, max(prior.seen, 1.0), variance / prior.variance)) <= _more_closely(
+            max(2**-df, 0.01), df, level
+        ):
+            return _Moderated(math.nan, 0.0, 0.0, 0.0, ratio)
+        variance, df = shrink(variance, df, prior)
+        return _Moderated(variance, df, sweep_df, prior.df, ratio)
 
 
-def agrees(variance: float, df: float, prior: Prior, quieter: float = QUIETER) -> bool:
+def agrees(variance: float, df: float, prior: Prior, quieter: float = QUIETER, level: float = USUAL_LEVEL) -> bool:
     """Report whether a measured variance agrees with the history's closely enough to use the history.
 
     The p-value of the F test that the measured variance is larger must be between `least` and `quieter`. `least` falls
@@ -615,12 +694,28 @@ def agrees(variance: float, df: float, prior: Prior, quieter: float = QUIETER) -
     for all ratios of the history's noise to the measured noise. With three seeds, two arms and a difference of two SDs of a
     run, the power is 35%. A paired t test has 29%. Use of the history without a condition has 52%, with false-positive rates of
     up to 25%. A linear program shows that no rule with the condition exceeds 39%.
+
+    At smaller levels, `least` is larger (`_more_closely`).
     """
     from scipy.special import fdtrc
 
-    least = max(0.25, 0.93 - 0.26 * df)
+    least = _more_closely(max(0.25, 0.93 - 0.26 * df), df, level)
     p = float(fdtrc(df, max(prior.seen, 1.0), variance / prior.variance))
     return least < p < quieter
+
+
+def _more_closely(least: float, df: float, level: float) -> float:
+    """Raise the least p-value of an agreement for comparisons at a smaller level.
+
+    The chance of using the history falls with the level to the power of 1 / df. The false-positive rate then is at most 1.2
+    times the level for 2 degrees of freedom, and 1.3 times for 4 and more, for levels of 0.25 to 5% and all ratios of the noises.
+    """
+    return 1 - (1 - least) * math.pow(min(level / USUAL_LEVEL, 1.0), 1 / max(df, 0.1))
+
+
+def more_readily(test: float, level: float) -> float:
+    """Raise the level of a test that separates a pair for comparisons at a smaller level."""
+    return max(test, min(MOST_READILY, test * math.sqrt(USUAL_LEVEL / level)))
 
 
 def _noisy_arms(layout: _Layout) -> NDArray[np.intp]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assay.analysis.stats.history import HistoryTable
-from assay.analysis.stats.sweep_model import Outlier, PairNoise, SeedPrior, SweepModel
+from assay.analysis.stats.sweep_model import USUAL_LEVEL, Outlier, PairNoise, SeedPrior, SweepModel
 from assay.analysis.stats.tables import SCORE_KEY, Metric, Seed, last_checkpoints, plain_seed, scale_key, scale_keys
 from assay.core.errors import Refused
 
@@ -30,19 +30,33 @@ class SweepNoise:
         baseline: the mix to compare with.
         priors: noise of the history, by metric.
         min_seeds: minimum number of shared seeds for a paired analysis of arms with different seeds.
+        levels: smallest two-sided level of the tests of a metric; `USUAL_LEVEL` for other metrics.
     """
 
-    def __init__(self, table: ScoreTable, baseline: str, priors: Mapping[Metric, SeedPrior], *, min_seeds: int) -> None:
+    def __init__(
+        self,
+        table: ScoreTable,
+        baseline: str,
+        priors: Mapping[Metric, SeedPrior],
+        *,
+        min_seeds: int,
+        levels: Mapping[Metric, float],
+    ) -> None:
         """Take the scores of all arms; models are fitted at first use and kept with the table."""
         self.table = table
         self.baseline = baseline
         self.priors = priors
         self.min_seeds = min_seeds
+        self.levels = levels
 
     def compare(self, candidate: str, metric: Metric) -> PairNoise:
         """Estimate the effect of a candidate on a metric, with the variance from all sources."""
         return self.model(metric, candidate).compare(
-            self.baseline, candidate, self.priors.get(metric), least_shared=self.min_seeds
+            self.baseline,
+            candidate,
+            self.priors.get(metric),
+            least_shared=self.min_seeds,
+            level=self.levels.get(metric, USUAL_LEVEL),
         )
 
     def model(self, metric: Metric, candidate: str) -> SweepModel:
@@ -75,8 +89,8 @@ class SweepNoise:
         return self.table.derive(key, model).including(candidate, scores(candidate))
 
     def outliers(self, metric: Metric, candidate: str) -> tuple[Outlier, ...]:
-        """Return the outliers of a metric among all arms; the noise of the history widens or narrows the bounds."""
-        prior = self.priors.get(metric, SeedPrior()).best
+        """Return the outliers of a metric among all arms; a history that agrees widens or narrows the bounds."""
+        prior = self.priors.get(metric, SeedPrior())
         model = self.model(metric, candidate)
         return self.table.derive(("outliers", self.baseline, metric, prior, model.arms), lambda: model.outliers(prior))
 
