@@ -71,7 +71,7 @@ def test_differences_equal_to_the_last_digit_leave_the_noise_unknown() -> None:
 def test_an_arm_with_one_seed_needs_replicates_of_other_mixes() -> None:
     rng = np.random.default_rng(4)
     policy = Policy(name="p", alpha=0.05, min_seeds=1, proxy_scale="150M", target=TARGET)
-    arms = [*rows("a", "150M", 0.5 + rng.normal(0, 0.001, 3)), *rows("b", "150M", np.array([0.52]))]
+    arms = [*rows("a", "150M", np.array([0.499, 0.5, 0.501])), *rows("b", "150M", np.array([0.52]))]
     results = ResultsTable.of(pd.DataFrame(arms))
     known = predict_target(results, policy, TARGET, past(rng, 0.001), baseline="a", candidate="b")
     assert known.winner == "candidate"

@@ -209,10 +209,10 @@ def _arms(
     candidate: str,
 ) -> _Arms:
     """Return the scores of the compared mixes, with the noise of the sweep (see `assay.analysis.stats.sweep_model`)."""
-    sweep = SweepNoise(results.scores_at(policy.proxy_scale), baseline, {}, min_seeds=policy.min_seeds)
+    sweep = SweepNoise(results.scores_at(policy.proxy_scale), baseline, {}, min_seeds=policy.min_seeds, levels={})
     model = sweep.weighted(predictor.weights, candidate)
     prior = known.seed_noise(predictor, without=model.arms)
-    noise = model.compare(baseline, candidate, prior, least_shared=policy.min_seeds)
+    noise = model.compare(baseline, candidate, prior, least_shared=policy.min_seeds, level=policy.alpha)
     if noise.pairing == "partial":
         a, b = (model.scores(mix, noise.shared) for mix in (baseline, candidate))
     else:
