@@ -416,6 +416,12 @@ def _excluded_history(history: HistoryTable | None, target: TargetEffect | None)
     return [reason for reason in (() if history is None else history.excluded) if reason not in stated]
 
 
+def _without_repeated(aside: Sequence[Reason], declining: Sequence[Comparison]) -> list[Reason]:
+    """Remove the reasons for no signal of metrics whose decline states them."""
+    stated = {explanations.no_signal(c) for c in declining}
+    return [reason for reason in aside if reason not in stated]
+
+
 def _deciding(target: TargetEffect | None) -> tuple[Metric, ...]:
     """Return the metrics that decide at the target: those of the predictor."""
     if target is None:
@@ -605,6 +611,7 @@ class _DecisionRule:
             return Decision.ACCEPT, [*passed, *also, *aside, *notes], []
         waiting = [*(broken if enough else unsure), *unguarded]
         short = explanations.too_few_seeds(waiting, self.arms, self.policy)
+        aside = _without_repeated(aside, declining)
         reasons = [*short, *map(explanations.declines_without_signal, declining)]
         reasons += [*self._not_shown(waiting), *map(explanations.better, better), *aside]
         reasons += [] if short else notes
@@ -637,7 +644,7 @@ class _DecisionRule:
         needed = [] if target.winner == "candidate" else explanations.target_needed(target, self.policy)
         needed += self._needed(unguarded, declining) if blocked else []
         undecided = [*map(explanations.declines_without_signal, declining), *self._not_shown(unguarded)]
-        return Decision.INCONCLUSIVE, [*prediction, *undecided, *aside], needed
+        return Decision.INCONCLUSIVE, [*prediction, *undecided, *_without_repeated(aside, declining)], needed
 
     def _needed(self, waiting: Sequence[Comparison], declining: Sequence[Comparison]) -> list[Reason]:
         whole = [c for c in waiting if not self._is_broken(c)]
