@@ -17,10 +17,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.analysis.stats.simulated_tables import World
 
-from assay.analysis.compare import _moderated
-from assay.analysis.stats.moderated import learn
-from assay.analysis.stats.paired import crossed, over_seeds
+from assay.analysis.stats.paired import Estimate, Part, crossed, over_seeds
 from assay.analysis.stats.replicates import signal_to_noise
+from assay.analysis.stats.sweep_model import SweepModel
 from assay.analysis.stats.tokens_to_match import Curve, tokens_to_match
 from assay.analysis.stats.transfer import fit
 
@@ -58,8 +57,10 @@ def with_history(studies: int, rng: np.random.Generator) -> Iterator[Row]:
         covered = []
         for _ in range(studies):
             runs = np.exp(apart * rng.standard_normal((mixes + 2, 1))) * rng.standard_normal((mixes + 2, 3))
-            prior = learn(runs[2:].var(axis=1, ddof=1), [2] * mixes)
-            low, high, _ = _moderated(over_seeds(runs[1] - runs[0]), prior).interval(0.95)
+            scores = {str(mix): dict(enumerate(of_mix)) for mix, of_mix in enumerate(runs)}
+            past = SweepModel.of({mix: scores[mix] for mix in list(scores)[2:]}).as_prior()
+            noise = SweepModel.of({mix: scores[mix] for mix in ("0", "1")}).compare("0", "1", past)
+            low, high, _ = Estimate(noise.effect, (Part(noise.variance, noise.df),), np.nan, 3).interval(0.95)
             covered.append(low <= 0 <= high)
         yield "effect, with a history", f"{mixes} past mixes, log SD of their noise {apart}", 0.95, np.mean(covered)
 
