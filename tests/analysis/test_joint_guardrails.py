@@ -144,3 +144,12 @@ def test_metrics_of_one_task_are_no_independent_samples_of_items() -> None:
     mean = next(c for c in verdict.comparisons if c.task == "aggregate/guardrails")
     assert single.item_variance > 0
     assert mean.item_variance == pytest.approx(single.item_variance / 0.02**2)
+
+
+def test_the_summary_counts_no_guardrail_if_the_joint_test_fails() -> None:
+    held = _decide(_table()).summary.figures
+    assert (held["guardrails_held"], held["guardrails"]) == (10, 10)
+    verdict = _decide(_table(dict.fromkeys(GUARDS, 0.8)))
+    joint = next(c for c in verdict.comparisons if c.task == "aggregate/guardrails")
+    assert joint.p_claim > 0.05
+    assert verdict.summary.figures["guardrails_held"] == 0

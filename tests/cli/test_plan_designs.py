@@ -75,6 +75,25 @@ def test_more_candidates_add_power_and_runs(assay: Callable[..., Said]) -> None:
     assert four["power"] > one["power"]
 
 
+def test_candidates_that_share_alpha_have_less_power(assay: Callable[..., Said]) -> None:
+    each, shared = (
+        assay(
+            "plan",
+            "designs",
+            "sweep=first",
+            "--effect",
+            "1sd",
+            "--candidates",
+            "1,4",
+            f"+policy.candidates={rule}",
+            "--json",
+        ).json["designs"]
+        for rule in ("each", "all")
+    )
+    assert shared[0]["power"] == each[0]["power"]
+    assert shared[1]["power"] < each[1]["power"]
+
+
 def test_noise_of_another_scale_is_assumed_and_stated_until_it_is_measured(assay: Callable[..., Said]) -> None:
     arguments = ["--effect", "0.005", "--seeds", "3", "--tokens", "3072,6144", "--proxy", "0.3m,tiny", "--json"]
     table = assay("plan", "designs", "sweep=first", *arguments).json

@@ -95,7 +95,12 @@ def compare_designs(
             layout = Layout(arms=number + 1, seeds=n, shared=coupling == "shared")
             cost = _cost_of(place, sweep, number, seeds[:n], coupling)
             metrics = _metric_powers(
-                place, policy, layout, decides=decides, effect=effect, correlation=axes.correlation
+                place,
+                policy.for_candidates(number),
+                layout,
+                decides=decides,
+                effect=effect,
+                correlation=axes.correlation,
             )
             designs.append(
                 Design(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from assay.config.aggregate import is_aggregate
+from assay.config.aggregate import JOINT, is_aggregate
 from assay.config.reason import Code, Reason
 
 if TYPE_CHECKING:
@@ -112,6 +112,9 @@ def _guardrails(comparisons: Collection[Comparison]) -> dict[str, int]:
     """Count the guardrails, and those shown to stay within their margin, or within the limit of the joint rule."""
     guardrails = [c for c in comparisons if c.role == "guardrail" and not is_aggregate(c.task)]
     alpha = [1 - c.level for c in guardrails]
+    joint = [c for c in comparisons if c.task == JOINT]
+    if any(not c.p_claim <= 1 - c.level for c in joint):  # one test for all guardrails shows none of them to hold
+        return {"guardrails": len(guardrails), "guardrails_held": 0}
     held = [
         c
         for c, most in zip(guardrails, alpha, strict=True)
