@@ -83,6 +83,8 @@ def test_candidates_that_share_alpha_have_less_power(assay: Callable[..., Said])
             "sweep=first",
             "--effect",
             "1sd",
+            "--seeds",
+            "3",
             "--candidates",
             "1,4",
             f"+policy.candidates={rule}",
