@@ -116,6 +116,17 @@ def test_an_outlying_run_is_named_with_the_verdict_without_it_and_stays_in_the_v
     assert Code.OUTLIER_SEED not in {reason.code for reason in other.reasons}
 
 
+def test_an_outlier_of_another_mix_that_informs_the_noise_is_named() -> None:
+    values = 0.004 * np.random.default_rng(1).standard_normal((3, 4))
+    values[1, 3] += 1.9
+    values[2] -= 0.05
+    verdict = decide(_table(values), RULE, baseline="m0", candidate="m2")
+    reason = first(verdict.reasons, Code.OUTLIER_SEED)
+    assert (reason.subject, reason.figures["noise_only"]) == ("m1", True)
+    assert (verdict.decision, reason.figures["without"]) == ("INCONCLUSIVE", "ACCEPT")
+    assert "The estimate of the noise uses it." in text(reason)
+
+
 def test_an_outlier_of_three_required_seeds_leaves_too_few_seeds() -> None:
     values = 0.002 * np.random.default_rng(6).standard_normal((5, RULE.min_seeds))
     values[1, 1] += 2.5

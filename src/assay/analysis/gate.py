@@ -354,7 +354,7 @@ def decide(
                     c.n_seeds < policy.min_seeds for c in other.comparisons if c.role != "monitor"
                 )
 
-            reasons += list_outliers(outliers, decision, decide_without)
+            reasons += list_outliers(outliers, decision, decide_without, arms=(baseline, candidate))
     options: tuple[next_steps.Option, ...] = ()
     # More runs replace neither a score that is not finite, nor an independent primary metric, nor a metric's signal.
     other = {Code.NEED_FINITE_SCORES, Code.NEED_INDEPENDENT_PRIMARY, Code.NEED_DECLINE_EXAMINED} & {

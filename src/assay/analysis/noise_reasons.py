@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from assay.analysis.stats.sweep_model import OUTLIER
@@ -66,9 +66,10 @@ Run = tuple[str, "Seed"]
 
 
 def find_outliers(noise: SweepNoise, policy: Policy, candidate: str) -> dict[Run, list[dict[str, Any]]]:
-    """Find the runs of two arms with outliers among the scores of voting metrics.
+    """Find the runs with outliers among the scores of voting metrics.
 
-    The level is divided among the voting metrics (Bonferroni).
+    The runs are those of the two compared arms, and of all other arms that contribute to the noise of the comparison. The
+    level is divided among the voting metrics (Bonferroni).
 
     Returns:
         By mix and seed, the outliers as figures: task, metric, score, expected score and p-value.
@@ -76,9 +77,12 @@ def find_outliers(noise: SweepNoise, policy: Policy, candidate: str) -> dict[Run
     voters: list[Metric] = [(c.task, c.metric) for c in (*policy.primary, *policy.guardrails)]
     found: dict[Run, list[dict[str, Any]]] = {}
     for task, metric in voters:
+        model = noise.model((task, metric), candidate)
+        others = model.pooled_arms if noise.compare(candidate, (task, metric)).sweep_df > 0 else ()
+        informing = {noise.baseline, candidate, *others}
         for outlier in noise.outliers((task, metric), candidate):
             p = outlier.p * len(voters)
-            if outlier.arm in (noise.baseline, candidate) and p < OUTLIER:
+            if outlier.arm in informing and p < OUTLIER:
                 figures = {"task": task, "metric": metric, "value": outlier.value, "expected": outlier.expected, "p": p}
                 found.setdefault((outlier.arm, outlier.seed), []).append(figures)
     return found
@@ -91,7 +95,11 @@ def without_runs(results: ResultsTable, runs: Mapping[Run, Any]) -> ResultsTable
 
 
 def list_outliers(
-    outliers: Mapping[Run, list[dict[str, Any]]], decision: str, decide_without: Callable[[], tuple[str, bool]]
+    outliers: Mapping[Run, list[dict[str, Any]]],
+    decision: str,
+    decide_without: Callable[[], tuple[str, bool]],
+    *,
+    arms: Collection[str],
 ) -> list[Reason]:
     """Name each outlying run, with the decision on all runs and the decision without the outlying runs.
 
@@ -99,6 +107,7 @@ def list_outliers(
         outliers: as `find_outliers` returns them.
         decision: the decision on all runs.
         decide_without: returns the decision without the outlying runs, and whether fewer seeds than the policy requires are left.
+        arms: the compared mixes. Runs of other mixes contribute only to the noise.
     """
     if not outliers:
         return []
@@ -107,7 +116,14 @@ def list_outliers(
         Reason(
             code=Code.OUTLIER_SEED,
             subject=mix,
-            figures={"seed": seed, "metrics": metrics, "decision": decision, "without": without, "too_few": too_few},
+            figures={
+                "seed": seed,
+                "metrics": metrics,
+                "decision": decision,
+                "without": without,
+                "too_few": too_few,
+                "noise_only": mix not in arms,
+            },
         )
         for (mix, seed), metrics in outliers.items()
     ]

@@ -173,11 +173,12 @@ def _outlier_seed(reason: Reason) -> str:
         f"{metric_list([m])} is {sized(m['metric'], m['value'])} instead of about {sized(m['metric'], m['expected'])}"
         for m in figures["metrics"][:SHOWN]
     ]
+    use = "The estimate of the noise uses it" if figures.get("noise_only") else "The verdict uses it"
     same = "also " if figures["without"] == figures["decision"] else ""
     because = ", because too few seeds are left" if figures["too_few"] and figures["without"] == "INCONCLUSIVE" else ""
     return (
-        f"{seed_list([figures['seed']]).capitalize()} of {reason.subject} is an outlier: {', '.join(scores)}. The verdict uses"
-        f" it. Without outliers, the verdict is {same}{figures['without']}{because}. Check the run's log, data order and machine."
+        f"{seed_list([figures['seed']]).capitalize()} of {reason.subject} is an outlier: {', '.join(scores)}. {use}."
+        f" Without outliers, the verdict is {same}{figures['without']}{because}. Check the run's log, data order and machine."
     )
 
 

@@ -144,3 +144,13 @@ def test_a_long_table_declared_as_wide_is_refused(tmp_path: Path) -> None:
 
 def test_a_misspelled_long_table_is_not_read_as_scores(tmp_path: Path) -> None:
     assert "ambiguous: 'val'" in refusal(write(tmp_path / "t.csv", "mix,tsk,metrc,val\na,piqa,acc,0.5\n"))
+
+
+def test_an_explicit_kind_for_a_column_that_no_file_has_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("mix,hellaswag_acc\na,0.3\nb,0.4\n")
+    labels = {"scale": "1M", "tokens": "1e9", "seed": "0"}
+    assert "Did you mean 'hellaswag_acc'?" in refusal(path, "hellaswg_acc=skip", **labels)
+    other = tmp_path / "weights.csv"
+    other.write_text("mix,w_web,w_code\na,0.3,0.7\nb,0.4,0.6\n")
+    assert len(wide(path, other, columns=("w_*=weight",), **labels).table.frame) == 2

@@ -56,3 +56,7 @@ def test_the_upper_bound_of_the_noise_holds_in_four_of_five_studies() -> None:
     rng = np.random.default_rng(6)
     bounds = [noise_at_most(float(np.std(rng.normal(size=3), ddof=1)), 3) for _ in range(4000)]
     assert np.mean(np.array(bounds) >= 1.0) == pytest.approx(0.8, abs=0.02)
+
+
+def test_a_level_without_a_value_of_the_distribution_leaves_the_effect_unknown() -> None:
+    assert math.isnan(smallest_detectable(se=0.01, df=2, tail=1e-17))

@@ -156,6 +156,7 @@ def read(paths: Sequence[Path], given: RunLabels, *, progress: Progress | None =
     weights: list[pd.DataFrame] = []
     notes: list[str] = []
     bytes_read = hashlib.sha256()
+    headers: list[str] = []
     for i, path in enumerate(paths):
         kind = _kind(path)
         with path.open("rb") as handle:
@@ -171,6 +172,7 @@ def read(paths: Sequence[Path], given: RunLabels, *, progress: Progress | None =
 
         advance(0.0)
         if kind in _HEADERS and _is_wide(path, kind, given):
+            headers += _HEADERS[kind](path)
             rows, own = _wide(path, kind, given, notes)
             weights += own
             if own and not rows:
@@ -182,6 +184,7 @@ def read(paths: Sequence[Path], given: RunLabels, *, progress: Progress | None =
             raise Damaged(f"{path}: the file has no row below the header.", fix="Export the file again, or remove it.")
         parts += rows
         advance(1.0)
+    wide.require_matches(given.columns, headers)
     table = assemble(parts, list(dict.fromkeys(notes)))
     combined, more = wide.combine_weights(weights, table.frame["mix"].unique().tolist())
     return ReadResults(table._replace(notes=(*table.notes, *more)), bytes_read.hexdigest(), combined)

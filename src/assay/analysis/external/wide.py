@@ -16,7 +16,7 @@ import numpy as np
 
 from assay.analysis.external.table import LABELS, NO_FILTER, REQUIRED, checked
 from assay.config.metrics import METRICS
-from assay.core.errors import ConfigError, Damaged, NotFound
+from assay.core.errors import ConfigError, Damaged, NotFound, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,6 +112,24 @@ def parse_columns(texts: Sequence[str]) -> dict[str, str]:
             )
         kinds[column] = kind
     return kinds
+
+
+def require_matches(kinds: Mapping[str, str], columns: Sequence[str]) -> None:
+    """Refuse explicit kinds of columns that no wide table has.
+
+    Args:
+        kinds: explicit kinds by column or pattern.
+        columns: the columns of all wide tables.
+
+    Raises:
+        ConfigError: names the first pattern without a column.
+    """
+    for pattern, kind in kinds.items():
+        if not any(fnmatch.fnmatchcase(column, pattern) or column == pattern for column in columns):
+            raise ConfigError(
+                f"--column {pattern}={kind} matches no column of a wide table. {did_you_mean(pattern, columns)}",
+                fix="Correct the name of the column, or omit the option.",
+            )
 
 
 def shape_of(frame: pd.DataFrame, *, file: str, kinds: Mapping[str, str]) -> WideShape:
