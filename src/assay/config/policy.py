@@ -28,6 +28,10 @@ def _require_possible_direction(name: str, metric: str, better: Better) -> None:
         )
 
 
+LEAST_ALPHA = 1e-12
+"""Smallest error rate, also of one of several candidates. The t distribution has no exact values for smaller levels."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Criterion:
     """A metric that counts for the verdict."""
@@ -186,9 +190,9 @@ class Policy:
                 f"policy {self.name!r} has no primary metric, no aggregate and no target.",
                 fix="Name at least one metric that must improve: `primary: [{task, metric, better}]`.",
             )
-        if not 0 < self.alpha < 0.5:
+        if not LEAST_ALPHA <= self.alpha < 0.5:
             raise ConfigError(
-                f"policy {self.name!r}: `alpha` {self.alpha} is invalid; expected a number between 0 and 0.5.",
+                f"policy {self.name!r}: `alpha` {self.alpha} is invalid; expected a number from {LEAST_ALPHA:g} to below 0.5.",
                 fix="Write for example `alpha: 0.05`.",
             )
         if self.min_seeds < 1:

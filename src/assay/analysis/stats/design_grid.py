@@ -167,6 +167,8 @@ def _smallest_in_errors(df: float, layout: Layout, tail: float, chance: float) -
     high = 1.0
     while excess(high) < 0:
         high *= 2
+    if not excess(high) >= 0:  # the noncentral t distribution has no value at this level
+        return math.nan
     return float(brentq(excess, 0.0, high, xtol=1e-9))
 
 
