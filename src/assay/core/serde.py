@@ -14,9 +14,10 @@ import operator
 import os
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
 import cattrs
+from cattrs.cols import homogenous_tuple_structure_factory
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
 from assay.core.errors import ConfigError, Damaged, did_you_mean, shortened
@@ -197,8 +198,27 @@ def _date(value: Any, _: Any) -> datetime.date:
     raise TypeError(msg)
 
 
+def _list(kind: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
+    """Return the hook of a tuple of equal types, which refuses text: its letters would become the entries."""
+    usual = homogenous_tuple_structure_factory(kind, converter)
+
+    def structure(value: Any, to: Any) -> Any:
+        if isinstance(value, str):
+            msg = f"{shortened(repr(value))} is a str, expected a list, such as [{shortened(value)}]"
+            raise TypeError(msg)
+        return usual(value, to)
+
+    return structure
+
+
+def _is_list(kind: Any) -> bool:
+    arguments = get_args(kind)
+    return get_origin(kind) is tuple and len(arguments) == 2 and arguments[1] is ...
+
+
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
+    converter.register_structure_hook_factory(_is_list, _list)
     converter.register_structure_hook(str, _strictly((str,), "text"))
     converter.register_structure_hook(bool, _strictly((bool,), "true or false"))
     converter.register_structure_hook(int, _whole)
@@ -233,6 +253,11 @@ def _first_problem(error: BaseException, kind: Any, path: str = "") -> str:
         return f"{place}no field is called {key!r}. {did_you_mean(str(key), names)}"
     if isinstance(error, KeyError):
         return f"{path or str(error.args[0])!r}{MISSING}"
+    if (isinstance(error, TypeError) and str(error).startswith("argument of type")) or (
+        isinstance(error, AttributeError)
+        and str(error).endswith(("has no attribute 'items'", "has no attribute 'keys'"))
+    ):
+        return f"{place}expected a mapping, such as {{name: value}}"
     if isinstance(error, TypeError) and "is not iterable" in str(error):
         return f"{place}expected a list, such as [0, 1, 2]"
     literal = re.fullmatch(r"(.*) not in literal typing\.Literal\[(.*)\]", str(error))
