@@ -351,8 +351,9 @@ def test_a_submission_with_other_settings_supersedes_and_is_reported(project: Pr
     assert len(status["submission"]["superseded"]) == 1
     assert {run["state"] for run in status["runs"]} == {"done"}
     said = project.call("gate", "sweep=tiny")
-    assert "(6 runs) is superseded and not used. Its inputs differ: half: stages.0.steps 24 -> 12" in " ".join(
-        said.out.split()
+    assert (
+        "(6 runs), whose runs are not used. Inputs that differ (earlier -> newest): half: stages.0.steps 24 -> 12"
+        in " ".join(said.out.split())
     )
 
 

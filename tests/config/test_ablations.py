@@ -320,10 +320,7 @@ def test_a_pool_larger_than_its_source_is_refused_before_training(tiny_study: Ma
 def test_a_pool_smaller_than_a_sequence_is_refused(tiny_study: MakeStudy) -> None:
     space = workspace(tiny_study, {"kind": "epochs", "source": "web", "epochs": [1, 500]})
     prepare_corpora(space.sources, space.mixes.sweep_sources)
-    assert (
-        "expected at least one sequence of 32 tokens"
-        in space.planner.plan().of("refused")[0].reasons[0].figures["error"]
-    )
+    assert "expected at least 32, one sequence" in space.planner.plan().of("refused")[0].reasons[0].figures["error"]
 
 
 def test_matched_pools_have_the_repetition_of_the_target(tiny_study: MakeStudy) -> None:

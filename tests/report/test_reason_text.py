@@ -487,8 +487,8 @@ RENDERED: list[tuple[Reason, str]] = [
     (reason(Code.DESIGN_CORRELATION_GIVEN, correlation=0.5),
      "The correlation of mixes over shared seeds is 0.5, as given by --correlation."),
     (reason(Code.DESIGN_CORRELATION_UNKNOWN, metrics=("mmlu acc", "code loss")),
-     ("No past mixes with shared seeds show the correlation of mmlu acc, code loss. Power assumes a correlation of 0. Give a"
-      " known correlation with --correlation.")),
+     ("The correlation of mixes over shared seeds is unknown for mmlu acc, code loss, because no past mixes share seeds. Power"
+      " assumes a correlation of 0. If you know the correlation, set --correlation.")),
     (reason(Code.DESIGN_HOURS_UNKNOWN, proxies=("1m",)),
      ("The time of a run is unknown for 1m. The cheapest design is that with the fewest training FLOPs. `assay doctor`"
       " measures this machine.")),

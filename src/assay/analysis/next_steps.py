@@ -301,7 +301,13 @@ class _Cell(NamedTuple):
 
 
 class _CellEstimate(NamedTuple):
-    """SD between mixes, SD of paired differences, and number of mixes of a metric."""
+    """Variation of a metric over past mixes at one scale and token budget.
+
+    Attributes:
+        spread: SD between mixes.
+        noise: SD over seeds of the paired difference of two mixes.
+        n_mixes: number of mixes.
+    """
 
     spread: float
     noise: float

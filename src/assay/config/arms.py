@@ -131,8 +131,9 @@ class Arm:
     def _check_pool(self, name: str, pool: int, whole: int | None, taken: float, least: int) -> None:
         if pool < least:
             raise ConfigError(
-                f"arm {self.name!r}: a pool of {pool:,} tokens of {name} is invalid; expected at least one sequence of {least:,} tokens.",
-                fix="Lower the number of epochs, or raise the budget.",
+                f"arm {self.name!r}: a pool of {pool:,} tokens of source {name!r} is invalid; expected at least"
+                f" {least:,}, one sequence.",
+                fix=f"Lower {'the number of epochs' if self.epochs else '`target_tokens`'}, or raise the budget.",
             )
         if whole is not None and pool > whole:
             raise ConfigError(

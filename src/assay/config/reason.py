@@ -38,7 +38,7 @@ class Code(StrEnum):
     )
     AGGREGATE_SEEDS_EXCLUDED = (
         "aggregate_seeds_excluded",
-        "For some seeds, a mix lacks scores of tasks of the aggregate. The aggregate excludes these seeds.",
+        "Some runs of a mix lack scores that the aggregate requires. The aggregate excludes these runs.",
     )
     AGGREGATE_CONSTANT = (
         "aggregate_constant",

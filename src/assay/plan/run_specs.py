@@ -85,7 +85,7 @@ class RunSpecs:
         if budget < self.tokens_per_step:
             raise ConfigError(
                 f"budget: {budget:,} tokens is invalid; expected at least {self.tokens_per_step:,}, one optimizer step.",
-                fix="Raise budget.tokens.",
+                fix="Raise the key of `budget` that is set (`tokens` or `tokens_per_parameter`), or lower `batch.sequences`.",
             )
         return budget // self.tokens_per_step
 

@@ -74,8 +74,8 @@ SENTENCES: Mapping[Code, Render] = {
         f"The correlation of mixes over shared seeds is {r.figures['correlation']:g}, as given by --correlation."
     ),
     Code.DESIGN_CORRELATION_UNKNOWN: lambda r: (
-        f"No past mixes with shared seeds show the correlation of {some(r.figures['metrics'])}. Power assumes a correlation"
-        " of 0. Give a known correlation with --correlation."
+        f"The correlation of mixes over shared seeds is unknown for {some(r.figures['metrics'])}, because no past mixes share"
+        " seeds. Power assumes a correlation of 0. If you know the correlation, set --correlation."
     ),
     Code.DESIGN_HOURS_UNKNOWN: lambda r: (
         f"The time of a run is unknown for {some(r.figures['proxies'])}. The cheapest design is that with the fewest training"

@@ -300,8 +300,8 @@ SENTENCES: Mapping[Code, Render] = {
         f" {r.figures['error']}"
     ),
     Code.SUBMISSION_SUPERSEDED: lambda r: (
-        f"The submission of {r.figures['day']} ({r.figures['runs']} runs) is superseded and not used. Its inputs differ:"
-        f" {some(r.figures['changed'])}."
+        f"A newer submission replaces the submission of {r.figures['day']} ({r.figures['runs']} runs), whose runs are not used."
+        f" Inputs that differ (earlier -> newest): {some(r.figures['changed'])}."
     ),
 }
 

@@ -142,7 +142,10 @@ class PastScores:
 
 
 def _trends(rows: pd.DataFrame, mixes: Mapping[str, int]) -> dict[Metric, tuple[tuple[int, RunTrend], ...]]:
-    """Compute the rank correlation with tokens of each run with at least three scored checkpoints."""
+    """Correlate the scores of each run with its training tokens (Spearman).
+
+    Runs with fewer than three scored checkpoints and metrics without a usual direction are left out.
+    """
     several = rows[rows.groupby(SCORE_KEY)["tokens"].transform("nunique") >= MIN_CHECKPOINTS]
     trends: dict[Metric, list[tuple[int, RunTrend]]] = {}
     for (mix, _, task, metric), run in several.groupby(SCORE_KEY, sort=False):
