@@ -154,3 +154,12 @@ def test_an_explicit_kind_for_a_column_that_no_file_has_is_refused(tmp_path: Pat
     other = tmp_path / "weights.csv"
     other.write_text("mix,w_web,w_code\na,0.3,0.7\nb,0.4,0.6\n")
     assert len(wide(path, other, columns=("w_*=weight",), **labels).table.frame) == 2
+
+
+def test_columns_that_were_all_read_as_weights_are_refused_with_the_shape(tmp_path: Path) -> None:
+    path = tmp_path / "rates.csv"
+    path.write_text("mix,toxicity,refusal\na,0.3,0.7\nb,0.4,0.6\n")
+    message = refusal(path, scale="1M", tokens="1e9", seed="0")
+    assert f"{path}: no column was read as a score" in message
+    assert "because each row sums to 1" in message
+    assert "--column COLUMN=TASK/METRIC" in message

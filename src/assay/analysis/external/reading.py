@@ -185,6 +185,11 @@ def read(paths: Sequence[Path], given: RunLabels, *, progress: Progress | None =
         parts += rows
         advance(1.0)
     wide.require_matches(given.columns, headers)
+    if weights and not parts:
+        raise NotFound(
+            f"{', '.join(map(str, paths))}: no column was read as a score. {' '.join(notes)}",
+            fix="Pass a file with scores too, or name the columns with scores: --column COLUMN=TASK/METRIC.",
+        )
     table = assemble(parts, list(dict.fromkeys(notes)))
     combined, more = wide.combine_weights(weights, table.frame["mix"].unique().tolist())
     return ReadResults(table._replace(notes=(*table.notes, *more)), bytes_read.hexdigest(), combined)
