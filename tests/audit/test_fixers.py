@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.audit.fixers import strip_line_numbers
+from assay.audit.fixers import FixedText, strip_line_numbers
 
 CODE = Path(json.decoder.__file__).read_text(encoding="utf-8").rstrip("\n")
 LINES = CODE.split("\n")
@@ -58,6 +58,26 @@ def test_removing_line_numbers_restores_the_code(extracted: Callable[[], str]) -
     assert [line.rstrip() for line in fixed.text.split("\n") if line.strip()] == [
         line.rstrip() for line in (before + CODE).split("\n") if line.strip()
     ]
+
+
+@pytest.mark.parametrize("before", ["", "They met early. ", "They met early.\n"])
+@pytest.mark.parametrize("after", ["They met late.", "They met late.\n" * 40])
+def test_a_row_of_numbers_within_text_is_removed_with_its_blanks(before: str, after: str) -> None:
+    row = " ".join(str(n) for n in range(1, 40))
+    assert strip_line_numbers(f"{before}{row} {after}") == FixedText(before + after, 39, unsure=False)
+
+
+@pytest.mark.parametrize(
+    "form", ["| {n} | {line} |", "L{n}: {line}", "[{n}](#L{n}) {line}", "({n}) {line}", "{n} {line}\n\n\n"]
+)
+def test_a_document_with_marks_before_its_line_numbers_stays_unchanged_and_counts_as_unsure(form: str) -> None:
+    text = "\n".join(form.format(n=n, line=line) for n, line in NUMBERED)
+    assert strip_line_numbers(text) == FixedText(text, 0, unsure=True)
+
+
+def test_a_row_of_numbers_that_fills_a_line_is_removed_with_the_line() -> None:
+    row = " ".join(str(n) for n in range(1, 40))
+    assert strip_line_numbers(f"They met.\n{row} \nThey spoke.").text == "They met.\nThey spoke."
 
 
 def test_line_numbers_within_a_line_become_line_ends() -> None:

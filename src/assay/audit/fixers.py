@@ -60,6 +60,8 @@ def strip_line_numbers(text: str) -> FixedText:
     runs = line_numbers.find(data)
     if not runs:
         return FixedText(text, 0, unsure=False)
+    if runs != line_numbers.find_plain(data):  # marks before the numbers: what to remove is ambiguous
+        return FixedText(text, 0, unsure=True)
     parts, at, removed = list[bytes](), 0, 0
     for run in runs:
         cuts = list(_cuts(data, run))
@@ -88,12 +90,15 @@ def _cuts(data: bytes, run: line_numbers.LineNumberGutter) -> Iterator[tuple[int
     leading = sum(at is not None for at in leads) >= MAJORITY * len(numbers)
     between = itertools.pairwise(numbers)
     column = sum(_is_blank(data, before[1], after[0]) for before, after in between) >= MAJORITY * (len(numbers) - 1)
+    if column and not leading:
+        yield from _row_cuts(data, numbers)
+        return
     mark = _mark(data, [stop for _, stop in numbers])
     for (start, stop), line in zip(numbers, leads, strict=True):
         after = stop + len(mark) if data.startswith(mark, stop) else stop
         if column:
             # A column is removed with its lines.
-            ends = data.find(b"\n", after, after + SHORT) if leading else -1
+            ends = data.find(b"\n", after, after + SHORT)
             whole = ends >= 0 and _is_blank(data, after, ends)
             yield (start if line is None else line), ends + 1 if whole else after, b""
         elif leading and line is not None:
@@ -101,6 +106,21 @@ def _cuts(data: bytes, run: line_numbers.LineNumberGutter) -> Iterator[tuple[int
         elif not leading:
             yield start, after, b"" if line is not None else b"\n"
         # Otherwise the number belongs to the code, and follows the run by chance.
+
+
+def _row_cuts(data: bytes, numbers: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, bytes]]:
+    """Yield the cuts of a row of numbers: each number with the blanks behind it. A row alone on its line takes the line.
+
+    Blanks before a row at the end of a line stay.
+    """
+    first = _line_start(data, numbers[0][0])
+    for (start, stop), (following, _) in itertools.pairwise(numbers):
+        yield start, following if _is_blank(data, stop, following) else stop, b""
+    start, stop = numbers[-1]
+    while data[stop : stop + 1] in {b" ", b"\t"}:
+        stop += 1
+    alone = first is not None and data.startswith(b"\n", stop)
+    yield start, stop + 1 if alone else stop, b""
 
 
 def _mark(data: bytes, stops: Sequence[int]) -> bytes:

@@ -46,6 +46,20 @@ FORMS = {
     "all in one line": " ".join(f"{n} {line.strip()}" for n, line in zip(NUMBERS, CODE, strict=True)),
     "blank lines dropped": "\n".join(f"{n}{line}" for n, line in zip(NUMBERS, CODE, strict=True) if line),
     "starting anywhere": "\n".join(f"{n + 4711} {line}" for n, line in zip(NUMBERS, CODE, strict=True)),
+    "cells of a table": "\n".join(f"| {n} | {line} |" for n, line in zip(NUMBERS, CODE, strict=True)),
+    "cells of a table, numbers bold": "\n".join(f"| **{n}** | {line} |" for n, line in zip(NUMBERS, CODE, strict=True)),
+    "anchors": "\n".join(f"L{n}: {line}" for n, line in zip(NUMBERS, CODE, strict=True)),
+    "links": "\n".join(f"[{n}](#L{n}) {line}" for n, line in zip(NUMBERS, CODE, strict=True)),
+    "bold": "\n".join(f"**{n}** {line}" for n, line in zip(NUMBERS, CODE, strict=True)),
+    "number signs": "\n".join(f"#{n} {line}" for n, line in zip(NUMBERS, CODE, strict=True)),
+    "parentheses": "\n".join(f"({n}) {line}" for n, line in zip(NUMBERS, CODE, strict=True)),
+    "angle brackets": "\n".join(f"<{n}> {line}" for n, line in zip(NUMBERS, CODE, strict=True)),
+    "comments": "\n".join(f"/* {n:>3} */ {line}" for n, line in zip(NUMBERS, CODE, strict=True)),
+    "the word line": "\n".join(f"line {n}: {line}" for n, line in zip(NUMBERS, CODE, strict=True)),
+    "commas": "\n".join(f"{n}, {line}" for n, line in zip(NUMBERS, CODE, strict=True)),
+    "hyphens": "\n".join(f"{n}- {line}" for n, line in zip(NUMBERS, CODE, strict=True)),
+    "blank lines between": "\n\n\n\n".join(f"{n} {line}" for n, line in zip(NUMBERS, CODE, strict=True)),
+    "numbers and lines apart": "\n \n\n".join(f"{n}\n \n\n{line}" for n, line in zip(NUMBERS, CODE, strict=True)),
     "a stray number before": "5000\n" + "\n".join(map(str, NUMBERS)) + "\n" + TEXT,
 }
 WORDS = "Then he went up to the city and they spoke to him of many things that were to come"
@@ -75,6 +89,26 @@ HARMLESS = {
     "rows with semicolons": "".join(f"{n};name;0.1;(x)\n" for n in range(1, 60)),
     "rows with commas": "".join(f"{n},name,0.1,f(x)\n" for n in range(1, 60)),
     "years, one a line": "\n".join(map(str, range(1900, 2026))),
+    "functions in a table": "\n".join(f"| {n} | `f_{n}(x)` | returns [{n}] |" for n in range(1, 40)),
+    "changes with numbers": "\n".join(f"#{3 * n} Fix `f_{n}()` in [core] (@ann)" for n in range(1, 40)),
+    "equations": "\n".join(f"({n}) x_{n} = f(x_{n - 1}) + {n};" for n in range(1, 40)),
+    "links to notes": "\n".join(f"[{n}](#note{n}) Ito, p. {n * 7} (see {n})." for n in range(1, 40)),
+    "paragraphs with numbers": "\n\n\n".join(f"{n} {WORDS}." for n in range(1, 40)),
+    "values, one a line": "x = [\n" + "".join(f"    {n},\n" for n in range(1, 40)) + "]\n" + TEXT,
+    "comments, one a line": "".join(f"\t\t/* {n} */\n" for n in range(503, 550)) + TEXT,
+    "BASIC": "".join(f'{10 * n} PRINT "NUMBER ";X({n})\n' for n in range(1, 30)),
+    "BASIC, part": "".join(f'{900 + n} DATA "A",50{n},37,3{n}\n' for n in range(20)),
+    "footnotes with brackets": "".join(
+        f"{n} See Ito ({1950 + n}), pp. {n}-{n + 9}; Cole [{n}].\n" for n in range(1, 40)
+    ),
+    "results of a race": "".join(f"{n} {'Ann Lee' if n % 3 else 'Ute'} (KEN) 9.{n} (+0.{n}) *\n" for n in range(1, 40)),
+    "processes": "  PID TTY TIME CMD\n" + "".join(f"{n:>5} ?  00:00:{n} [worker/{n % 8}]\n" for n in range(1, 50)),
+    "chapters of books": " ".join(
+        f"{book} {' '.join(map(str, range(1, 50)))}" for book in ("Genesis", "Exodus", "Isaiah")
+    ),
+    "the days of a month in prose": f"{WORDS} {' '.join(map(str, range(1, 32)))} {WORDS}",
+    "a loop over many numbers": f"{WORDS}: for i in {' '.join(map(str, range(1, 50)))}; do echo $i; done {WORDS}",
+    "processors from 1": f"{WORDS} cpus: {' '.join(map(str, range(1, 128)))} {WORDS}",
     "nothing": "",
     "NULs": "\0" * 1000,
 }
@@ -128,6 +162,34 @@ def test_a_row_of_numbers_in_a_short_page_of_prose_is_detected() -> None:
     row = " ".join(map(str, range(1, 35)))
     [(_, _, first, last, count, _)] = find(f"{numbered_pages.PROSE}{row}\n{numbered_pages.PROSE}".encode())
     assert (first, last, count) == (1, 34, 34)
+
+
+@pytest.mark.parametrize("last", [32, 34, 200, 3000])
+@pytest.mark.parametrize(("before", "after"), [(WORDS, WORDS), (WORDS + ".\n" + WORDS, ""), (WORDS, ".\n" + WORDS)])
+def test_a_row_of_numbers_within_a_line_of_prose_is_detected(last: int, before: str, after: str) -> None:
+    row = " ".join(map(str, range(1, last + 1)))
+    [gutter] = find(f"{before} {row} {after}".encode())
+    assert (gutter.first, gutter.last, gutter.rule) == (1, last, Rule.ROW_IN_TEXT)
+
+
+@pytest.mark.parametrize("count", [20, 27, 31])
+def test_a_row_of_numbers_behind_code_on_the_same_line_is_detected_except_for_days_of_a_month(count: int) -> None:
+    row = " ".join(map(str, range(1, count + 1)))
+    rules = [gutter.rule for gutter in find(f"{WORDS} {' '.join(TEXT.split())} {row} {WORDS}".encode())]
+    assert rules == ([] if count == 31 else [Rule.ROW_AFTER_CODE])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_span_of_marked_numbers_is_in_the_text(form: str) -> None:
+    data = ("title\n" + FORMS[form] + "\nthe end\n").encode()
+    for gutter in find(data):
+        assert str(gutter.last).encode() in data[gutter.stop - 12 : gutter.stop]
+        assert data[gutter.start : gutter.stop].count(b"\n") < 8 * gutter.numbers
+
+
+def test_records_with_one_form_do_not_hide_line_numbers_of_data_in_code() -> None:
+    rows = [f"    {{0x{17 * n:02x}, {n}, f({n})}}," for n in range(40)]
+    assert find("\n".join(f"{n} {row}" for n, row in enumerate(rows, 1)).encode())
 
 
 def test_numbers_on_every_fifth_line_are_detected() -> None:

@@ -18,7 +18,9 @@ Bytes = NDArray[np.uint8]
 LOOK_AHEAD = 1500
 """Number of bytes after a column of numbers in which its code block is searched."""
 LOOK_BEHIND = 100
-"""Number of bytes before a row of numbers in which code is searched."""
+"""Number of bytes before a row of numbers in which code is searched that may have printed the row."""
+LINE_BYTES = 16
+"""Number of bytes before a row, per number, in which the numbered code is searched. Lines of code are longer."""
 
 DIGIT, SPACE, NEWLINE, SYMBOL = 1, 2, 3, 4
 """Classes of bytes in `number_runs.CLASSES`."""
@@ -93,9 +95,12 @@ class ColumnFeatures(NamedTuple):
         leads_line: whether only blanks precede the stretch on its line.
         is_indented: whether blanks or text precede the stretch on its line.
         ends_line: whether only blanks follow the stretch on its line.
+        previous_byte: last byte before the stretch that is not a blank or a line end; 0 at the start of the document.
         next_byte: first byte behind the stretch that is not a blank; undefined at the end of the document.
         symbols_before: symbols in the `LOOK_BEHIND` bytes before the stretch; 0 unless the stretch ends its line.
         bytes_before: letters and symbols in the same `LOOK_BEHIND` bytes.
+        numbered_symbols: symbols in the bytes before the stretch, `LINE_BYTES` per number and at most `LOOK_AHEAD`.
+        numbered_bytes: letters, digits and symbols in the same bytes.
         listing_symbols: symbols in the next lines, one line per number; 0 if there are fewer lines.
         listing_bytes: letters, digits and symbols in the same lines; 0 if there are fewer lines.
         symbols_after: symbols in the `LOOK_AHEAD` bytes behind the stretch.
@@ -108,9 +113,12 @@ class ColumnFeatures(NamedTuple):
     leads_line: bool
     is_indented: bool
     ends_line: bool
+    previous_byte: int
     next_byte: int
     symbols_before: int
     bytes_before: int
+    numbered_symbols: int
+    numbered_bytes: int
     listing_symbols: int
     listing_bytes: int
     symbols_after: int
@@ -290,15 +298,25 @@ def measure_column(data: Bytes, kinds: Bytes, symbol_kinds: Bytes, stretch: Stre
     for at in range(max(0, start - LOOK_BEHIND), start if ends_line else 0):
         symbols_before += symbol_kinds[data[at]] == SYMBOL
         bytes_before += symbol_kinds[data[at]] != 0
+    before = start - 1
+    while before >= 0 and (kinds[data[before]] == SPACE or data[before] == 10):
+        before -= 1
+    numbered_symbols = numbered_bytes = 0
+    for at in range(max(0, start - min(LOOK_AHEAD, LINE_BYTES * numbers)), start):
+        numbered_symbols += symbol_kinds[data[at]] == SYMBOL
+        numbered_bytes += symbol_kinds[data[at]] != 0 or kinds[data[at]] == DIGIT
     return ColumnFeatures(
         stretch,
         2 * stretch.on_lines >= numbers and is_aligned(data, start, stop),
         leads_line(data, kinds, start),
         start > 0 and data[start - 1] != 10,
         ends_line,
+        data[before] if before >= 0 else 0,
         data[min(behind, len(data) - 1)],
         symbols_before,
         bytes_before,
+        numbered_symbols,
+        numbered_bytes,
         listing_symbols,
         listing_bytes,
         symbols,

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from assay.audit.detectors.gutter_features import ColumnFeatures, LineFeatures, RunFeatures, Stretch
+import numpy as np
+
+from assay.audit.detectors.gutter_features import LINE_BYTES, ColumnFeatures, LineFeatures, RunFeatures, Stretch
 from assay.audit.detectors.number_runs import LEAST
 from assay.corpus.kernels import compiled
 
@@ -22,6 +24,12 @@ SPARSE_CODE = 0.025
 """Minimum symbol ratio of code with blank lines between the numbers, which only code blocks have."""
 LONG_ROW, LONG_COLUMN = 20, 40
 """Counts of numbers in a row and in a column that no calendar, pager or table head reaches."""
+LONG_ROW_IN_TEXT = 32
+"""Minimum count of numbers in a row within running text: the days of a month end at 31."""
+
+_OPENING, _CLOSING = np.zeros(256, np.bool_), np.zeros(256, np.bool_)
+_OPENING[list(b':=([{,"')] = True
+_CLOSING[list(b';)]}"')] = True
 
 
 class Rule(IntEnum):
@@ -52,6 +60,10 @@ class Rule(IntEnum):
     """Hexadecimal offsets in equal steps."""
     DISASSEMBLY = 12
     """Hexadecimal addresses in steps of an instruction's length."""
+    ROW_AFTER_CODE = 13
+    """A row of at least 20 numbers after code on the same line."""
+    ROW_IN_TEXT = 14
+    """A row of at least 32 numbers from 1 within running text."""
 
 
 # --- runs with text between the numbers
@@ -183,6 +195,29 @@ def is_listing(symbols: int, size: int, numbers: int) -> bool:
 
 
 @compiled
+def is_announced(column: ColumnFeatures) -> bool:
+    """Return whether a row is a value, like `cpus: 1 2 3`, or a list in a statement, like `for i in 1 2 3; do`."""
+    return bool(_OPENING[column.previous_byte] or (not column.ends_line and _CLOSING[column.next_byte]))
+
+
+@compiled
+def rule_of_row_in_line(column: ColumnFeatures) -> Rule:
+    """Return the rule that fires for a row with other text on its line and no code behind it.
+
+    Extractors that replace line ends by blanks leave such rows behind the code, or within prose if the code was lost.
+    """
+    stretch = column.stretch
+    if stretch.first != 1 or stretch.numbers < LONG_ROW or is_announced(column):
+        return Rule.NONE
+    if stretch.numbers >= LONG_ROW_IN_TEXT:
+        return Rule.ROW_IN_TEXT
+    enough = column.numbered_bytes >= LINE_BYTES // 2 * stretch.numbers
+    if not enough or column.numbered_symbols < CODE * column.numbered_bytes or is_month(stretch):
+        return Rule.NONE
+    return Rule.NONE if column.leads_line or column.ends_line else Rule.ROW_AFTER_CODE
+
+
+@compiled
 def rule_of_column(column: ColumnFeatures) -> Rule:
     """Return the rule that fires for a stretch of numbers without text between them."""
     stretch = column.stretch
@@ -199,8 +234,12 @@ def rule_of_column(column: ColumnFeatures) -> Rule:
     if stretch.on_lines > 0 or is_years(stretch):  # a calendar's weeks, a row of years
         return Rule.NONE
     if not column.ends_line:
-        return Rule.ROW_BEFORE_CODE if code and not is_loop_header(column) else Rule.NONE
-    if not column.leads_line or (is_month(stretch) and not code):  # `node 0 cpus: 1 2 3`
+        if code and not is_loop_header(column):
+            return Rule.ROW_BEFORE_CODE
+        return rule_of_row_in_line(column)
+    if not column.leads_line:
+        return rule_of_row_in_line(column)
+    if is_month(stretch) and not code:
         return Rule.NONE
     if stretch.numbers >= LONG_ROW:
         return Rule.LONG_ROW

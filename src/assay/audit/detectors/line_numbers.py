@@ -2,7 +2,8 @@ r"""Detect line-number gutters: ascending integers that an extractor copied from
 
 One pass over the bytes follows ascending numbers in a row (`1 2 3`, `1\n2\n3`, with or without code between them), or
 at the start of lines with gaps (`12#ifndef`, `13#define`, `15#include`). `gutter_features` measures each run and the
-text around it. The rules of `gutter_rules` distinguish line numbers from verses, lists, tables and loops.
+text around it. The rules of `gutter_rules` distinguish line numbers from verses, lists, tables and loops, and
+`number_meaning` from labels of BASIC programs and keys of records.
 """
 
 # ruff: noqa: PLR0917  # compiled code takes plain arguments
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.audit.detectors import hex_addresses
+from assay.audit.detectors import hex_addresses, masked_numbers, number_meaning
 from assay.audit.detectors.gutter_features import (
     Bytes,
     measure_column,
@@ -43,6 +44,10 @@ from assay.audit.detectors.number_runs import (
 )
 from assay.corpus.kernels import compiled
 
+BEFORE_LINES = {Rule.CODE_BETWEEN, Rule.BLANK_LINES_BETWEEN, Rule.INDENTED_LINES}
+"""Rules for numbers with text between them, whose numbers can have a meaning in that text."""
+CONTEXT = 60
+"""Number of bytes before and behind a row in which another row makes it an index."""
 MOST_RUNS = 64
 """Maximum number of line-number gutters per document. The limit bounds the work for adversarial text."""
 
@@ -84,11 +89,35 @@ def find(data: bytes) -> list[LineNumberGutter]:
     """
     if len(data) < 2 * LEAST:
         return []
+    plain = find_plain(data)
+    masked = [found for text in masked_numbers.variants(data) for found in find_plain(text)]
+    return sorted([*plain, *_without_overlaps([found for found in masked if not _overlaps(found, plain)])])
+
+
+def find_plain(data: bytes) -> list[LineNumberGutter]:
+    """Detect the line-number gutters without marks before the numbers or additional line ends between the lines.
+
+    Args:
+        data: text of the document in UTF-8.
+
+    Returns:
+        The line-number gutters in order.
+    """
     rows = np.empty((MOST_RUNS, 6), np.int64)
     count = _find(np.frombuffer(data, np.uint8), CLASSES, SYMBOLS, rows)
-    return _without_overlaps(
-        [*map(_gutter, rows[:count].tolist()), *_joined(data), *map(_gutter, hex_addresses.find(data))]
-    )
+    accepted = [found for found in map(_gutter, rows[:count].tolist()) if not _has_meaning(data, found)]
+    return _without_overlaps([*accepted, *_joined(data), *map(_gutter, hex_addresses.find(data))])
+
+
+def _has_meaning(data: bytes, found: LineNumberGutter) -> bool:
+    """Return whether the numbers are labels of BASIC statements, keys of records, or chapters in an index."""
+    if found.rule == Rule.ROW_IN_TEXT:
+        before, after = data[max(0, found.start - CONTEXT) : found.start], data[found.stop : found.stop + CONTEXT]
+        return number_meaning.is_index(before.decode("utf-8", "replace"), after.decode("utf-8", "replace"))
+    if found.rule not in BEFORE_LINES:
+        return False
+    stop = min(stop for stop in (data.find(b"\n", found.stop), len(data)) if stop >= 0)
+    return number_meaning.carry_meaning(data[found.start : stop].decode("utf-8", "replace"))
 
 
 def _gutter(row: Sequence[int]) -> LineNumberGutter:
@@ -108,11 +137,15 @@ def _joined(data: bytes) -> list[LineNumberGutter]:
     return [LineNumberGutter(at, stop, 10, last, last - 9, Rule.DIGITS_JOINED)]
 
 
+def _overlaps(candidate: LineNumberGutter, others: list[LineNumberGutter]) -> bool:
+    return any(candidate.start < other.stop and other.start < candidate.stop for other in others)
+
+
 def _without_overlaps(candidates: list[LineNumberGutter]) -> list[LineNumberGutter]:
     """Sort line-number gutters. Of overlapping ones, keep the one with the most numbers."""
     kept: list[LineNumberGutter] = []
     for candidate in sorted(candidates, key=lambda candidate: -candidate.numbers):
-        if all(candidate.stop <= other.start or candidate.start >= other.stop for other in kept):
+        if not _overlaps(candidate, kept):
             kept.append(candidate)
     return sorted(kept)
 

@@ -149,7 +149,7 @@ def _make(
 
 
 BUILT_IN: tuple[Detector, ...] = (
-    _make("line_number_gutter", "high", 0.001, code_listings.line_number_gutter, "line numbers of a code block in the text: the model learns to count", version=4),
+    _make("line_number_gutter", "high", 0.001, code_listings.line_number_gutter, "line numbers of a code block in the text: the model learns to count", version=5),
     _make("repeated_lines", "medium", 0.01, repetition.lines, "a third or more of the text is repeated lines"),
     _make("repeated_ngrams", "low", 0.02, repetition.ngrams, "half or more of the words are in repeated ten-word sequences"),
     _make("near_empty", "low", 0.02, encoding.near_empty, "less than 40 bytes of text: the model learns nothing from it"),
