@@ -1,4 +1,4 @@
-r"""Reduce other forms of numbered lines to plain ones: marks before the number, and blank lines between the lines.
+r"""Reduce other forms of numbered lines to plain ones: other digits, marks before the number, blank lines between lines.
 
 Table cells, anchors and links put a mark before a line number: `| 7 | x |`, `L7: x`, `[7](#L7) x`, `**7** x`. Some
 extractors write several line ends between two lines. A masked text has blanks in place of the marks and of the extra
@@ -27,6 +27,10 @@ _LISTED = re.compile(
     re.MULTILINE,
 )
 _LINE_ENDS = re.compile(rb"(?:[ \t\r\xc2\xa0]*\n){2,}")
+_OTHER_DIGITS = re.compile(
+    rb"^([ \t]*)((?:\xd9[\xa0-\xa9]|\xdb[\xb0-\xb9]|\xe0[\xa5\xa7\xa9\xab\xad\xaf\xb1\xb3\xb5][\xa6-\xaf]|\xef\xbc[\x90-\x99]){1,7})",
+    re.MULTILINE,
+)
 _REST_IS_BLANK = re.compile(rb"[ \t\r]*(?:\n|\Z)")
 _MARK, _IN_MARK = np.zeros(256, np.bool_), np.zeros(256, np.bool_)
 _MARK[list(b"|L[*#(</l")] = True
@@ -41,8 +45,10 @@ def variants(data: bytes) -> Iterator[bytes]:
     >>> list(variants(b"A list:\n" + b"".join(b"%d. A step.\n" % n for n in range(20))))
     []
     """
-    marked, numbered, blank = count_lines(np.frombuffer(data, np.uint8))
+    marked, numbered, blank, other = count_lines(np.frombuffer(data, np.uint8))
     text = data
+    if other >= LEAST:
+        yield _OTHER_DIGITS.sub(_with_ascii_digits, data)
     if marked >= LEAST:
         text = _EMPTY_CELL.sub(_without_bars, _MARKED.sub(_without_marks, data))
         if _precede_text(text):
@@ -54,15 +60,15 @@ def variants(data: bytes) -> Iterator[bytes]:
 
 
 @compiled
-def count_lines(data: Bytes) -> tuple[int, int, int]:
-    """Count lines that begin with a mark and a digit, lines that begin with a digit, and lines of blanks.
+def count_lines(data: Bytes) -> tuple[int, int, int, int]:
+    """Count lines that begin with a mark and a digit, with a digit, with nothing but blanks, and with another digit.
 
-    A line such as `7, x` or `7- x` also has a mark.
+    Other digits are those of `is_other_digit`. A line such as `7, x` or `7- x` also has a mark.
 
     Args:
         data: text of the document in UTF-8.
     """
-    marked = numbered = blank = 0
+    marked = numbered = blank = other = 0
     size, at = len(data), 0
     while at < size:
         while at < size and (data[at] == 32 or data[at] == 9 or data[at] == 13 or data[at] == 194 or data[at] == 160):
@@ -77,6 +83,8 @@ def count_lines(data: Bytes) -> tuple[int, int, int]:
                     at += 1
                 if at + 1 < size and (data[at] == 44 or data[at] == 45) and data[at + 1] <= 32:  # , -
                     marked += 1
+            elif byte >= 0xD9 and is_other_digit(data, at):
+                other += 1
             elif _MARK[byte]:
                 while at < size and _IN_MARK[data[at]]:
                     at += 1
@@ -85,7 +93,22 @@ def count_lines(data: Bytes) -> tuple[int, int, int]:
         while at < size and data[at] != 10:
             at += 1
         at += 1
-    return marked, numbered, blank
+    return marked, numbered, blank, other
+
+
+@compiled
+def is_other_digit(data: Bytes, at: int) -> bool:
+    """Return whether a character is an Arabic, Persian, Indian or full-width digit."""
+    if at + 2 >= len(data):
+        return False
+    first, second, third = data[at], data[at + 1], data[at + 2]
+    if first == 0xD9:
+        return bool(0xA0 <= second <= 0xA9)
+    if first == 0xDB:
+        return bool(0xB0 <= second <= 0xB9)
+    if first == 0xE0:  # Devanagari to Malayalam: the last ten characters of each second block
+        return bool(0xA5 <= second <= 0xB5 and second % 2 == 1 and 0xA6 <= third <= 0xAF)
+    return bool(first == 0xEF and second == 0xBC and 0x90 <= third <= 0x99)
 
 
 @compiled
@@ -98,6 +121,11 @@ def _without_marks(match: re.Match[bytes]) -> bytes:
     """Replace the marks around a number by blanks."""
     before = match.start(2) - match.start()
     return b" " * before + match[2] + b" " * len(match[3])
+
+
+def _with_ascii_digits(match: re.Match[bytes]) -> bytes:
+    """Replace digits of another script by ASCII digits, with blanks before them."""
+    return str(int(match[2].decode())).encode().rjust(len(match[0]))
 
 
 def _precede_text(data: bytes) -> bool:
