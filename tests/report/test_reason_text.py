@@ -299,6 +299,10 @@ RENDERED: list[tuple[Reason, str]] = [
     (reason(Code.NEED_STAGE, "new", stage=2, stages=3, seeds=1, n_seeds=3, level=0.0095, most=5, begun=True),
      ("stage 2 of 3: the runs of up to 3 seeds must end. `assay submit` sends runs that no worker has. The level of the stage"
       " is 0.95%.")),
+    (reason(Code.NEED_STAGE, "new", stage=2, stages=3, seeds=1, n_seeds=3, level=0.0095, most=5, begun=False, external=True,
+            control="base"),
+     ("stage 2 of 3: 3 seeds that base and new share (at most 5), 1 more than the results have. Import the missing"
+      " results. The level of the stage is 0.95%.")),
     (reason(Code.SCOPE_STAGES, stage=1, stages=(2, 3), levels=(0.01, 0.04), spending="pocock", alpha=0.05, left_out=(2,)),
      ("The seeds are trained in 2 stages of 2, 3 seeds in total. The levels of the stages are 1.00%, 4.00% (pocock), and their"
       " sum is 5.00%. The verdict rests on stage 1 (2 seeds). The verdict does not use seed 2, which no completed stage"

@@ -108,16 +108,21 @@ def too_few_seeds(waiting: Sequence[Comparison], arms: Sequence[ArmSeeds], polic
     first, second = arms
     shared = [seed for seed in first.present if seed in second.present]
     if len(shared) < policy.min_seeds:
-        figures = {
-            "baseline": first.mix,
-            "candidate": second.mix,
-            "baseline_seeds": first.present,
-            "candidate_seeds": second.present,
-            "shared": shared,
-        }
-        return [Reason(code=Code.SEEDS_NOT_PAIRED, subject=second.mix, figures=figures)]
+        return [not_paired(first, second)]
     c = min(short, key=lambda c: c.n_seeds)
     return [statement(Code.NOT_SCORED_ON_BOTH, c, seeds=[seed for seed in shared if seed not in c.differences])]
+
+
+def not_paired(first: ArmSeeds, second: ArmSeeds) -> Reason:
+    """State that two mixes share too few seeds, although each mix has enough."""
+    figures = {
+        "baseline": first.mix,
+        "candidate": second.mix,
+        "baseline_seeds": first.present,
+        "candidate_seeds": second.present,
+        "shared": [seed for seed in first.present if seed in second.present],
+    }
+    return Reason(code=Code.SEEDS_NOT_PAIRED, subject=second.mix, figures=figures)
 
 
 def excluded_runs(arms: Iterable[ArmSeeds]) -> list[Reason]:

@@ -297,7 +297,7 @@ class Code(StrEnum):
     STAGE_OPEN = "stage_open", "The candidate is undecided, and stages remain. The causes state why."
     STAGE_WAITS = "stage_waits", "The decision after a stage waits for runs without a result."
     STAGE_KEEPS_WINNERS = "stage_keeps_winners", "The stage would accept, but the policy ends only losers early."
-    NEED_STAGE = "need_stage", "The next stage trains further seeds of the undecided candidates."
+    NEED_STAGE = "need_stage", "The next stage needs further seeds of the undecided candidates."
     STAGE_LATER = "stage_later", "The run belongs to a later stage, which depends on the decisions before it."
     STAGE_SKIPPED = "stage_skipped", "The run is not needed, because the candidate was decided in an earlier stage."
 

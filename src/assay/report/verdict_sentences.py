@@ -412,6 +412,12 @@ def _stage_open(reason: Reason, causes: Sequence[str]) -> str:
 def _need_stage(reason: Reason) -> str:
     figures = reason.figures
     stage = f"stage {figures['stage']} of {figures['stages']}"
+    if figures.get("external"):
+        return (
+            f"{stage}: {plural(figures['n_seeds'], 'seed')} that {figures['control']} and {reason.subject} share (at most"
+            f" {figures['most']}), {figures['seeds']} more than the results have. Import the missing results. The level of the"
+            f" stage is {level_percent(figures['level'])}."
+        )
     if figures["begun"]:
         return (
             f"{stage}: the runs of up to {plural(figures['n_seeds'], 'seed')} must end. `assay submit` sends runs that no worker"
