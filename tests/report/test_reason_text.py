@@ -152,6 +152,12 @@ RENDERED: list[tuple[Reason, str]] = [
       " unknown margins (at 95% at least -0.40, non-inferiority p 0.001). The worst estimate is that of piqa"
       " acc, -0.80 margins (at 95% at least -1.90). The lowest bound of any guardrail is -2.10 margins, and the"
       " policy's limit is -3.")),
+    (reason(Code.JOINT_NOT_SHOWN, "piqa", "acc", **JOINT | {"p_mean": 0.2, "largest_bound": 3.1}, failed=("mean", "limit")),
+     ("The joint test of 9 guardrails does not show that their losses are acceptable. Their mean change is -0.10"
+      " margins (at 95% at least -0.40, non-inferiority p 0.2). The worst estimate is that of piqa acc, -0.80"
+      " margins (at 95% at least -1.90). The lowest bound of any guardrail is -3.10 margins, and the policy's"
+      " limit is -3. The policy's joint rule fails, because the mean loss is not shown to be below one margin and"
+      " not every loss is shown to be below 3 margins.")),
     (reason(Code.AGGREGATE_WORST_PART, "piqa", "acc", **POINTS, aggregate="aggregate/all", unit="seed_sds", gain=-0.4, n_parts=9, n_worse=2),
      ("The task with the lowest gain in aggregate/all is piqa acc (-0.40 seed SDs). The effect is +1.23 points"
       " (99.67% interval -0.10 to +2.56, 1 seed). 2 of 9 tasks are worse in their estimates.")),

@@ -29,7 +29,7 @@ class Code(StrEnum):
     )
     JOINT_NOT_SHOWN = (
         "joint_not_shown",
-        "The runs do not show the joint claim about all guardrails. Subject and metric identify the worst guardrail.",
+        "The runs do not show the joint claim about all guardrails: the figure `failed` names what fails. Subject and metric are the worst guardrail.",
     )
     AGGREGATE_WORST_PART = "aggregate_worst_part", "Identifies the task with the lowest gain in the policy's aggregate."
     AGGREGATE_PARTS_AT_CHANCE = (
