@@ -169,3 +169,11 @@ def test_the_parts_of_the_rule_that_fail_are_named() -> None:
         verdict = _decide(table, _policy(limit=limit))
         [stated] = [reason for reason in verdict.reasons if reason.code is Code.JOINT_NOT_SHOWN]
         assert (verdict.decision, stated.figures["failed"]) == ("INCONCLUSIVE", failed)
+
+
+def test_the_mean_of_the_guardrails_counts_neither_as_guardrail_nor_as_metric() -> None:
+    verdict = _decide(_table({"g3": 1.05}, noise=SD / 5))
+    claims = next(option.what.causes for option in verdict.options if option.kind == "seeds")
+    [hold] = [claim for claim in claims if claim.code is Code.CLAIM_GUARDRAILS_HOLD]
+    [regress] = [reason for reason in verdict.reasons if reason.code is Code.METRICS_REGRESS]
+    assert (hold.figures["guardrails"], regress.figures["n_metrics"]) == (10, 11)

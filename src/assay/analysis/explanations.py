@@ -16,6 +16,7 @@ from assay.analysis.next_steps import Option
 from assay.analysis.stats.power import MOST_SEEDS, noise_at_most, seeds_needed
 from assay.analysis.stats.tables import Seed
 from assay.analysis.stats.target import TargetEffect
+from assay.config.aggregate import JOINT
 from assay.config.policy import Policy
 from assay.config.reason import Code, Reason
 
@@ -240,7 +241,7 @@ def regressions(comparisons: Sequence[Comparison], alpha: float) -> list[Reason]
     if not significant:
         return []
     worst = min(significant, key=lambda c: c.gain / c.spread)
-    counts = {"n_regressing": len(significant), "n_metrics": len(comparisons), "alpha": alpha}
+    counts = {"n_regressing": len(significant), "n_metrics": sum(c.task != JOINT for c in comparisons), "alpha": alpha}
     return [statement(Code.METRICS_REGRESS, worst, *EFFECT, **counts)]
 
 
