@@ -106,6 +106,9 @@ RENDERED: list[tuple[Reason, str]] = [
     (reason(Code.PREDICTOR_LACKS_DIRECTIONS, metrics=METRICS),
      ("The predictor of the target leaves out mmlu acc, code acc, because the direction of improvement is unknown. Add the"
       " directions to `directions` of the policy.")),
+    (reason(Code.DIRECTIONS_UNUSED, "strict", keys=("nosuch", "mmlu typo")),
+     ("No metric that both mixes have matches the entries nosuch, mmlu typo of `directions` in policy strict. Correct or remove"
+      " them.")),
     (reason(Code.NO_VOTE, "mmlu", "acc", detail="one seed"), "mmlu acc does not vote: one seed."),
     (reason(Code.TOO_FEW_SHARED_SEEDS, n_seeds=1, min_seeds=3, metrics=METRICS),
      ("The two mixes share 1 seed with scores of these metrics: mmlu acc, code acc (effect so far +1.00 points)."

@@ -96,6 +96,10 @@ class Code(StrEnum):
         "unit_converted",
         "Values were converted to the unit of their metric, such as percent to fractions.",
     )
+    DIRECTIONS_UNUSED = (
+        "directions_unused",
+        "Entries of the policy's `directions` match no metric that both mixes have.",
+    )
     DIRECTION_UNUSUAL = (
         "direction_unusual",
         "The policy declares a direction of improvement that is not the usual direction of the metric.",

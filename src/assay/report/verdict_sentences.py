@@ -94,6 +94,12 @@ def _direction_unusual(reason: Reason) -> str:
     return f"The policy declares that a {better} {reason.name} is better. Usually a {other} value of this metric is better."
 
 
+def _directions_unused(reason: Reason) -> str:
+    keys = reason.figures["keys"]
+    entries = f"the {'entry' if len(keys) == 1 else 'entries'} {some(keys)} of `directions` in policy {reason.subject}"
+    return f"No metric that both mixes have matches {entries}. Correct or remove {'it' if len(keys) == 1 else 'them'}."
+
+
 def _too_few_shared_seeds(reason: Reason) -> str:
     figures = reason.figures
     metrics = ", ".join(map(_so_far, figures["metrics"]))
@@ -438,6 +444,7 @@ SENTENCES: Mapping[Code, Render] = {
         "The results show that the candidate is better, but the policy ends only losers before the last stage."
     ),
     Code.NEED_STAGE: _need_stage,
+    Code.DIRECTIONS_UNUSED: _directions_unused,
     Code.BETTER: _better,
     Code.WORSE: _worse,
     Code.WITHIN_MARGIN: _within_margin,
