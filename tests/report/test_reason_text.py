@@ -66,6 +66,10 @@ RENDERED: list[tuple[Reason, str]] = [
      ("Of 3 candidates, 1 is accepted and 2 are rejected, but 1 run of the sweep is in progress; new against base: code"
       " bits_per_byte changes by -0.0500 bits per byte (better, -2.5% of the baseline, 95% interval -0.0600 to -0.0400, 3"
       " seeds) with 2 of 2 guardrails shown to hold, so the gate accepts the change (ACCEPT).")),
+    (reason(Code.SWEEP_SUMMARY, "", "", reason(Code.SUMMARY, **TESTED, decision="BLOCKED"), candidates=4, running=0,
+            counts={"ACCEPT": 1, "REJECT": 1, "INCONCLUSIVE": 2}),
+     ("Of 4 candidates, 1 is accepted, 1 is rejected and 2 are undecided; new against base: a defect or a missing clearance"
+      " blocks the change (BLOCKED).")),
     (reason(Code.SWEEP_SUMMARY, "", "", ACCEPTED, candidates=1, counts={"ACCEPT": 1}, running=0),
      ("new against base: code bits_per_byte changes by -0.0500 bits per byte (better, -2.5% of the baseline, 95% interval"
       " -0.0600 to -0.0400, 3 seeds) with 2 of 2 guardrails shown to hold, so the gate accepts the change (ACCEPT).")),
@@ -115,6 +119,8 @@ RENDERED: list[tuple[Reason, str]] = [
       " The policy requires 3 shared seeds.")),
     (reason(Code.SEEDS_MISSING, "new", "", stated("seed 2 failed"), present=2, planned=3, seeds=(0, 1)),
      "new has results for 2 of 3 seeds. Seed 2 failed."),
+    (reason(Code.SEEDS_MISSING, "new", present=0, planned=1, seeds=()), "new has results for 0 of 1 seed."),
+    (reason(Code.TARGET_RUNS, scale="1B", n_seeds=1), "Train both mixes at 1B, 1 seed of each mix."),
     (reason(Code.SEEDS_MISSING, "new", present=1, planned=3, seeds=(0,)),
      "new has results for 1 of 3 seeds: seed 0."),
     (reason(Code.SEEDS_NOT_PAIRED, "new", baseline="base", candidate="new", baseline_seeds=(0, 1), candidate_seeds=(7,), shared=()),

@@ -118,7 +118,7 @@ def _so_far(metric: Mapping[str, Any]) -> str:
 def _seeds_missing(reason: Reason, causes: Sequence[str]) -> str:
     figures, seeds = reason.figures, reason.figures["seeds"]
     available = f": {seed_list(seeds)}" if seeds and not causes else ""
-    has = f"{reason.subject} has results for {figures['present']} of {figures['planned']} seeds{available}."
+    has = f"{reason.subject} has results for {figures['present']} of {plural(figures['planned'], 'seed')}{available}."
     return " ".join([has, *map(as_sentence, causes)])
 
 
