@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,20 @@ def test_a_declared_direction_makes_a_claim() -> None:
     assert [c.metric for c in verdict.regressed] == ["helpfulness"]
     assert Code.DIRECTION_UNKNOWN not in all_codes(verdict.reasons)
     assert decided(table, policy(directions={"rated helpfulness": "lower"})).regressed == ()
+
+
+def test_a_direction_that_matches_no_compared_metric_is_stated() -> None:
+    table = [*HELD, *both(0.9, 0.2, "rated", "helpfulness"), *both(9.0, 8.0, "wiki", "perplexity,none")]
+    used = {"helpfulness": "higher", "wiki perplexity": "lower", "held bits_per_byte": "lower"}
+    stated = first(decided(table, policy(directions=used | {"nosuch": "higher"})).reasons, Code.DIRECTIONS_UNUSED)
+    assert stated.figures == {"keys": ("nosuch",)}
+    assert Code.DIRECTIONS_UNUSED not in all_codes(decided(table, policy(directions=used)).reasons)
+
+
+@pytest.mark.parametrize("seeds", [0, -1, 1001, int(1e30)])
+def test_a_number_of_seeds_that_no_study_has_is_refused(seeds: int) -> None:
+    with pytest.raises(ConfigError, match=r"`min_seeds` \S+ is invalid; expected a whole number from 1 to 1000"):
+        replace(policy(), min_seeds=seeds)
 
 
 def test_average_ranks_name_metrics_without_a_direction() -> None:

@@ -153,3 +153,27 @@ def test_the_summary_counts_no_guardrail_if_the_joint_test_fails() -> None:
     joint = next(c for c in verdict.comparisons if c.task == "aggregate/guardrails")
     assert joint.p_claim > 0.05
     assert verdict.summary.figures["guardrails_held"] == 0
+
+
+def test_the_parts_of_the_rule_that_fail_are_named() -> None:
+    """The mean alone may fail, while every single guardrail is within its margin and its limit."""
+    uncertain = _table(dict.fromkeys(GUARDS, 0.85), noise=SD / 5)
+    # The same deviation for all guardrails in one seed makes the mean uncertain, but no estimate exceeds its margin.
+    shifted = (uncertain["mix"] == "new") & (uncertain["task"] != "gain")
+    uncertain.loc[shifted, "value"] += uncertain.loc[shifted, "seed"].map({0: -SD, 1: 0.0, 2: SD})
+    for table, limit, failed in (
+        (uncertain, 10.0, ("mean",)),
+        (_table({"g3": 1.05}, noise=SD / 5), 3.0, ("estimate",)),
+        (_table(noise=SD), 1.0, ("limit",)),
+    ):
+        verdict = _decide(table, _policy(limit=limit))
+        [stated] = [reason for reason in verdict.reasons if reason.code is Code.JOINT_NOT_SHOWN]
+        assert (verdict.decision, stated.figures["failed"]) == ("INCONCLUSIVE", failed)
+
+
+def test_the_mean_of_the_guardrails_counts_neither_as_guardrail_nor_as_metric() -> None:
+    verdict = _decide(_table({"g3": 1.05}, noise=SD / 5))
+    claims = next(option.what.causes for option in verdict.options if option.kind == "seeds")
+    [hold] = [claim for claim in claims if claim.code is Code.CLAIM_GUARDRAILS_HOLD]
+    [regress] = [reason for reason in verdict.reasons if reason.code is Code.METRICS_REGRESS]
+    assert (hold.figures["guardrails"], regress.figures["n_metrics"]) == (10, 11)

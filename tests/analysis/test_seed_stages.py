@@ -12,6 +12,7 @@ from assay.analysis.gate import gate
 from assay.analysis.seed_stages import gate_external
 from assay.config.reason import Code
 from assay.config.sequential_seeds import SequentialSeeds
+from assay.report.reason_text import text
 from tests.helpers.reasons import first
 from tests.helpers.studies import policy, results
 
@@ -52,6 +53,35 @@ def test_too_few_seeds_for_the_first_stage_decide_nothing() -> None:
     assert verdict.decision == "INCONCLUSIVE"
     opened = first(verdict.reasons, Code.STAGE_OPEN)
     assert opened.causes[0].figures["runs"] == ("new (1 of 2 shared seeds)",)
+
+
+@pytest.mark.parametrize(
+    ("own", "code", "about"),
+    [
+        (range(1), Code.SEEDS_MISSING, {"new": 1}),
+        (range(2, 5), Code.SEEDS_NOT_PAIRED, {}),
+    ],
+)
+def test_an_incomplete_first_stage_counts_all_seeds_of_both_arms(own: range, code: Code, about: dict[str, int]) -> None:
+    frame = results({"new": {"code": 0.0}}, seeds=range(5))
+    frame = frame[
+        ((frame["mix"] == "base") & (frame["seed"] < 3)) | ((frame["mix"] == "new") & frame["seed"].isin(own))
+    ]
+    verdict = decided(frame)
+    stated = [reason for reason in verdict.reasons if reason.code in {Code.SEEDS_MISSING, Code.SEEDS_NOT_PAIRED}]
+    assert [reason.code for reason in stated] == [code]
+    assert {reason.subject: reason.figures["present"] for reason in stated if code is Code.SEEDS_MISSING} == about
+    assert all(reason.figures["planned"] == 2 for reason in stated if code is Code.SEEDS_MISSING)
+    assert first(verdict.needed, Code.NEED_STAGE).figures["seeds"] == 1
+
+
+def test_further_seeds_of_external_results_are_to_be_imported() -> None:
+    verdict = decided(results({"new": {"code": 0.0}}, seeds=range(4)))
+    need = first(verdict.needed, Code.NEED_STAGE)
+    assert (need.figures["stage"], need.figures["n_seeds"], need.figures["seeds"]) == (3, 5, 1)
+    sentence = text(need)
+    assert "base and new share" in sentence
+    assert "assay submit" not in sentence
 
 
 def test_candidates_with_different_numbers_of_seeds_have_different_stages() -> None:

@@ -10,6 +10,7 @@ import pytest
 from assay.config.aggregate import JOINT, Aggregate
 from assay.config.policy import Criterion, Policy
 from assay.core.errors import ConfigError
+from assay.core.serde import from_mapping
 
 POLICY = Path(__file__).parents[2] / "conf" / "policy" / "aggregate.yaml"
 
@@ -99,3 +100,32 @@ def test_the_packaged_policy_with_an_aggregate_is_valid() -> None:
     assert (policy.aggregate.task, policy.guardrail_rule, policy.candidates) == ("aggregate/benchmarks", "joint", "all")
     assert policy.with_aggregate.primary[0].task == "aggregate/benchmarks"
     assert policy.with_aggregate.with_aggregate == policy.with_aggregate
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"aggregate": {"name": "guardrails", "metric": "acc", "tasks": ["a", "b"]}}, "aggregate: `name` 'guardrails'"),
+        (
+            {"aggregate": {"name": "x", "metric": "acc", "tasks": ["a", "b"], "margin": -1}},
+            "aggregate 'x': `margin` -1.0",
+        ),
+        ({"aggregate": {"name": "x", "metric": "acc", "tasks": "ab"}}, "aggregate.tasks: 'ab' is a str"),
+        (
+            {"primary": [{"task": "a", "metric": "loss", "better": "higher"}]},
+            "primary[0]: direction `higher` of a loss",
+        ),
+        ({"early_stopping": {"stop": "losers", "interim_analyses": [2]}}, "early_stopping.interim_analyses [2.0]"),
+        ({"alpha": 2}, "`alpha` 2.0 is invalid"),
+    ],
+)
+def test_an_error_names_each_part_of_its_place_once(changes: dict[str, object], message: str) -> None:
+    plain = {
+        "name": "p",
+        "alpha": 0.05,
+        "min_seeds": 3,
+        "primary": [{"task": "a", "metric": "acc", "better": "higher"}],
+    }
+    with pytest.raises(ConfigError) as error:
+        from_mapping(Policy, plain | changes, where="policy p.yaml")
+    assert error.value.what.startswith(f"policy p.yaml: {message}")

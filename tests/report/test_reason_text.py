@@ -66,6 +66,10 @@ RENDERED: list[tuple[Reason, str]] = [
      ("Of 3 candidates, 1 is accepted and 2 are rejected, but 1 run of the sweep is in progress; new against base: code"
       " bits_per_byte changes by -0.0500 bits per byte (better, -2.5% of the baseline, 95% interval -0.0600 to -0.0400, 3"
       " seeds) with 2 of 2 guardrails shown to hold, so the gate accepts the change (ACCEPT).")),
+    (reason(Code.SWEEP_SUMMARY, "", "", reason(Code.SUMMARY, **TESTED, decision="BLOCKED"), candidates=4, running=0,
+            counts={"ACCEPT": 1, "REJECT": 1, "INCONCLUSIVE": 2}),
+     ("Of 4 candidates, 1 is accepted, 1 is rejected and 2 are undecided; new against base: a defect or a missing clearance"
+      " blocks the change (BLOCKED).")),
     (reason(Code.SWEEP_SUMMARY, "", "", ACCEPTED, candidates=1, counts={"ACCEPT": 1}, running=0),
      ("new against base: code bits_per_byte changes by -0.0500 bits per byte (better, -2.5% of the baseline, 95% interval"
       " -0.0600 to -0.0400, 3 seeds) with 2 of 2 guardrails shown to hold, so the gate accepts the change (ACCEPT).")),
@@ -106,12 +110,17 @@ RENDERED: list[tuple[Reason, str]] = [
     (reason(Code.PREDICTOR_LACKS_DIRECTIONS, metrics=METRICS),
      ("The predictor of the target leaves out mmlu acc, code acc, because the direction of improvement is unknown. Add the"
       " directions to `directions` of the policy.")),
+    (reason(Code.DIRECTIONS_UNUSED, "strict", keys=("nosuch", "mmlu typo")),
+     ("No metric that both mixes have matches the entries nosuch, mmlu typo of `directions` in policy strict. Correct or remove"
+      " them.")),
     (reason(Code.NO_VOTE, "mmlu", "acc", detail="one seed"), "mmlu acc does not vote: one seed."),
     (reason(Code.TOO_FEW_SHARED_SEEDS, n_seeds=1, min_seeds=3, metrics=METRICS),
      ("The two mixes share 1 seed with scores of these metrics: mmlu acc, code acc (effect so far +1.00 points)."
       " The policy requires 3 shared seeds.")),
     (reason(Code.SEEDS_MISSING, "new", "", stated("seed 2 failed"), present=2, planned=3, seeds=(0, 1)),
      "new has results for 2 of 3 seeds. Seed 2 failed."),
+    (reason(Code.SEEDS_MISSING, "new", present=0, planned=1, seeds=()), "new has results for 0 of 1 seed."),
+    (reason(Code.TARGET_RUNS, scale="1B", n_seeds=1), "Train both mixes at 1B, 1 seed of each mix."),
     (reason(Code.SEEDS_MISSING, "new", present=1, planned=3, seeds=(0,)),
      "new has results for 1 of 3 seeds: seed 0."),
     (reason(Code.SEEDS_NOT_PAIRED, "new", baseline="base", candidate="new", baseline_seeds=(0, 1), candidate_seeds=(7,), shared=()),
@@ -152,6 +161,12 @@ RENDERED: list[tuple[Reason, str]] = [
       " unknown margins (at 95% at least -0.40, non-inferiority p 0.001). The worst estimate is that of piqa"
       " acc, -0.80 margins (at 95% at least -1.90). The lowest bound of any guardrail is -2.10 margins, and the"
       " policy's limit is -3.")),
+    (reason(Code.JOINT_NOT_SHOWN, "piqa", "acc", **JOINT | {"p_mean": 0.2, "largest_bound": 3.1}, failed=("mean", "limit")),
+     ("The joint test of 9 guardrails does not show that their losses are acceptable. Their mean change is -0.10"
+      " margins (at 95% at least -0.40, non-inferiority p 0.2). The worst estimate is that of piqa acc, -0.80"
+      " margins (at 95% at least -1.90). The lowest bound of any guardrail is -3.10 margins, and the policy's"
+      " limit is -3. The policy's joint rule fails, because the mean loss is not shown to be below one margin and"
+      " not every loss is shown to be below 3 margins.")),
     (reason(Code.AGGREGATE_WORST_PART, "piqa", "acc", **POINTS, aggregate="aggregate/all", unit="seed_sds", gain=-0.4, n_parts=9, n_worse=2),
      ("The task with the lowest gain in aggregate/all is piqa acc (-0.40 seed SDs). The effect is +1.23 points"
       " (99.67% interval -0.10 to +2.56, 1 seed). 2 of 9 tasks are worse in their estimates.")),
@@ -299,6 +314,10 @@ RENDERED: list[tuple[Reason, str]] = [
     (reason(Code.NEED_STAGE, "new", stage=2, stages=3, seeds=1, n_seeds=3, level=0.0095, most=5, begun=True),
      ("stage 2 of 3: the runs of up to 3 seeds must end. `assay submit` sends runs that no worker has. The level of the stage"
       " is 0.95%.")),
+    (reason(Code.NEED_STAGE, "new", stage=2, stages=3, seeds=1, n_seeds=3, level=0.0095, most=5, begun=False, external=True,
+            control="base"),
+     ("stage 2 of 3: 3 seeds that base and new share (at most 5), 1 more than the results have. Import the missing"
+      " results. The level of the stage is 0.95%.")),
     (reason(Code.SCOPE_STAGES, stage=1, stages=(2, 3), levels=(0.01, 0.04), spending="pocock", alpha=0.05, left_out=(2,)),
      ("The seeds are trained in 2 stages of 2, 3 seeds in total. The levels of the stages are 1.00%, 4.00% (pocock), and their"
       " sum is 5.00%. The verdict rests on stage 1 (2 seeds). The verdict does not use seed 2, which no completed stage"

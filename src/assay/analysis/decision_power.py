@@ -112,7 +112,7 @@ class Claims:
         if self.worse and self.reject(chance) >= self.accept(chance):
             return (max(self.worse, key=chance).reason,)
         better = (max(self.better, key=chance),) if self.better and self.require == "any" else self.better
-        guards = len(self.guardrails or ())
+        guards = sum(claim.comparison.task != JOINT for claim in self.guardrails or ())
         within = (Reason(code=Code.CLAIM_GUARDRAILS_HOLD, figures={"guardrails": guards}),) if guards else ()
         return (*(claim.reason for claim in better), *within)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def direction_reasons(
     comparisons: Sequence[Comparison], policy: Policy, target: TargetEffect | None = None
 ) -> list[Reason]:
-    """Return reasons for unusual and for unknown directions of improvement.
+    """Return reasons for unusual, unknown and unused directions of improvement.
 
     Args:
         comparisons: comparisons of one candidate.
@@ -35,6 +35,8 @@ def direction_reasons(
     ]
     unknown = [(c.task, c.metric) for c in comparisons if c.better is None]
     reasons = [*unusual, *_named(Code.DIRECTION_UNKNOWN, unknown)]
+    if unused := policy.unused_directions(declared):
+        reasons.append(Reason(code=Code.DIRECTIONS_UNUSED, subject=policy.name, figures={"keys": unused}))
     if target is not None:
         reasons += _named(Code.PREDICTOR_LACKS_DIRECTIONS, target.undirected)
     return reasons

@@ -16,6 +16,7 @@ from assay.analysis.next_steps import Option
 from assay.analysis.stats.power import MOST_SEEDS, noise_at_most, seeds_needed
 from assay.analysis.stats.tables import Seed
 from assay.analysis.stats.target import TargetEffect
+from assay.config.aggregate import JOINT
 from assay.config.policy import Policy
 from assay.config.reason import Code, Reason
 
@@ -108,16 +109,21 @@ def too_few_seeds(waiting: Sequence[Comparison], arms: Sequence[ArmSeeds], polic
     first, second = arms
     shared = [seed for seed in first.present if seed in second.present]
     if len(shared) < policy.min_seeds:
-        figures = {
-            "baseline": first.mix,
-            "candidate": second.mix,
-            "baseline_seeds": first.present,
-            "candidate_seeds": second.present,
-            "shared": shared,
-        }
-        return [Reason(code=Code.SEEDS_NOT_PAIRED, subject=second.mix, figures=figures)]
+        return [not_paired(first, second)]
     c = min(short, key=lambda c: c.n_seeds)
     return [statement(Code.NOT_SCORED_ON_BOTH, c, seeds=[seed for seed in shared if seed not in c.differences])]
+
+
+def not_paired(first: ArmSeeds, second: ArmSeeds) -> Reason:
+    """State that two mixes share too few seeds, although each mix has enough."""
+    figures = {
+        "baseline": first.mix,
+        "candidate": second.mix,
+        "baseline_seeds": first.present,
+        "candidate_seeds": second.present,
+        "shared": [seed for seed in first.present if seed in second.present],
+    }
+    return Reason(code=Code.SEEDS_NOT_PAIRED, subject=second.mix, figures=figures)
 
 
 def excluded_runs(arms: Iterable[ArmSeeds]) -> list[Reason]:
@@ -235,7 +241,7 @@ def regressions(comparisons: Sequence[Comparison], alpha: float) -> list[Reason]
     if not significant:
         return []
     worst = min(significant, key=lambda c: c.gain / c.spread)
-    counts = {"n_regressing": len(significant), "n_metrics": len(comparisons), "alpha": alpha}
+    counts = {"n_regressing": len(significant), "n_metrics": sum(c.task != JOINT for c in comparisons), "alpha": alpha}
     return [statement(Code.METRICS_REGRESS, worst, *EFFECT, **counts)]
 
 

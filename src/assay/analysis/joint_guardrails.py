@@ -105,4 +105,16 @@ def joint_reason(joint: JointGuardrails, policy: Policy) -> Reason:
     names = ("n_guardrails", "mean_loss", "mean_bound", "p_mean", "worst_loss", "worst_bound", "largest_bound", "limit")
     figures = {name: getattr(joint, name) for name in names} | {"level": 1 - policy.alpha}
     code = Code.JOINT_WITHIN_MARGIN if joint.holds else Code.JOINT_NOT_SHOWN
+    if not joint.holds:
+        figures["failed"] = _failed(joint, policy.alpha)
     return Reason(code=code, subject=joint.worst, metric=joint.worst_metric, figures=figures)
+
+
+def _failed(joint: JointGuardrails, alpha: float) -> tuple[str, ...]:
+    """Return the parts of the rule that do not hold: `mean`, `estimate` and `limit`."""
+    holds = {
+        "mean": joint.p_mean <= alpha,
+        "estimate": joint.worst_loss < 1,
+        "limit": joint.largest_bound <= joint.limit,
+    }
+    return tuple(part for part, holding in holds.items() if not holding)

@@ -7,10 +7,11 @@ test. The levels of all stages sum to the policy's alpha (see `assay.config.sequ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from assay.analysis.explanations import ArmSeeds, not_paired
 from assay.analysis.gate import Decision, SweepVerdict, Verdict, candidates_note, gate
 from assay.analysis.stats.tables import seed_order
 from assay.config.reason import Code, Reason
@@ -53,6 +54,10 @@ class StageView:
     """Whether both arms have a result in the current stage."""
     left_out: tuple[Seed, ...] = ()
     """Seeds with results that the verdict does not use, because no completed stage contains them."""
+    external: bool = False
+    """Whether the results are external, so that no command of assay trains the seeds of the next stage."""
+    lacking: tuple[Reason, ...] = ()
+    """Why external results do not complete the first stage, from all seeds of the two arms."""
 
     @property
     def n_seeds(self) -> int:
@@ -157,6 +162,8 @@ def gate_external(
             seeds=used,
             waiting=() if complete else (f"{name} ({len(shared)} of {stages.stages[0]} shared seeds)",),
             left_out=shared[len(used) :],
+            external=True,
+            lacking=() if complete else _lacking(seeds_of, baseline, name, first=stages.stages[0]),
         )
 
     def decide(group: Sequence[str], seeds: tuple[Seed, ...], at_stage: Policy) -> SweepVerdict:
@@ -164,6 +171,22 @@ def gate_external(
         return gate(rows, at_stage, baseline=baseline, candidates=group, **arguments)
 
     return decide_by_stage(views, candidates, policy, decide, n_candidates=number_of_candidates)
+
+
+def _lacking(
+    seeds_of: Mapping[str, Collection[Seed]], baseline: str, candidate: str, *, first: int
+) -> tuple[Reason, ...]:
+    """State which arm has too few seeds for the first stage, or that the arms share too few.
+
+    Args:
+        seeds_of: seeds with results, by mix.
+        baseline: the mix to compare with.
+        candidate: the changed mix.
+        first: number of seeds of the first stage.
+    """
+    arms = [ArmSeeds(mix, tuple(sorted(seeds_of[mix], key=seed_order)), ()) for mix in (baseline, candidate)]
+    few = tuple(arm.too_few(first) for arm in arms if len(arm.present) < first)
+    return few or (not_paired(*arms),)
 
 
 def _levels(policy: Policy, n_candidates: int) -> dict[str, Any]:
@@ -275,6 +298,8 @@ def _open(verdict: Verdict, view: StageView) -> Verdict:
     """Return the verdict on an undecided candidate before the last stage."""
     causes: tuple[Reason, ...] = ()
     reasons = verdict.reasons if verdict.decision is Decision.INCONCLUSIVE else ()
+    if view.lacking:  # the gate saw only the shared seeds, and counted the others as missing
+        reasons = (*view.lacking, *(reason for reason in reasons if reason.code not in _COUNTS))
     if view.waiting:
         listed, more = view.waiting[:LISTED], max(0, len(view.waiting) - LISTED)
         causes = (Reason(code=Code.STAGE_WAITS, subject=verdict.candidate, figures={"runs": listed, "more": more}),)
@@ -285,6 +310,8 @@ def _open(verdict: Verdict, view: StageView) -> Verdict:
     opened = Reason(code=Code.STAGE_OPEN, subject=verdict.candidate, figures=figures, causes=causes)
     following = current if view.waiting else current + 1
     before = 0 if following == 1 else view.plan.stages[following - 2]
+    if view.external:
+        before = len(view.seeds) + len(view.left_out)
     needed = Reason(
         code=Code.NEED_STAGE,
         subject=verdict.candidate,
@@ -296,6 +323,8 @@ def _open(verdict: Verdict, view: StageView) -> Verdict:
             "level": view.levels[following - 1],
             "most": view.plan.stages[-1],
             "begun": bool(view.waiting),
+            "external": view.external,
+            "control": view.state.control,
         },
     )
     return replace(verdict, decision=Decision.INCONCLUSIVE, reasons=(opened, *reasons), needed=(needed,), options=())
@@ -339,4 +368,5 @@ def decisions_of(
     return decisions
 
 
+_COUNTS = frozenset({Code.SEEDS_MISSING, Code.SEEDS_NOT_PAIRED})
 _OF_STAGE = frozenset({Code.STAGE_DECIDED, Code.STAGE_OPEN})

@@ -9,6 +9,7 @@ from assay.cli.console import console
 from assay.plan.run_range import run_range
 from assay.plan.seed_stages import stages_of
 from assay.report.formatting import duration, level_percent
+from assay.report.reason_phrases import plural
 
 if TYPE_CHECKING:
     from assay.plan.plan import Plan
@@ -37,7 +38,7 @@ def show(space: Workspace, plan: Plan) -> None:
         return
     levels = space.study.policy.stage_levels(len(plan.sweep.candidates))
     each = ", ".join(
-        f"{seeds} seeds at {level_percent(level)}" for seeds, level in zip(stages.stages, levels, strict=True)
+        f"{plural(seeds, 'seed')} at {level_percent(level)}" for seeds, level in zip(stages.stages, levels, strict=True)
     )
     runs = run_range(plan)
     cost = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +31,9 @@ def _require_possible_direction(name: str, metric: str, better: Better) -> None:
 
 LEAST_ALPHA = 1e-12
 """Smallest error rate, also of one of several candidates. The t distribution has no exact values for smaller levels."""
+
+MOST_MIN_SEEDS = 1000
+"""Largest `min_seeds`. No study of proxy models has as many replicates, so a larger number is a typing error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,10 +199,10 @@ class Policy:
                 f"policy {self.name!r}: `alpha` {self.alpha} is invalid; expected a number from {LEAST_ALPHA:g} to below 0.5.",
                 fix="Write for example `alpha: 0.05`.",
             )
-        if self.min_seeds < 1:
+        if not 1 <= self.min_seeds <= MOST_MIN_SEEDS:
             raise ConfigError(
-                f"policy {self.name!r}: `min_seeds` {self.min_seeds} is invalid; expected at least 1.",
-                fix="Set `min_seeds` to 1 or more.",
+                f"policy {self.name!r}: `min_seeds` {self.min_seeds:.6g} is invalid; expected a whole number from 1 to {MOST_MIN_SEEDS}.",
+                fix="Write for example `min_seeds: 3`.",
             )
         self._check_sequential_seeds()
         pairs = [(c.task, c.metric) for c in (*self.primary, *self.guardrails)]
@@ -314,11 +318,14 @@ class Policy:
         _, criterion = self.criterion(task, metric)
         return criterion.better if criterion is not None else None
 
+    def unused_directions(self, metrics: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+        """Return the keys of `directions` that match none of several metrics."""
+        used = {name for task, metric in metrics for name in _direction_names(task, metric)}
+        return tuple(key for key in self.directions if key not in used)
+
     def _declared(self, task: str, metric: str) -> Better | None:
         """Return the direction in `directions`; the entry of one task precedes that of all tasks."""
-        names = dict.fromkeys(
-            f"{prefix}{name}" for prefix in (f"{task} ", "") for name in (metric, without_filter(metric))
-        )
+        names = _direction_names(task, metric)
         return next((self.directions[name] for name in names if name in self.directions), None)
 
     def direction(self, task: str, metric: str) -> Better | None:
@@ -401,3 +408,9 @@ class Policy:
                 fix="Set `primary` or `target`, `alpha` and `min_seeds`. `guardrails` is optional.",
             )
         return from_mapping(cls, {"name": path.stem, **plain}, where=f"policy {path}")
+
+
+def _direction_names(task: str, metric: str) -> tuple[str, ...]:
+    """Return the keys of `directions` that apply to a metric, with the most specific first."""
+    names = (f"{prefix}{name}" for prefix in (f"{task} ", "") for name in (metric, without_filter(metric)))
+    return tuple(dict.fromkeys(names))

@@ -29,7 +29,7 @@ class Code(StrEnum):
     )
     JOINT_NOT_SHOWN = (
         "joint_not_shown",
-        "The runs do not show the joint claim about all guardrails. Subject and metric identify the worst guardrail.",
+        "The runs do not show the joint claim about all guardrails: the figure `failed` names what fails. Subject and metric are the worst guardrail.",
     )
     AGGREGATE_WORST_PART = "aggregate_worst_part", "Identifies the task with the lowest gain in the policy's aggregate."
     AGGREGATE_PARTS_AT_CHANCE = (
@@ -95,6 +95,10 @@ class Code(StrEnum):
     UNIT_CONVERTED = (
         "unit_converted",
         "Values were converted to the unit of their metric, such as percent to fractions.",
+    )
+    DIRECTIONS_UNUSED = (
+        "directions_unused",
+        "Entries of the policy's `directions` match no metric that both mixes have.",
     )
     DIRECTION_UNUSUAL = (
         "direction_unusual",
@@ -297,7 +301,7 @@ class Code(StrEnum):
     STAGE_OPEN = "stage_open", "The candidate is undecided, and stages remain. The causes state why."
     STAGE_WAITS = "stage_waits", "The decision after a stage waits for runs without a result."
     STAGE_KEEPS_WINNERS = "stage_keeps_winners", "The stage would accept, but the policy ends only losers early."
-    NEED_STAGE = "need_stage", "The next stage trains further seeds of the undecided candidates."
+    NEED_STAGE = "need_stage", "The next stage needs further seeds of the undecided candidates."
     STAGE_LATER = "stage_later", "The run belongs to a later stage, which depends on the decisions before it."
     STAGE_SKIPPED = "stage_skipped", "The run is not needed, because the candidate was decided in an earlier stage."
 

@@ -46,7 +46,7 @@ def from_mapping(kind: type[T], mapping: Mapping[str, Any], *, where: str) -> T:
     try:
         return _converter.structure(mapping, kind)
     except ClassValidationError as error:
-        problem = _first_problem(error, kind)
+        problem = _first_problem(error, kind, where=where)
         fix = "Add the missing key." if problem.endswith(MISSING) else ""
         raise ConfigError(problem if problem.startswith(where) else f"{where}: {problem}", fix=fix) from None
     except IterableValidationError as error:
@@ -233,7 +233,29 @@ def _make_converter() -> cattrs.Converter:
 _converter = _make_converter()
 
 
-def _first_problem(error: BaseException, kind: Any, path: str = "") -> str:
+def _located(path: str, text: str, where: str) -> str:
+    """Join the location of a problem and its text, without a part of the location that the text repeats.
+
+    >>> _located("aggregate", "aggregate 'x': `margin` -1 is invalid.", "policy p.yaml")
+    "aggregate 'x': `margin` -1 is invalid."
+    >>> _located("primary[0]", "policy: `margin` -1 is invalid.", "policy p.yaml")
+    'primary[0]: `margin` -1 is invalid.'
+    >>> _located("seeds", "expected a list", "sweep 'a'")
+    'seeds: expected a list'
+    """
+    outer, _, last = path.rpartition(".")
+    names = {where, where.partition(" ")[0], *re.findall(r"[^.\[\]]+", outer)} - {"", last}
+    for name in names if path else ():
+        text = text.removeprefix(f"{name}: ")
+    kind, _, named = where.partition(" ")
+    if named and not path:
+        text = re.sub(rf"^{re.escape(kind)} '[^']*': ", "", text)
+    if last and re.match(rf"{re.escape(last)}(\.|: | ')", text):
+        return f"{outer}.{text}" if outer else text
+    return f"{path}: {text}" if path else text
+
+
+def _first_problem(error: BaseException, kind: Any, path: str = "", *, where: str = "") -> str:
     """Return the first problem in cattrs' error tree as one line with its location."""
     if isinstance(error, (ClassValidationError, IterableValidationError)):
         # A misspelled key implies a missing correct key: report the misspelling.
@@ -245,7 +267,7 @@ def _first_problem(error: BaseException, kind: Any, path: str = "") -> str:
             step = f"[{notes[-1].index}]" if step is None else str(step)
             path = f"{path}{'' if step.startswith('[') or not path else '.'}{step}"
             kind = getattr(notes[-1], "type", kind)
-        return _first_problem(inner, kind, path)
+        return _first_problem(inner, kind, path, where=where)
     place = f"{path}: " if path else ""
     if isinstance(error, ForbiddenExtraKeysError):
         names = [f.name for f in dataclasses.fields(error.cl)] if dataclasses.is_dataclass(error.cl) else []
@@ -263,4 +285,4 @@ def _first_problem(error: BaseException, kind: Any, path: str = "") -> str:
     literal = re.fullmatch(r"(.*) not in literal typing\.Literal\[(.*)\]", str(error))
     if literal:
         return f"{place}{literal[1]!r} is not one of {literal[2]}"
-    return f"{place}{error}"
+    return _located(path, str(error), where)

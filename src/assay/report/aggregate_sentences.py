@@ -78,6 +78,17 @@ def _change(loss: float | None) -> str:
     return "unknown" if loss is None else f"{-loss:+.2f}"
 
 
+def _failed(reason: Reason) -> str:
+    """Name the parts of the joint rule that are not shown; empty for reasons of earlier versions."""
+    failed = {
+        "mean": "the mean loss is not shown to be below one margin",
+        "estimate": f"the estimated loss of {reason.name} is not below its margin",
+        "limit": f"not every loss is shown to be below {reason.figures['limit']:g} margins",
+    }
+    parts = [failed[part] for part in reason.figures.get("failed", ())]
+    return f" The policy's joint rule fails, because {' and '.join(parts)}." if parts else ""
+
+
 def _joint(reason: Reason) -> str:
     figures = reason.figures
     at_least = f"at {percent(figures['level'])} at least"
@@ -87,7 +98,7 @@ def _joint(reason: Reason) -> str:
         f"The joint test of {count} {shown} that their losses are acceptable. Their mean change is {_change(figures['mean_loss'])} margins ({at_least}"
         f" {_change(figures['mean_bound'])}, non-inferiority p {probability(figures['p_mean'])}). The worst estimate is that of"
         f" {reason.name}, {_change(figures['worst_loss'])} margins ({at_least} {_change(figures['worst_bound'])}). The lowest"
-        f" bound of any guardrail is {_change(figures['largest_bound'])} margins, and the policy's limit is -{figures['limit']:g}."
+        f" bound of any guardrail is {_change(figures['largest_bound'])} margins, and the policy's limit is -{figures['limit']:g}.{_failed(reason)}"
     )
 
 

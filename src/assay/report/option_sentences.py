@@ -30,14 +30,14 @@ def _need_seeds_to_show(reason: Reason) -> str:
     claim = f"that {reason.name} {CLAIMS[figures['claim']]}"
     source = f"{n_seeds} seeds understate" if n_seeds > 1 else "the history understates"
     return (
-        f"About {figures['likely']} seeds of each mix would show {claim}, if effect and noise are as estimated. The"
+        f"About {plural(figures['likely'], 'seed')} of each mix would show {claim}, if effect and noise are as estimated. The"
         f" estimated standard deviation of the noise is {size(reason, 'noise')}. If {source} the noise, {most} seeds are needed."
     )
 
 
 def _seeds_do_not_suffice(reason: Reason) -> str:
     remedy = "More items" if reason.figures["items"] else "A metric with less noise or a larger proxy"
-    return f"Even {reason.figures['most']} seeds of each mix do not suffice for {reason.name}. {remedy} may suffice."
+    return f"Even {plural(reason.figures['most'], 'seed')} of each mix do not suffice for {reason.name}. {remedy} may suffice."
 
 
 def _seeds_cannot_decide_target(reason: Reason) -> str:
@@ -79,7 +79,7 @@ def _option(reason: Reason, causes: Sequence[str]) -> str:
 
 def _more_seeds(reason: Reason, causes: Sequence[str]) -> str:
     claims = f", to show that {' and '.join(causes)}" if causes else ""
-    return f"Train {reason.figures['n_seeds']} seeds of each mix ({reason.figures['more']} more){claims}"
+    return f"Train {plural(reason.figures['n_seeds'], 'seed')} of each mix ({reason.figures['more']} more){claims}"
 
 
 def _guardrails_hold(reason: Reason) -> str:
@@ -172,7 +172,9 @@ SENTENCES: Mapping[Code, Render] = {
     Code.MORE_ITEMS: lambda r: f"Score more items of {metric_list(r.figures['metrics'])}",
     Code.MORE_TOKENS: _more_tokens,
     Code.LARGER_PROXY: _larger_proxy,
-    Code.TARGET_RUNS: lambda r: f"Train both mixes at {r.figures['scale']}, {r.figures['n_seeds']} seeds of each mix.",
+    Code.TARGET_RUNS: lambda r: (
+        f"Train both mixes at {r.figures['scale']}, {plural(r.figures['n_seeds'], 'seed')} of each mix."
+    ),
     Code.CLAIM_BETTER: lambda r: f"{r.name} is better",
     Code.CLAIM_WORSE: lambda r: f"{r.name} is worse",
     Code.CLAIM_HOLDS: lambda r: f"{r.name} stays within its margin",

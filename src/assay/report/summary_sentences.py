@@ -85,6 +85,12 @@ def _guardrails(figures: Mapping[str, Any]) -> str:
     return f" with {held} of {number} guardrails shown to hold"
 
 
+def _listing(parts: Sequence[str]) -> str:
+    """Join parts of a sentence: `a`, `a and b`, or `a, b and c`."""
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def _sweep_summary(reason: Reason, causes: Sequence[str]) -> str:
     figures, (first,) = reason.figures, causes
     running = ""
@@ -98,7 +104,7 @@ def _sweep_summary(reason: Reason, causes: Sequence[str]) -> str:
         for key, word in COUNTED.items()
         if key in figures["counts"]
     ]
-    return f"Of {figures['candidates']} candidates, {' and '.join(counts)}{running}; {first}."
+    return f"Of {figures['candidates']} candidates, {_listing(counts)}{running}; {first}."
 
 
 SENTENCES: Mapping[Code, Render] = {Code.SUMMARY: _summary}

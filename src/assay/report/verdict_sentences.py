@@ -94,6 +94,12 @@ def _direction_unusual(reason: Reason) -> str:
     return f"The policy declares that a {better} {reason.name} is better. Usually a {other} value of this metric is better."
 
 
+def _directions_unused(reason: Reason) -> str:
+    keys = reason.figures["keys"]
+    entries = f"the {'entry' if len(keys) == 1 else 'entries'} {some(keys)} of `directions` in policy {reason.subject}"
+    return f"No metric that both mixes have matches {entries}. Correct or remove {'it' if len(keys) == 1 else 'them'}."
+
+
 def _too_few_shared_seeds(reason: Reason) -> str:
     figures = reason.figures
     metrics = ", ".join(map(_so_far, figures["metrics"]))
@@ -112,7 +118,7 @@ def _so_far(metric: Mapping[str, Any]) -> str:
 def _seeds_missing(reason: Reason, causes: Sequence[str]) -> str:
     figures, seeds = reason.figures, reason.figures["seeds"]
     available = f": {seed_list(seeds)}" if seeds and not causes else ""
-    has = f"{reason.subject} has results for {figures['present']} of {figures['planned']} seeds{available}."
+    has = f"{reason.subject} has results for {figures['present']} of {plural(figures['planned'], 'seed')}{available}."
     return " ".join([has, *map(as_sentence, causes)])
 
 
@@ -412,6 +418,12 @@ def _stage_open(reason: Reason, causes: Sequence[str]) -> str:
 def _need_stage(reason: Reason) -> str:
     figures = reason.figures
     stage = f"stage {figures['stage']} of {figures['stages']}"
+    if figures.get("external"):
+        return (
+            f"{stage}: {plural(figures['n_seeds'], 'seed')} that {figures['control']} and {reason.subject} share (at most"
+            f" {figures['most']}), {figures['seeds']} more than the results have. Import the missing results. The level of the"
+            f" stage is {level_percent(figures['level'])}."
+        )
     if figures["begun"]:
         return (
             f"{stage}: the runs of up to {plural(figures['n_seeds'], 'seed')} must end. `assay submit` sends runs that no worker"
@@ -432,6 +444,7 @@ SENTENCES: Mapping[Code, Render] = {
         "The results show that the candidate is better, but the policy ends only losers before the last stage."
     ),
     Code.NEED_STAGE: _need_stage,
+    Code.DIRECTIONS_UNUSED: _directions_unused,
     Code.BETTER: _better,
     Code.WORSE: _worse,
     Code.WITHIN_MARGIN: _within_margin,

@@ -125,8 +125,24 @@ def test_all_missing_labels_are_named_at_once(tmp_path: Path) -> None:
 
 def test_two_sets_of_weights_of_one_mix_are_refused(tmp_path: Path) -> None:
     other = write(tmp_path / "other.csv", WEIGHTS.replace("0.5,0.3", "0.3,0.5"))
-    with pytest.raises(AssayError, match="mix '1' has two different sets of weights"):
+    with pytest.raises(AssayError, match=r"w\.csv, \S+other\.csv: mix '1' has two different sets of weights"):
         wide(write(tmp_path / "w.csv", WEIGHTS), other, write(tmp_path / "s.csv", SCORES))
+
+
+def test_a_table_without_any_score_is_refused_with_the_reason(tmp_path: Path) -> None:
+    header, *_ = SCORES.splitlines()
+    row = ",".join(["1", *[""] * header.count(",")])
+    message = refusal(write(tmp_path / "s.csv", f"{header}\n{row}\n"))
+    assert "every cell in the columns of scores is empty" in message
+    assert "no row below the header" not in message
+
+
+def test_a_percent_sign_is_to_be_removed_and_not_the_score(tmp_path: Path) -> None:
+    header, first, *_ = SCORES.splitlines()
+    cells = first.split(",")
+    message = refusal(write(tmp_path / "s.csv", f"{header}\n{','.join([*cells[:-1], '31.5%'])}\n"))
+    assert "'31.5%' is invalid" in message
+    assert "without % sign" in message
 
 
 def test_mixes_with_weights_or_scores_only_are_reported(tmp_path: Path) -> None:

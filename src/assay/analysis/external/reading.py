@@ -153,7 +153,7 @@ def read(paths: Sequence[Path], given: RunLabels, *, progress: Progress | None =
         AssayError: a cell is invalid; the message names the file, the row and the column.
     """
     parts: list[pd.DataFrame] = []
-    weights: list[pd.DataFrame] = []
+    weights: list[tuple[str, pd.DataFrame]] = []
     notes: list[str] = []
     bytes_read = hashlib.sha256()
     headers: list[str] = []
@@ -174,14 +174,21 @@ def read(paths: Sequence[Path], given: RunLabels, *, progress: Progress | None =
         if kind in _HEADERS and _is_wide(path, kind, given):
             headers += _HEADERS[kind](path)
             rows, own = _wide(path, kind, given, notes)
-            weights += own
+            weights += [(str(path), each) for each in own]
+            if rows and not sum(map(len, rows)):
+                raise Damaged(
+                    f"{path}: every cell in the columns of scores is empty.", fix="Export the file again, or remove it."
+                )
             if own and not rows:
                 advance(1.0)
                 continue
         else:
             rows = list(_READERS[kind](path, given, notes, advance))
         if not sum(map(len, rows)):
-            raise Damaged(f"{path}: the file has no row below the header.", fix="Export the file again, or remove it.")
+            raise Damaged(
+                f"{path}: the file has no row below the header, or all its rows are empty.",
+                fix="Export the file again, or remove it.",
+            )
         parts += rows
         advance(1.0)
     wide.require_matches(given.columns, headers)

@@ -227,7 +227,7 @@ def _coverage(
     arms = (baseline, candidate)
     seeds = {mix: runs.get(mix, []) for mix in arms}
     missing = [
-        f"{mix} has {len(of_mix)} of the {min_seeds} seeds that the policy requires."
+        f"{mix} has {len(of_mix)} of the {min_seeds} seed{'s' * (min_seeds != 1)} that the policy requires."
         for mix, of_mix in seeds.items()
         if len(of_mix) < min_seeds
     ]

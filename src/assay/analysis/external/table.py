@@ -277,7 +277,10 @@ def _values(column: pd.Series, place: _Place, *, finite: bool) -> Any:
     text = _text(column) if column.dtype == "object" or str(column.dtype) in ("str", "category") else column
     numbers = pd.to_numeric(text, errors="coerce").to_numpy(dtype="float64")
     if finite and not np.isfinite(numbers).all():
-        fix = "Remove the row: that seed then counts as missing. Use a decimal point, and no % sign or thousands separator."
+        fix = (
+            "Write a number with a decimal point, and without % sign or thousands separator. If the run has no such score,"
+            " remove the row: that seed then counts as missing."
+        )
         place.refuse(~np.isfinite(numbers), "value", _text(column), "{} is invalid; expected a finite number", fix)
     return numbers
 

@@ -245,7 +245,8 @@ def _score_rows(
             raise Damaged(
                 f"{file}: row {labels['_row'].iloc[at]}, column {score.column!r}: {str(frame[score.column].iloc[at])[:60]!r} is"
                 " invalid; expected a finite number.",
-                fix="Empty the cell: that score then counts as missing.",
+                fix="Write a number with a decimal point, and without % sign or thousands separator. If the run has no such"
+                " score, leave the cell empty: the score then counts as missing.",
             )
         part = labels.loc[present, [*LABELS, "_row"]].assign(
             task=score.task, metric=score.metric, value=numbers[present]
@@ -258,28 +259,32 @@ def _score_rows(
     return typed.assign(_row=rows["_row"].to_numpy())
 
 
-def combine_weights(parts: Sequence[pd.DataFrame], mixes: Sequence[str]) -> tuple[pd.DataFrame | None, list[str]]:
+def combine_weights(
+    parts: Sequence[tuple[str, pd.DataFrame]], mixes: Sequence[str]
+) -> tuple[pd.DataFrame | None, list[str]]:
     """Combine the weights of all files into one row per mix.
 
     Args:
-        parts: the weights of each file, with `mix` as index.
+        parts: name and weights of each file, with `mix` as index.
         mixes: the mixes with scores.
 
     Returns:
         The weights, with `mix` as the first column; None without weights. Notes on mixes that only have scores or weights.
 
     Raises:
-        Damaged: a mix has two different sets of weights.
+        Damaged: a mix has two different sets of weights; the message names the files.
     """
     import pandas as pd
 
     if not parts:
         return None, []
-    rows = pd.concat(parts).fillna(0.0).reset_index().drop_duplicates()
+    rows = pd.concat([weights for _, weights in parts]).fillna(0.0).reset_index().drop_duplicates()
     twice = rows[rows["mix"].duplicated(keep=False)]
     if not twice.empty:
+        mix = twice["mix"].iloc[0]
+        files = dict.fromkeys(file for file, weights in parts if mix in weights.index)
         raise Damaged(
-            f"mix {twice['mix'].iloc[0]!r} has two different sets of weights.",
+            f"{', '.join(files)}: mix {mix!r} has two different sets of weights.",
             fix="Import the files separately, each with its own --name, or give the mixes different names.",
         )
     named, scored = set(rows["mix"]), set(mixes)

@@ -268,9 +268,8 @@ class _Prediction:
         problem = self._problem(predictor, learned, runs)
         misfit = bool(problem)
         if not problem and min(seeds) < self.policy.min_seeds:
-            problem = (
-                f"the verdict needs {self.policy.min_seeds} seeds of each mix, and there are {seeds[0]} and {seeds[1]}"
-            )
+            plural = "s" * (self.policy.min_seeds != 1)
+            problem = f"the verdict needs {self.policy.min_seeds} seed{plural} of each mix, and there are {seeds[0]} and {seeds[1]}"
         contained = min(seeds) >= float(np.median([len(past_scores[mix]) for mix in mixes])) if min(seeds) else False
         if not problem and not runs.noise.df > 0 and not contained:
             problem = (
