@@ -10,9 +10,12 @@ the whole process, and what the call adds to the memory of the table.
 - `compare-mixes`: 900,000 scores (1,000 mixes, 3 seeds, 100 tasks, 3 checkpoints), 999 candidates.
 - `results-mixes`: the work of `assay compare results` after reading: select the arms of the external table of `compare-mixes` and
   decide on each.
+- `gate-past`: one candidate with 3 seeds, 3 tasks and a history of 3,000 mixes at two token budgets. The verdict is INCONCLUSIVE, so
+  that the next steps use the history.
+- `gate-past-candidates`: the same with 99 candidates and a history of 300 mixes.
 - `gate-mixes-history`: `gate` on the scores of `compare-mixes`, with the same mixes as history at two scales.
 
-A case with a number at its end, such as `compare-mixes-500`, has that number of mixes, to show how the time grows.
+A case with a number at its end, such as `compare-mixes-500` or `gate-past-1000`, has that number of mixes or past mixes, to show how the time grows.
 `--profile` prints the slowest functions of each case instead of its memory.
 """
 
@@ -139,6 +142,13 @@ def gate_mixes_history_case(mixes: int = 1000) -> Callable[[], Any]:
     return lambda: _gate(results=with_checkpoints(table), history=past)
 
 
+def gate_past_case(past: int = 3000, *, mixes: int = 2) -> Callable[[], Any]:
+    """Prepare `gate` with many past mixes at two token budgets."""
+    table, earlier = scores(mixes, seeds=3, tasks=3), scores(past, seeds=3, tasks=3, name="past", draw=2)
+    history = pd.concat([earlier, earlier.assign(tokens=2 * earlier["tokens"])], ignore_index=True)
+    return lambda: _gate(results=table, history=history)
+
+
 CASES: dict[str, Callable[[], Callable[[], Any]]] = {
     "gate": gate_case,
     "gate-history": gate_history_case,
@@ -148,6 +158,10 @@ CASES: dict[str, Callable[[], Callable[[], Any]]] = {
     "compare-mixes-500": lambda: compare_mixes_case(500),
     "results-mixes": results_mixes_case,
     "results-mixes-500": lambda: results_mixes_case(500),
+    "gate-past": gate_past_case,
+    "gate-past-1000": lambda: gate_past_case(1000),
+    "gate-past-300": lambda: gate_past_case(300),
+    "gate-past-candidates": lambda: gate_past_case(300, mixes=100),
     "gate-mixes-history": gate_mixes_history_case,
     "gate-mixes-history-200": lambda: gate_mixes_history_case(200),
 }

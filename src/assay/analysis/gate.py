@@ -365,8 +365,8 @@ def decide(
         every = (
             None if plain_history is None else with_aggregate(plain, plain_history, policy, baseline=baseline).history
         )
-        rows, past = results.of_mixes((baseline, candidate)), None if every is None else every.frame
-        context = next_steps.complete_context(rows, effective, (baseline, candidate), context, history=past)
+        rows = results.of_mixes((baseline, candidate))
+        context = next_steps.complete_context(rows, effective, (baseline, candidate), context, history=every)
         present = (len(arms[0].present), len(arms[1].present))
         options = next_steps.list_options(comparisons, effective, context, target=target, present=present)
         steps = [*map(explanations.option, options)]
@@ -500,6 +500,8 @@ def gate(
     # The candidates share these tables: validate, average and index them once.
     results = ResultsTable.of(results)
     history = None if history is None else HistoryTable.of(history)
+    if context is not None and context.past is not None:
+        context = replace(context, past=next_steps.as_table(context.past))
     results, items = results.averaged(policy.average.last, items, required=[str(baseline), *map(str, candidates)])
     items = None if items is None else ItemTable.of(items)
     policy = with_proxy_scale(policy, results.frame)

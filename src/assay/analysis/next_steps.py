@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from assay.analysis.comparison import Comparison
 from assay.analysis.decision_power import Claim, Claims, chance_with_seeds, list_claims, noise_of
+from assay.analysis.stats.history import HistoryTable
 from assay.analysis.stats.intermediate_scale import at_target, between
+from assay.analysis.stats.past_cells import Cell, CellEstimate, estimate_cells
 from assay.analysis.stats.power import MOST_SEEDS, POWER, fewest, power_with_seeds
-from assay.analysis.stats.replicates import replicate_noise, signal_to_noise
 from assay.analysis.stats.tables import Metric, scale_key
 from assay.analysis.stats.target import TargetEffect
 from assay.config.policy import Policy
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Kind = Literal["seeds", "tokens", "proxy", "target", "questions", "metric"]
-
-ENOUGH_MIXES = 5
-"""Minimum number of past mixes with replicates to estimate the noise and the spread at a budget or a scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +62,21 @@ class DecisionContext:
         scale: parameters of the proxy, or its name.
         tokens: token budget of a run.
         seconds: worker time of a run including evaluation; None without a measurement.
-        past: long results of past runs of any scale and budget, without the compared runs.
+        past: long results of past runs of any scale and budget.
+        compared: the compared mixes; their rows in `past` are ignored.
     """
 
     scale: Any = None
     tokens: float | None = None
     seconds: float | None = None
-    past: pd.DataFrame | None = None
+    past: pd.DataFrame | HistoryTable | None = None
+    compared: tuple[str, ...] = ()
+
+    @property
+    def others(self) -> pd.DataFrame | None:
+        """The rows of `past` without the compared mixes."""
+        frame = None if self.past is None else as_table(self.past).frame
+        return None if frame is None else frame[~frame["mix"].astype(str).isin(self.compared)]
 
     def cost(self, runs: int, *, tokens: float | None = None, scale: Any = None) -> dict[str, Any]:
         """Return the number, tokens and worker time of runs, optionally at another budget or scale.
@@ -90,13 +94,18 @@ class DecisionContext:
         }
 
 
+def as_table(past: pd.DataFrame | HistoryTable) -> HistoryTable:
+    """Return past runs as a table that computes derived values once for all candidates."""
+    return past if isinstance(past, HistoryTable) else HistoryTable(past)
+
+
 def complete_context(
     results: pd.DataFrame,
     policy: Policy,
     mixes: Sequence[str],
     context: DecisionContext | None,
     *,
-    history: pd.DataFrame | None,
+    history: HistoryTable | None,
 ) -> DecisionContext:
     """Fill in unset fields of a context from the compared runs and the history."""
     given = context or DecisionContext()
@@ -107,14 +116,12 @@ def complete_context(
     elif scale is not None and "scale" in rows:
         rows = rows[rows["scale"].map(scale_key) == scale_key(scale)]
     tokens = float(rows["tokens"].max()) if "tokens" in rows and rows["tokens"].notna().any() else None
-    past = given.past if given.past is not None else history
-    if past is not None:
-        past = past[~past["mix"].astype(str).isin(mixes)]
     return replace(
         given,
         scale=scale if given.scale is None else given.scale,
         tokens=tokens if given.tokens is None else given.tokens,
-        past=past,
+        past=history if given.past is None else given.past,
+        compared=tuple(mixes),
     )
 
 
@@ -250,7 +257,8 @@ def _more_items(required: Claims, have: int) -> Option | None:
 def _larger_proxies(target: TargetEffect, policy: Policy, context: DecisionContext) -> list[Option]:
     """Return the larger proxies: the scales in the history, or else twice the size without a power."""
     options = []
-    scales = () if context.past is None else between(context.past, target, proxy_scale=context.scale)
+    past = context.others
+    scales = () if past is None else between(past, target, proxy_scale=context.scale)
     for step in scales:
         cost = context.cost(2 * policy.min_seeds, tokens=step.tokens, scale=step.scale)
         options.append(
@@ -273,8 +281,9 @@ def _larger_proxies(target: TargetEffect, policy: Policy, context: DecisionConte
 def _at_target(target: TargetEffect, policy: Policy, context: DecisionContext) -> Option:
     """Return the option to train both mixes at the target."""
     runs, tokens, noise = 2 * policy.min_seeds, None, None
-    if context.past is not None:
-        tokens, noise = at_target(context.past, target)
+    past = context.others
+    if past is not None:
+        tokens, noise = at_target(past, target)
     chance = None
     if noise is not None and noise.sd > 0:
         chance = power_with_seeds(abs(target.effect), n_seeds=policy.min_seeds, noise=noise.sd, tail=policy.alpha / 2)
@@ -293,33 +302,14 @@ def _at_target(target: TargetEffect, policy: Policy, context: DecisionContext) -
 # --- more tokens, or a larger proxy
 
 
-class _Cell(NamedTuple):
-    """A scale and a token budget of past runs."""
-
-    scale: Any
-    tokens: float
-
-
-class _CellEstimate(NamedTuple):
-    """Variation of a metric over past mixes at one scale and token budget.
-
-    Attributes:
-        spread: SD between mixes.
-        noise: SD over seeds of the paired difference of two mixes.
-        n_mixes: number of mixes.
-    """
-
-    spread: float
-    noise: float
-    n_mixes: int
-
-
 def _larger(required: Claims, context: DecisionContext, seeds: int, *, known: bool) -> list[Option]:
     """Return the options of more tokens and a larger proxy, with power if known."""
     options = []
-    current = None if context.tokens is None else _Cell(scale_key(context.scale), float(context.tokens))
+    current = None if context.tokens is None else Cell(scale_key(context.scale), float(context.tokens))
     metrics = {(claim.comparison.task, claim.comparison.metric) for claim in required.all}
-    cells = {} if context.past is None or current is None else _cells(context.past, metrics)
+    cells = {}
+    if context.past is not None and current is not None:
+        cells = estimate_cells(as_table(context.past), metrics, without=context.compared)
     for kind in ("tokens", "proxy"):
         option = None
         if known and current is not None:
@@ -330,8 +320,8 @@ def _larger(required: Claims, context: DecisionContext, seeds: int, *, known: bo
 
 def _known(
     kind: str,
-    cells: Mapping[_Cell, Mapping[Metric, _CellEstimate]],
-    current: _Cell,
+    cells: Mapping[Cell, Mapping[Metric, CellEstimate]],
+    current: Cell,
     required: Claims,
     *,
     context: DecisionContext,
@@ -396,24 +386,3 @@ def _unknown(kind: str, context: DecisionContext, seeds: int) -> Option:
             else {**context.cost(2 * seeds, tokens=double), "worker_seconds": None}
         ),
     )
-
-
-def _cells(past: pd.DataFrame, metrics: set[Metric]) -> dict[_Cell, dict[Metric, _CellEstimate]]:
-    """Estimate the spread and the noise of metrics from past mixes, by scale and budget."""
-    if past.empty or not {"scale", "tokens"} <= set(past.columns):
-        return {}
-    rows = past[[pair in metrics for pair in zip(past["task"], past["metric"], strict=True)]]
-    rows = rows[np.isfinite(rows["value"].to_numpy(dtype=float))]
-    rows = rows.assign(_scale=rows["scale"].map(scale_key))
-    estimates: dict[_Cell, dict[Metric, _CellEstimate]] = {}
-    for key, cell in rows.groupby(["_scale", "tokens"], sort=False):
-        scale, tokens = cast("tuple[Any, float]", key)
-        noise = replicate_noise(cell)
-        for (task, metric), part in cell.groupby(["task", "metric"], sort=False):
-            name = (str(task), str(metric))
-            ratio = signal_to_noise([values.to_numpy(float) for _, values in part.groupby("mix")["value"]])
-            if name in noise and ratio is not None and ratio.n_mixes >= ENOUGH_MIXES:
-                within = float(part.groupby("mix")["value"].var().mean()) ** 0.5
-                estimate = _CellEstimate(ratio.value * within, noise[name].sd, ratio.n_mixes)
-                estimates.setdefault(_Cell(scale, float(tokens)), {})[name] = estimate
-    return estimates

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from assay.analysis.stats.replicates import Noise, replicate_noise
-from assay.analysis.stats.tables import scale_key
+from assay.analysis.stats.tables import scale_key, scale_keys
 from assay.analysis.stats.transfer import fit
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def at_target(history: pd.DataFrame, predicted: TargetEffect) -> tuple[float | N
 
 
 def _rows_at(history: pd.DataFrame, predicted: TargetEffect, scale: Any) -> pd.DataFrame:
-    at_scale = history["scale"].map(scale_key) == scale_key(scale)
+    at_scale = scale_keys(history["scale"]) == scale_key(scale)
     rows: pd.DataFrame = history[
         at_scale & (history["task"] == predicted.task) & (history["metric"] == predicted.metric)
     ]
@@ -99,7 +99,7 @@ def _means(history: pd.DataFrame, predicted: TargetEffect, scale: Any) -> dict[s
 def _budget(history: pd.DataFrame, scale: Any) -> float | None:
     if "tokens" not in history:
         return None
-    rows = history[history["scale"].map(scale_key) == scale_key(scale)]
+    rows = history[scale_keys(history["scale"]) == scale_key(scale)]
     last = rows.groupby(["mix", "seed"])["tokens"].max()
     median = float(last.median()) if len(last) else math.nan
     return median if math.isfinite(median) else None

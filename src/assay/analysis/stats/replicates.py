@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from assay.analysis.stats.tables import SCORE_KEY, Metric
+from assay.analysis.stats.two_way import TwoWayLayout
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,36 +50,51 @@ def replicate_noise(frame: pd.DataFrame) -> dict[Metric, Noise]:
     Args:
         frame: one row per `mix, seed, task, metric` with its `value`; non-finite values are ignored.
     """
+    import pandas as pd
+
     known = frame[np.isfinite(frame["value"].to_numpy(dtype=float))]
     if known.empty:
         return {}
     noises = {}
     for (task, metric), rows in known.drop_duplicates(SCORE_KEY, keep="last").groupby(["task", "metric"], sort=False):
-        noise = _noise(
-            rows["mix"].astype(str).tolist(), rows["seed"].astype(str).tolist(), rows["value"].to_numpy(float)
-        )
+        mix, seed = (pd.factorize(rows[name].astype(str))[0] for name in ("mix", "seed"))
+        noise = noise_of_runs(mix, seed, rows["value"].to_numpy(float))
         if noise is not None:
             noises[str(task), str(metric)] = noise
     return noises
 
 
-def _noise(mixes: Sequence[str], seeds: Sequence[str], values: NDArray[np.float64]) -> Noise | None:
-    mix = np.unique(mixes, return_inverse=True)[1]
-    replicated = np.bincount(mix)[mix] > 1
+def noise_of_runs(mix: NDArray[np.intp], seed: NDArray[np.intp], values: NDArray[np.float64]) -> Noise | None:
+    """Estimate the noise of paired differences of one metric (see `replicate_noise`).
+
+    The layout's equations are sparse (see `TwoWayLayout`). If the mixes share a limited number of seeds, the time is
+    therefore proportional to the number of mixes.
+
+    Args:
+        mix: (runs,) number of each run's mix.
+        seed: (runs,) number of each run's seed.
+        values: (runs,) finite scores.
+
+    Returns:
+        None without replicates, or if all replicates are equal.
+    """
+    replicated = np.bincount(mix, minlength=1)[mix] > 1
     if not replicated.any():
         return None
     mix = np.unique(mix[replicated], return_inverse=True)[1]
-    seed = np.unique(np.asarray(seeds)[replicated], return_inverse=True)[1]
+    seed = np.unique(seed[replicated], return_inverse=True)[1]
     values = values[replicated]
-    by_mix = np.eye(mix.max() + 1)[mix]
-    for layout in (np.hstack([by_mix, np.eye(seed.max() + 1)[seed]]), by_mix):
-        fitted, _, rank, _ = np.linalg.lstsq(layout, values, rcond=None)
-        df = len(values) - int(rank)
-        if df >= LEAST_DF or layout is by_mix:
-            variance = float(((values - layout @ fitted) ** 2).sum()) / df
-            # The difference of two runs has twice the variance of a single run.
-            return Noise(math.sqrt(2 * variance), df, int(mix.max()) + 1, len(values)) if variance > 0 else None
-    return None
+    layout = TwoWayLayout(mix, seed)
+    df = len(values) - layout.rank
+    if df >= LEAST_DF:
+        residuals = layout.residuals(values)
+    else:
+        sizes = np.bincount(mix)
+        df = len(values) - len(sizes)
+        residuals = values - (np.bincount(mix, values) / sizes)[mix]
+    variance = float((residuals**2).sum()) / df
+    # The difference of two runs has twice the variance of a single run.
+    return Noise(math.sqrt(2 * variance), df, int(mix.max()) + 1, len(values)) if variance > 0 else None
 
 
 class Ratio(NamedTuple):
