@@ -93,6 +93,7 @@ def test_an_arm_with_its_own_noise_is_stated() -> None:
     reason = first(sweep.candidates["m1"].reasons, Code.ARM_NOISE_DIFFERS)
     [metric] = reason.figures["metrics"]
     assert (reason.subject, metric["task"], metric["ratio"] > 5) == ("m1", TASK, True)
+    assert (metric["arms"], metric["between"]) == (("m1",), False)
     assert sweep.candidates["m1"].comparisons[0].noise_sources == {"pair": 3, "sweep": 0, "history": 0}
     assert sweep.candidates["m2"].comparisons[0].noise_sources == {"pair": 3, "sweep": 9, "history": 0}
     json.dumps(to_json(sweep), allow_nan=False)

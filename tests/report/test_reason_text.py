@@ -132,8 +132,15 @@ RENDERED: list[tuple[Reason, str]] = [
      ("The scores come from different seeds: seeds 0, 1 of base and seed 7 of new. The effect is the difference of their"
       " means, without pairing.")),
     (reason(Code.ARM_NOISE_DIFFERS, "new", baseline="base", metrics=[{"task": "web", "metric": "acc", "ratio": 5.04}]),
-     ("The noise of base and new differs between the two, or from that of the other mixes: web acc (5 times). The comparison"
-      " uses only the noise of these two mixes. If the difference is by chance, more seeds show it.")),
+     ("The noise of the mixes differs in these metrics: web acc (base and new differ from the other mixes, and the pair has 5"
+      " times their noise). The comparison uses only the noise of base and new. If the difference is by chance, more seeds show"
+      " it.")),
+    (reason(Code.ARM_NOISE_DIFFERS, "new", baseline="base", metrics=[
+        {"task": "web", "metric": "acc", "ratio": 5.04, "arms": ["new"], "between": True},
+        {"task": "code", "metric": "acc", "ratio": None, "arms": ["base"], "between": False}]),
+     ("The noise of the mixes differs in these metrics: web acc (new has 5 times the noise of base), code acc (base differs from"
+      " the other mixes). The comparison uses only the noise of base and new. If the difference is by chance, more seeds show"
+      " it.")),
     (reason(Code.HISTORY_NOISE_UNUSED, metrics=[{"task": "web", "metric": "acc", "ratio": 2.5}]),
      ("The noise of past mixes is not used, because the noise of this sweep does not agree with it closely. In"
       " relation to the history, it is: web acc (2.5 times).")),

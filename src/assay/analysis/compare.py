@@ -392,6 +392,8 @@ class _Pair:
             candidate_seeds=tuple(used[1]),
             noise_sources={"pair": noise.own_df, "sweep": noise.sweep_df, "history": noise.history_df},
             noise_apart=noise.apart,
+            noise_apart_arms=noise.apart_arms,
+            noise_between=noise.between,
             noise_ratio=noise.ratio,
             history_ratio=noise.history_ratio,
             votes=votes and combined.state != "no signal" and enough and bool(estimate.parts) and not broken,

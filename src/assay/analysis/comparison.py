@@ -64,7 +64,10 @@ class Comparison:
         candidate_seeds: seeds of the candidate behind the effect.
         noise_sources: degrees of freedom of the noise by source: `pair`, `sweep` and `history`.
         noise_apart: whether the arms' noise differs from that of the other arms, so that only the pair's is used.
-        noise_ratio: SD of this pair divided by the SD of the other arms of the sweep; NaN if unknown.
+        noise_apart_arms: the arms whose noise differs.
+        noise_between: whether the noise differs between the two arms, and not from that of other arms.
+        noise_ratio: SD of this pair divided by the SD of the other arms of the sweep; NaN if unknown. If `noise_between`, SD of the
+            noisier arm divided by the SD of the other one.
         history_ratio: SD of pair and sweep divided by the SD of the history; NaN without a history.
         q: `p` adjusted by Benjamini and Hochberg over all comparisons of the candidate. Among the comparisons with q at
             most x, the expected fraction of false discoveries is at most x.
@@ -107,6 +110,8 @@ class Comparison:
     candidate_seeds: tuple[Seed, ...] = ()
     noise_sources: dict[str, float] = field(default_factory=dict, hash=False)
     noise_apart: bool = False
+    noise_apart_arms: tuple[str, ...] = ()
+    noise_between: bool = False
     noise_ratio: float = math.nan
     history_ratio: float = math.nan
     part_of: str = ""

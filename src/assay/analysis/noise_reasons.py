@@ -48,7 +48,16 @@ def _apart(voters: Sequence[Comparison]) -> list[Reason]:
     apart = [c for c in voters if c.noise_apart]
     if not apart:
         return []
-    metrics = [{"task": c.task, "metric": c.metric, "ratio": c.noise_ratio} for c in apart]
+    metrics = [
+        {
+            "task": c.task,
+            "metric": c.metric,
+            "ratio": c.noise_ratio,
+            "arms": c.noise_apart_arms,
+            "between": c.noise_between,
+        }
+        for c in apart
+    ]
     figures = {"baseline": apart[0].baseline, "metrics": metrics}
     return [Reason(code=Code.ARM_NOISE_DIFFERS, subject=apart[0].candidate, figures=figures)]
 

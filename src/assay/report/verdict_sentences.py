@@ -158,11 +158,23 @@ def _ratios(reason: Reason) -> str:
     return ", ".join(named[:SHOWN]) + more
 
 
+def _apart(reason: Reason, metric: Mapping[str, Any]) -> str:
+    """Name the arms whose noise differs in a metric, and the ratio of the noise."""
+    both, ratio = (reason.figures["baseline"], reason.subject), metric["ratio"]
+    arms = metric.get("arms", both)  # earlier versions did not record the arms
+    if metric.get("between"):
+        other = next(arm for arm in both if arm not in arms)
+        return f"{metric_list([metric])} ({arms[0]} has {ratio:.2g} times the noise of {other})"
+    differs = f"{' and '.join(arms)} differ{'s' * (len(arms) == 1)} from the other mixes"
+    times = f", and the pair has {ratio:.2g} times their noise" if ratio is not None and ratio > 0 else ""
+    return f"{metric_list([metric])} ({differs}{times})"
+
+
 def _arm_noise_differs(reason: Reason) -> str:
+    named = [_apart(reason, metric) for metric in reason.figures["metrics"]]
     return (
-        f"The noise of {reason.figures['baseline']} and {reason.subject} differs between the two, or from that of the other"
-        f" mixes: {_ratios(reason)}. The comparison uses only the noise of these two mixes. If the difference is by chance, more"
-        " seeds show it."
+        f"The noise of the mixes differs in these metrics: {some(named)}. The comparison uses only the noise of"
+        f" {reason.figures['baseline']} and {reason.subject}. If the difference is by chance, more seeds show it."
     )
 
 

@@ -158,6 +158,9 @@ def test_arms_with_different_seeds_give_the_pooled_t_test_and_unequal_noise_give
         reference = stats.ttest_ind(second, first, equal_var=equal_var)
         assert 2 * stats.t.sf(abs(c.effect) / math.sqrt(c.variance), c.df) == pytest.approx(reference.pvalue, rel=1e-9)
         assert (c.pairing, c.apart) == ("unpaired", not equal_var)
+        assert (c.apart_arms, c.between) == (((), False) if equal_var else (("1",), True))
+        if not equal_var:  # the noise of the pair is close to that of the sweep, which consists of the same two arms
+            assert c.ratio == pytest.approx(np.std(second, ddof=1) / np.std(first, ddof=1))
 
 
 def test_a_noisy_arm_is_set_aside_and_compared_with_its_own_noise() -> None:
@@ -168,6 +171,7 @@ def test_a_noisy_arm_is_set_aside_and_compared_with_its_own_noise() -> None:
     assert model.compare("0", "1").sweep_df == 9
     noisy = model.compare("0", "5")
     assert (noisy.apart, noisy.sweep_df, noisy.df, noisy.ratio > 10) == (True, 0, 3, True)
+    assert (noisy.apart_arms, noisy.between) == (("5",), False)
 
 
 def test_copies_of_an_arm_constant_arms_and_single_seeds_do_not_inform_the_noise() -> None:

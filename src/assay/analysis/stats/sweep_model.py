@@ -141,7 +141,11 @@ class PairNoise:
         sweep_df: degrees of freedom from the other arms of the sweep.
         history_df: degrees of freedom from the history.
         apart: whether the pair's noise differs from the other arms', so that only its own variance is used.
-        ratio: SD of the pair divided by the SD of the other arms; NaN without other arms.
+        apart_arms: the arms whose noise differs: those that were set aside, the noisier one if the two differ from each
+            other, or both if the pair is noisier than the other arms.
+        between: whether the noise differs between the two arms, and not from that of other arms.
+        ratio: SD of the pair divided by the SD of the other arms; NaN without other arms. If `between`, SD of the noisier arm
+            divided by the SD of the other one.
         history_ratio: SD of the pair and the sweep divided by the SD of the history; NaN without a history.
     """
 
@@ -157,6 +161,8 @@ class PairNoise:
     sweep_df: float = 0.0
     history_df: float = 0.0
     apart: bool = False
+    apart_arms: tuple[str, ...] = ()
+    between: bool = False
     ratio: float = math.nan
     history_ratio: float = math.nan
 
@@ -443,6 +449,8 @@ class SweepModel:
             sweep_df=moderated.sweep_df,
             history_df=moderated.history_df,
             apart=part.apart,
+            apart_arms=tuple(self.arms[row] for row in (part.apart_rows or rows)) if part.apart else (),
+            between=part.between,
             ratio=part.ratio,
             history_ratio=moderated.ratio,
         )
@@ -456,7 +464,7 @@ class SweepModel:
         part = _Part(effect=float(differences.mean()), factor=2 / n, variance=own, df=own_df)
         _, layout, aside = self._pool
         if not aside.isdisjoint(rows):
-            return part._replace(apart=True, ratio=self._ratio(own))
+            return part._replace(apart=True, apart_rows=_among(rows, aside), ratio=self._ratio(own))
         if layout is None:
             return part
         inside = all(row in self._in_pool for row in rows)
@@ -520,9 +528,13 @@ class SweepModel:
                 df = sum(terms) ** 2 / sum(term**2 / own for term, own in zip(terms, dfs, strict=True))
                 welch = sum(terms) / factor
                 own = welch if dfs[0] == dfs[1] else max(welch, pooled)
-                return part._replace(variance=own, df=df, apart=True, ratio=self._ratio(own, within=True))
+                part = part._replace(variance=own, df=df, apart=True)
+                if aside.isdisjoint(rows):
+                    noisier = rows[0] if f > 1 else rows[1]
+                    return part._replace(apart_rows=(noisier,), between=True, ratio=math.sqrt(max(f, 1 / f)))
+                return part._replace(apart_rows=_among(rows, aside), ratio=self._ratio(own, within=True))
         if layout is None or not aside.isdisjoint(rows):
-            return part._replace(apart=not aside.isdisjoint(rows))
+            return part._replace(apart=not aside.isdisjoint(rows), apart_rows=_among(rows, aside))
         inside = [row for row in rows if row in self._in_pool]
         places = [self._in_pool[row] for row in inside]
         rest = float(layout.within.sum() - layout.within[places].sum())
@@ -639,6 +651,9 @@ class _Part(NamedTuple):
     sweep: float = math.nan
     sweep_df: float = 0.0
     apart: bool = False
+    apart_rows: tuple[int, ...] = ()
+    """Rows of the arms whose noise differs; empty for both."""
+    between: bool = False
     ratio: float = math.nan
     one_arm: bool = False
     """Whether one arm has a single seed, so that its noise is not measured."""
@@ -716,6 +731,10 @@ def _more_closely(least: float, df: float, level: float) -> float:
 def more_readily(test: float, level: float) -> float:
     """Raise the level of a test that separates a pair for comparisons at a smaller level."""
     return max(test, min(MOST_READILY, test * math.sqrt(USUAL_LEVEL / level)))
+
+
+def _among(rows: tuple[int, int], aside: frozenset[int]) -> tuple[int, ...]:
+    return tuple(row for row in rows if row in aside)
 
 
 def _noisy_arms(layout: _Layout) -> NDArray[np.intp]:
