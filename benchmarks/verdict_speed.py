@@ -13,6 +13,7 @@ the whole process, and what the call adds to the memory of the table.
 - `gate-past`: one candidate with 3 seeds, 3 tasks and a history of 3,000 mixes at two token budgets. The verdict is INCONCLUSIVE, so
   that the next steps use the history.
 - `gate-past-candidates`: the same with 99 candidates and a history of 300 mixes.
+- `gate-past-unshared`: the case `gate-past` with own seeds of each past mix.
 - `gate-mixes-history`: `gate` on the scores of `compare-mixes`, with the same mixes as history at two scales.
 
 A case with a number at its end, such as `compare-mixes-500` or `gate-past-1000`, has that number of mixes or past mixes, to show how the time grows.
@@ -142,9 +143,11 @@ def gate_mixes_history_case(mixes: int = 1000) -> Callable[[], Any]:
     return lambda: _gate(results=with_checkpoints(table), history=past)
 
 
-def gate_past_case(past: int = 3000, *, mixes: int = 2) -> Callable[[], Any]:
+def gate_past_case(past: int = 3000, *, mixes: int = 2, shared: bool = True) -> Callable[[], Any]:
     """Prepare `gate` with many past mixes at two token budgets."""
     table, earlier = scores(mixes, seeds=3, tasks=3), scores(past, seeds=3, tasks=3, name="past", draw=2)
+    if not shared:
+        earlier["seed"] += 3 * pd.factorize(earlier["mix"])[0]
     history = pd.concat([earlier, earlier.assign(tokens=2 * earlier["tokens"])], ignore_index=True)
     return lambda: _gate(results=table, history=history)
 
@@ -162,6 +165,9 @@ CASES: dict[str, Callable[[], Callable[[], Any]]] = {
     "gate-past-1000": lambda: gate_past_case(1000),
     "gate-past-300": lambda: gate_past_case(300),
     "gate-past-candidates": lambda: gate_past_case(300, mixes=100),
+    "gate-past-unshared": lambda: gate_past_case(shared=False),
+    "gate-past-unshared-1000": lambda: gate_past_case(1000, shared=False),
+    "gate-past-unshared-300": lambda: gate_past_case(300, shared=False),
     "gate-mixes-history": gate_mixes_history_case,
     "gate-mixes-history-200": lambda: gate_mixes_history_case(200),
 }

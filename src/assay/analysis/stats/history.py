@@ -21,8 +21,9 @@ from assay.analysis.stats.history_check import (
     without_copies,
 )
 from assay.analysis.stats.past_scores import PastScores, ValueRange
+from assay.analysis.stats.seed_prior import learn_seed_prior
 from assay.analysis.stats.signal import PastSignal
-from assay.analysis.stats.sweep_model import SeedPrior, SweepModel
+from assay.analysis.stats.sweep_model import SeedPrior
 from assay.analysis.stats.tables import SCORE_KEY, Metric, Seed, scale_key, scale_keys, with_columns
 from assay.analysis.stats.units import to_one_unit
 from assay.config.metrics import Better
@@ -157,7 +158,7 @@ class TransferHistory:
         twice = tuple(sorted(set(known).intersection(without)))
 
         def learned() -> SeedPrior:
-            return SweepModel.of({mix: runs for mix, runs in known.items() if mix not in twice}).as_prior()
+            return learn_seed_prior({mix: runs for mix, runs in known.items() if mix not in twice})
 
         return self.once(("seed noise", *predictor.weights.items(), twice), learned)
 

@@ -611,16 +611,21 @@ class SweepModel:
             rows = rows[np.isfinite(values[rows]).sum(axis=1) > 1]
         return tuple(found)
 
-    def as_prior(self) -> SeedPrior:
+    def as_prior(self, unpaired: Prior | None = None) -> SeedPrior:
         """Return the noise of these arms as a prior for other arms (see `assay.analysis.stats.moderated.learn`).
 
         The paired variance needs `ALONE` degrees of freedom. With fewer, only the variance within arms is known.
+
+        Args:
+            unpaired: the noise within arms, if the model contains only scores of shared seeds (default: of the model's
+                scores).
         """
         rows = np.flatnonzero(self._known.sum(axis=1) > 1)
         if not len(rows):
-            return SeedPrior()
+            return SeedPrior(unpaired=unpaired or NOTHING)
         layout = _fit(self.values[rows])
-        unpaired = learn(layout.within / (layout.counts - 1), layout.counts - 1)
+        if unpaired is None:
+            unpaired = learn(layout.within / (layout.counts - 1), layout.counts - 1)
         if layout.rank == 0 or layout.df < ALONE or unpaired.df <= 0:
             return SeedPrior(unpaired=unpaired)
         if unpaired.df == MOST_DF:  # the mixes' variances do not scatter beyond chance

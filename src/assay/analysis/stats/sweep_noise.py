@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assay.analysis.stats.history import HistoryTable
+from assay.analysis.stats.seed_prior import learn_seed_prior
 from assay.analysis.stats.sweep_model import USUAL_LEVEL, Outlier, PairNoise, SeedPrior, SweepModel
 from assay.analysis.stats.tables import SCORE_KEY, Metric, Seed, last_checkpoints, plain_seed, scale_key, scale_keys
 from assay.core.errors import Refused
@@ -150,5 +151,5 @@ def _seed_priors(frame: pd.DataFrame, *, proxy_scale: Any, without: Collection[s
         columns = (group[name].tolist() for name in ("mix", "seed", "value"))
         for mix, seed, value in zip(*columns, strict=True):
             by_mix.setdefault(str(mix), {})[plain_seed(seed)] = value
-        priors[str(task), str(metric)] = SweepModel.of(by_mix).as_prior()
+        priors[str(task), str(metric)] = learn_seed_prior(by_mix)
     return priors
