@@ -59,7 +59,8 @@ def compare_sweep(
         bool,
         typer.Option(
             "--tokens-to-match",
-            help="Print, for each source, the tokens after which each arm reaches the final loss of the other arm.",
+            help="Print, for each source, the tokens that a candidate needs to reach the final loss of its control, and the"
+            " reverse, as ratios to the tokens of the run.",
         ),
     ] = False,
     by: compare_breakdown.By = None,

@@ -97,7 +97,9 @@ def add(
     unit: Annotated[
         Unit | None,
         typer.Option(
-            "--unit", help="Unit of accuracies and other metrics between 0 and 1, in files without a column `unit`."
+            "--unit",
+            help="Unit of accuracies and similar metrics in files without a column `unit`: fraction (0 to 1) or percent (0 to"
+            " 100).",
         ),
     ] = None,
     field: Annotated[
@@ -108,8 +110,8 @@ def add(
         bool,
         typer.Option(
             "--wide",
-            help="Read tables with one column per score or source weight (default: tables without the columns task, metric"
-            " and value).",
+            help="Require tables with one column per score or source weight (default: detected; a table with none of the"
+            " columns task, metric and value is wide).",
         ),
     ] = False,
     column: Annotated[

@@ -78,7 +78,8 @@ Aggregate = Annotated[
 Correlation = Annotated[
     float | None,
     typer.Option(
-        "--correlation", help="Correlation of mixes over shared seeds (default: estimated from past runs, else 0)."
+        "--correlation",
+        help="Correlation of the scores of two mixes over shared seeds (default: estimated from past runs, else 0).",
     ),
 ]
 BudgetOption = Annotated[

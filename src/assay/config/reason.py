@@ -29,7 +29,7 @@ class Code(StrEnum):
     )
     JOINT_NOT_SHOWN = (
         "joint_not_shown",
-        "The runs do not show the joint claim about all guardrails: the figure `failed` names what fails. Subject and metric are the worst guardrail.",
+        "The guardrails do not pass the joint test; the figure `failed` names the parts that fail. Subject and metric are the guardrail with the largest loss in margins.",
     )
     AGGREGATE_WORST_PART = "aggregate_worst_part", "Identifies the task with the lowest gain in the policy's aggregate."
     AGGREGATE_PARTS_AT_CHANCE = (
@@ -82,7 +82,7 @@ class Code(StrEnum):
     )
     ARM_NOISE_DIFFERS = (
         "arm_noise_differs",
-        "The noise of baseline and candidate differs, or one of them differs from the other arms'. Only the pair's own noise is used.",
+        "The noise of baseline and candidate differs, or exceeds that of the other arms. The comparison uses only the noise of these two arms.",
     )
     HISTORY_NOISE_UNUSED = (
         "history_noise_unused",

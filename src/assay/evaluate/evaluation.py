@@ -121,7 +121,8 @@ def evaluate(
 def load_model(model: Path, *, batch_size: int, device: str = "auto") -> Any:
     """Create lm-eval's Hugging Face model from a run's folder.
 
-    The settings are those of lm-eval's command line. Text is encoded as in training (see `HarnessModel`).
+    Apart from the batch size, the device and the encoding of text, the settings are the defaults of lm-eval's command line.
+    Text is encoded as in training (see `HarnessModel`).
 
     Raises:
         AssayError: the folder has no complete model and tokenizer, or the machine lacks the device.

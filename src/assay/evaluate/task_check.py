@@ -91,7 +91,8 @@ def _unknown(name: str, catalog: TaskCatalog, include_path: Path | None) -> Assa
     if name.endswith((".yaml", ".yml")) or "/" in name:
         return ConfigError(
             f"suite: task {name!r} is a path; expected the name of a task, group or tag.",
-            fix="Set `include_path` of the suite to the folder of the file, and `task` to the name in the file.",
+            fix="Set `include_path` of the suite to the folder of the file, and `task` of the suite's entry to the value of `task` or"
+            " `group` in the file.",
         )
     near = difflib.get_close_matches(name, catalog.names, n=4, cutoff=0.6)
     hint = f"Similar names: {', '.join(map(repr, near))}. " if near else ""

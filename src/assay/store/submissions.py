@@ -354,7 +354,7 @@ def submissions(store: Store, sweep: str) -> list[SubmissionDirectory]:
 
 @contextlib.contextmanager
 def recorded(directory: SubmissionDirectory, worker: Worker) -> Iterator[Worker]:
-    """Record a worker during the block, and the worker's end after the block."""
+    """Record a worker at the start of the block, and its end time at the end of the block."""
     directory.record_worker(worker)
     try:
         yield worker
