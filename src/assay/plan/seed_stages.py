@@ -59,8 +59,8 @@ def stages_of(policy: Policy, sweep: Sweep) -> SequentialSeeds | None:
         return None
     if len(sweep.seeds) != stages.stages[-1]:
         raise ConfigError(
-            f"sweep {sweep.name!r}: {len(sweep.seeds)} {'seed is' if len(sweep.seeds) == 1 else 'seeds are'} invalid; expected {stages.stages[-1]} seeds, because policy"
-            f" {policy.name!r} has sequential_seeds.stages {list(stages.stages)}.",
+            f"sweep {sweep.name!r}: {len(sweep.seeds)} {'seed is' if len(sweep.seeds) == 1 else 'seeds are'} invalid;"
+            f" expected {stages.stages[-1]} seeds, because policy {policy.name!r} has sequential_seeds.stages {list(stages.stages)}.",
             fix="Change `seeds` of the sweep, or the stages. `policy.sequential_seeds=null` trains all seeds at once.",
         )
     return stages
