@@ -75,6 +75,11 @@ def test_a_document_with_marks_before_its_line_numbers_stays_unchanged_and_count
     assert strip_line_numbers(text) == FixedText(text, 0, unsure=True)
 
 
+def test_numbers_within_the_code_that_continue_the_count_stay() -> None:
+    code = [f"at({n}, {n + 1} );" if n % 9 else "f(x);" for n in range(1, 60)]
+    assert strip_line_numbers("\n".join(f"{n} {line}" for n, line in enumerate(code, 1))).text == "\n".join(code)
+
+
 def test_a_row_of_numbers_that_fills_a_line_is_removed_with_the_line() -> None:
     row = " ".join(str(n) for n in range(1, 40))
     assert strip_line_numbers(f"They met.\n{row} \nThey spoke.").text == "They met.\nThey spoke."

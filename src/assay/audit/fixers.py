@@ -13,9 +13,6 @@ from typing import NamedTuple
 
 from assay.audit.detectors import line_numbers, number_runs
 
-MIN_REMOVED = 0.95
-"""Minimum fraction of the line numbers that a fixer must locate. With fewer located numbers, the fixer is unsure."""
-
 MAJORITY = 0.9
 """Fraction of numbers that determines the layout of a listing, whose first and last line may be truncated."""
 SHORT = 80
@@ -65,7 +62,7 @@ def strip_line_numbers(text: str) -> FixedText:
     parts, at, removed = list[bytes](), 0, 0
     for run in runs:
         cuts = list(_cuts(data, run))
-        if len(cuts) < MIN_REMOVED * run[4]:
+        if len(cuts) < run.numbers:
             return FixedText(text, 0, unsure=True)
         for start, stop, instead in cuts:
             if start < at:  # two runs that overlap
@@ -85,7 +82,10 @@ FIXERS: Mapping[str, Callable[[str], FixedText]] = {"line_number_gutter": strip_
 def _cuts(data: bytes, run: line_numbers.LineNumberGutter) -> Iterator[tuple[int, int, bytes]]:
     """Yield the start, stop and replacement of each line number."""
     begin, end, first, last = run[:4]
-    numbers = list(_numbers(data, begin, end, first, last))
+    # A code line can contain the next number: `(4, 7),` is followed by line 7. Numbers at the start of lines come first.
+    numbers = list(_numbers(data, begin, end, first, last, leading=True))
+    if len(numbers) < run.numbers:
+        numbers = list(_numbers(data, begin, end, first, last, leading=False))
     leads = [_line_start(data, start) for start, _ in numbers]
     leading = sum(at is not None for at in leads) >= MAJORITY * len(numbers)
     between = itertools.pairwise(numbers)
@@ -133,11 +133,16 @@ def _mark(data: bytes, stops: Sequence[int]) -> bytes:
     return next(mark for mark in marks if all(data.startswith(mark, stop) for stop in texts))
 
 
-def _numbers(data: bytes, begin: int, end: int, first: int, last: int) -> Iterator[tuple[int, int]]:
-    """Yield start and stop of the run's numbers, with gaps up to the detector's limit."""
+def _numbers(data: bytes, begin: int, end: int, first: int, last: int, *, leading: bool) -> Iterator[tuple[int, int]]:
+    """Yield start and stop of the run's numbers, with gaps up to the detector's limit.
+
+    With `leading`, yield only numbers at the start of lines. The first number of a run always counts.
+    """
     before = first - 1
     for match in _NUMBER.finditer(data, begin, end):
         value = int(match[0])
+        if leading and match.start() != begin and _line_start(data, match.start()) is None:
+            continue
         if 0 < value - before <= number_runs.LARGEST_GAP and value <= last:
             before = value
             yield match.span()
